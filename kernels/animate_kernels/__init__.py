@@ -1,0 +1,1 @@
+"""The operators of the render path and the backends that run them."""

@@ -1,0 +1,144 @@
+"""`AnimateParams`: the one canonical request, the same object in a dialect, the job store, the worker and the pipeline.
+
+Standard library only, because the HTTP side imports it and must start without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
+
+from animate_pipelines.errors import InvalidField
+
+Mode = Literal["animate", "replace"]
+Resolution = Literal["480p", "580p", "720p", "1080p"]
+Overlap = Literal[1, 5]
+
+# The model was trained with this one prompt; English: "the person in the video is performing actions".
+DEFAULT_PROMPT = "视频中的人在做动作"
+MAX_PROMPT_CHARS = 2_000
+MAX_SEED = 2**53 - 1  # the largest integer every JSON reader keeps exact
+MAX_STEPS = 100
+MAX_FPS = 120
+MIN_RENDER_SIDE_PX, MAX_RENDER_SIDE_PX = 16, 2048
+MAX_GUIDANCE_SCALE = 20.0
+MIN_SHIFT, MAX_SHIFT = 0.1, 20.0
+MAX_REFERENCE_CHARS = 8_192
+
+
+def draw_seed() -> int:
+    """A random seed below 2**32, the range that every hosted schema can echo."""
+    return random.SystemRandom().randrange(2**32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimateParams:
+    """What to render. Every value is checked on construction: `InvalidField` names field, value and limit.
+
+    reference_image, driving_video: where they are, as the caller said it: a URL, `upload:ID`, or a path.
+    render_area: (width, height) in pixels whose product is the area the model generates at; None takes the bundle's.
+    fps: "source" keeps the driving video's rate, exactly.
+    seed: drawn when not given, so it is always known and reported.
+    steps, shift: None takes what the bundle was made for.
+    overlap: frames carried from one segment into the next.
+    num_frames: render only this many frames from the start; None renders all.
+    """
+
+    reference_image: str
+    driving_video: str
+    mode: Mode = "animate"
+    prompt: str = DEFAULT_PROMPT
+    negative_prompt: str = ""
+    resolution: Resolution = "720p"
+    render_area: tuple[int, int] | None = None
+    fps: Literal["source"] | int = "source"
+    seed: int = field(default_factory=draw_seed)
+    steps: int | None = None
+    shift: float | None = None
+    guidance_scale: float = 1.0
+    turbo: bool = False
+    keep_audio: bool = True
+    overlap: Overlap = 1
+    num_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("reference_image", "driving_video"):
+            _check_text(self, name, 1, MAX_REFERENCE_CHARS)
+        for name in ("prompt", "negative_prompt"):
+            _check_text(self, name, 0, MAX_PROMPT_CHARS)
+        _check_choice(self, "mode", get_args(Mode))
+        _check_choice(self, "resolution", get_args(Resolution))
+        _check_choice(self, "overlap", get_args(Overlap))
+        for name in ("turbo", "keep_audio"):
+            _check_type(self, name, bool)
+        _check_range(self, "seed", int, 0, MAX_SEED)
+        _check_range(self, "guidance_scale", float, 1.0, MAX_GUIDANCE_SCALE)
+        if self.fps != "source":
+            _check_range(self, "fps", int, 1, MAX_FPS)
+        if self.steps is not None:
+            _check_range(self, "steps", int, 1, MAX_STEPS)
+        if self.shift is not None:
+            _check_range(self, "shift", float, MIN_SHIFT, MAX_SHIFT)
+        if self.num_frames is not None:
+            _check_range(self, "num_frames", int, 1, 10**6)
+        if self.render_area is not None:
+            _check_area(self.render_area)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values; `from_json` of it is an equal object."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return values | {"render_area": list(self.render_area) if self.render_area else None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> AnimateParams:
+        """From JSON values. `InvalidField` for an unknown, missing or out-of-range field."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in names:
+                raise InvalidField(f"unknown field {name!r}", field=name, limit=sorted(names))
+        for name in ("reference_image", "driving_video"):
+            if name not in values:
+                raise InvalidField(f"{name} is required", field=name)
+        area = values.get("render_area")
+        return cls(**values | {"render_area": tuple(area) if isinstance(area, list) else area})
+
+
+def _check_type(params: AnimateParams, name: str, kind: type) -> None:
+    value = getattr(params, name)
+    if not isinstance(value, kind):
+        raise InvalidField(f"{name} must be of type {kind.__name__}, not {value!r}", field=name, value=value)
+
+
+def _check_choice(params: AnimateParams, name: str, choices: tuple[object, ...]) -> None:
+    value = getattr(params, name)
+    if value not in choices or isinstance(value, bool):
+        options = ", ".join(map(str, choices))
+        raise InvalidField(f"{name} must be one of {options}, not {value!r}", field=name, value=value, limit=options)
+
+
+def _check_range(params: AnimateParams, name: str, kind: type, low: float, high: float) -> None:
+    value = getattr(params, name)
+    number = isinstance(value, int) or (kind is float and isinstance(value, float))
+    if not number or isinstance(value, bool) or not low <= cast(float, value) <= high:
+        limit = f"{kind.__name__} from {low} to {high}"
+        raise InvalidField(f"{name} must be a {limit}, not {value!r}", field=name, value=value, limit=limit)
+
+
+def _check_text(params: AnimateParams, name: str, low: int, high: int) -> None:
+    value = getattr(params, name)
+    if not isinstance(value, str) or not low <= len(value) <= high or "\0" in value:
+        limit = f"text of {low} to {high} characters"
+        shown = value[:80] if isinstance(value, str) else value
+        raise InvalidField(f"{name} must be {limit}, not {shown!r}", field=name, value=shown, limit=limit)
+
+
+def _check_area(area: object) -> None:
+    sides = area if isinstance(area, tuple) else ()
+    whole = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    if not whole or not all(MIN_RENDER_SIDE_PX <= side <= MAX_RENDER_SIDE_PX for side in sides):
+        limit = f"WIDTHxHEIGHT, each {MIN_RENDER_SIDE_PX} to {MAX_RENDER_SIDE_PX} px"
+        raise InvalidField(
+            f"render_area must be {limit}, not {area!r}", field="render_area", value=str(area), limit=limit
+        )
