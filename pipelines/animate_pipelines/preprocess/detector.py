@@ -1,0 +1,48 @@
+"""The person detector: `process_checkpoint/det/yolov10m.onnx`.
+
+Input `1 3 640 640` RGB in 0..1, squashed to the square, not letter-boxed. Output `1 300 6`: x1 y1 x2 y2 score class in
+640-space.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import onnxruntime
+
+_SIDE_PX = 640
+_MIN_SCORE = 0.05
+_MAX_OVERLAP = 0.5
+_PERSON = 0
+_MIN_SIDE_RATIO = 0.4
+
+
+def detect_person(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray | None:
+    """The largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels; None when there is nobody."""
+    small = cv2.resize(frame, (_SIDE_PX, _SIDE_PX)).astype(np.float32) / 255
+    (output,) = session.run(None, {session.get_inputs()[0].name: small.transpose(2, 0, 1)[None]})
+    return select_person(output[0], frame.shape[1], frame.shape[0])
+
+
+def select_person(output: np.ndarray, width: int, height: int) -> np.ndarray | None:
+    """Choose from the network's `300 6` output: suppress overlaps across classes, then take the largest person.
+
+    A box is passed over when its longer side is under 0.4 of the longest seen so far: a small box that is merely squat
+    must not beat a tall person.
+    """
+    boxes = output[:, :4] * np.array([width, height, width, height], np.float32) / _SIDE_PX
+    scores, classes = output[:, 4], output[:, 5].astype(int)
+    kept = scores >= _MIN_SCORE
+    boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
+    corners_and_sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(int)
+    picked = cv2.dnn.NMSBoxes(corners_and_sides.tolist(), scores.tolist(), _MIN_SCORE, _MAX_OVERLAP)
+    best: np.ndarray | None = None
+    best_area = longest = 0
+    for i in np.array(picked, int).flatten():
+        x, y, w, h = corners_and_sides[i].tolist()
+        if classes[i] != _PERSON or scores[i] <= _MIN_SCORE or max(w, h) < longest * _MIN_SIDE_RATIO:
+            continue
+        if w * h > best_area:
+            best_area, longest = w * h, max(w, h)
+            best = np.array([x, y, x + w, y + h, scores[i]], np.float64)
+    return best

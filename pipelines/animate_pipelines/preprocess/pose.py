@@ -1,0 +1,93 @@
+"""The whole-body pose network: `process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx`.
+
+Input `1 3 256 192`, output heatmaps `1 133 64 48`. The network is fed BGR with the mean and deviation of RGB: a slip in
+the official code that the published results, and the model's training data, were made with.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import onnxruntime
+
+_INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
+_MEAN = np.array([0.485, 0.456, 0.406])
+_STD = np.array([0.229, 0.224, 0.225])
+_MIN_BOX_PX = 10
+_BOX_GROWTH = 1.25
+_UNIT_PX = 200.0  # crops are measured in units of 200 px, a habit of the COCO tools
+_BLUR = 11
+
+
+def estimate_pose(session: onnxruntime.InferenceSession, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """The whole-body pose `133 3` (fractions of the frame) of the person in `box`, or in the whole `h w 3` frame."""
+    height, width = frame.shape[:2]
+    centre, scale = crop_geometry(box, width, height)
+    crop = crop_input(frame[..., ::-1], centre, scale)
+    (heatmaps,) = session.run(None, {session.get_inputs()[0].name: crop[None]})
+    points = decode_heatmaps(heatmaps[0], centre, scale)
+    return points / [width, height, 1]
+
+
+def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (px) and scale (200 px) of the crop around (x1, y1, x2, y2, score): 3:4, a quarter larger than the box."""
+    if box is None or box[4] <= 0 or box[2] - box[0] < _MIN_BOX_PX or box[3] - box[1] < _MIN_BOX_PX:
+        box = np.array([0, 0, width, height, 1.0])
+    centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    aspect = _INPUT_WIDTH / _INPUT_HEIGHT
+    size = max((box[2] - box[0]) / aspect, box[3] - box[1])
+    return centre, np.array([size * aspect, size]) / _UNIT_PX * _BOX_GROWTH
+
+
+def crop_input(image: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The network's input `3 256 192`, channels as given; zeros where the crop reaches outside the image."""
+    crop_height = scale[1] * _UNIT_PX
+    crop_width = crop_height * _INPUT_WIDTH / _INPUT_HEIGHT
+    half = np.array([crop_width, crop_height]) / 2
+    (x1, y1), (x2, y2) = np.round(centre - half).astype(int), np.round(centre + half).astype(int)
+    canvas = np.zeros((y2 - y1, x2 - x1, 3), np.float32)
+    height, width = image.shape[:2]
+    top, bottom, left, right = max(y1, 0), min(y2, height), max(x1, 0), min(x2, width)
+    canvas[top - y1 : bottom - y1, left - x1 : right - x1] = image[top:bottom, left:right]
+    resized = cv2.resize(canvas, (_INPUT_WIDTH, _INPUT_HEIGHT))
+    normalised = (resized / 255 - _MEAN) / _STD
+    return normalised.transpose(2, 0, 1).astype(np.float32)
+
+
+def decode_heatmaps(heatmaps: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Points `k 3` (x px, y px, confidence) from heatmaps `k h w`: the maximum, refined below a pixel (DARK).
+
+    The refinement (Zhang et al., "Distribution-Aware Coordinate Representation", 2020) takes one Newton step on the log
+    of the blurred map.
+    """
+    count, height, width = heatmaps.shape
+    flat = heatmaps.reshape(count, -1)
+    confidence = flat.max(axis=1)
+    peak = flat.argmax(axis=1)
+    points = np.stack([peak % width, peak // width], axis=1).astype(np.float64)
+    for i, heatmap in enumerate(heatmaps):
+        points[i] += _refinement(np.log(np.maximum(_blur(heatmap), 1e-10)), int(points[i, 0]), int(points[i, 1]))
+    points = points * scale * _UNIT_PX / [width, height] + centre - scale * _UNIT_PX / 2
+    return np.concatenate([points, confidence[:, None]], axis=1)
+
+
+def _blur(heatmap: np.ndarray) -> np.ndarray:
+    border = (_BLUR - 1) // 2
+    padded = cv2.copyMakeBorder(heatmap, border, border, border, border, cv2.BORDER_CONSTANT, value=0)
+    blurred = cv2.GaussianBlur(padded, (_BLUR, _BLUR), 0)[border:-border, border:-border]
+    return blurred * (heatmap.max() / max(blurred.max(), 1e-12))
+
+
+def _refinement(log_map: np.ndarray, x: int, y: int) -> np.ndarray:
+    height, width = log_map.shape
+    if not (1 < x < width - 2 and 1 < y < height - 2):
+        return np.zeros(2)
+    here = log_map[y, x]
+    gradient = np.array([log_map[y, x + 1] - log_map[y, x - 1], log_map[y + 1, x] - log_map[y - 1, x]]) / 2
+    dxx = (log_map[y, x + 2] - 2 * here + log_map[y, x - 2]) / 4
+    dyy = (log_map[y + 2, x] - 2 * here + log_map[y - 2, x]) / 4
+    corners = log_map[y + 1, x + 1] - log_map[y - 1, x + 1] - log_map[y + 1, x - 1] + log_map[y - 1, x - 1]
+    hessian = np.array([[dxx, corners / 4], [corners / 4, dyy]])
+    if abs(np.linalg.det(hessian)) < 1e-12:
+        return np.zeros(2)
+    return -np.linalg.solve(hessian, gradient)

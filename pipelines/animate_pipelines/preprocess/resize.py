@@ -1,0 +1,54 @@
+"""The two size rules of the model: which render size an area gives, and how an image is letter-boxed into it.
+
+Both follow the official preprocessing to the pixel; its search for a "best" size never runs, so the floor rule below is
+what its published results were made with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from animate_pipelines.errors import InvalidField
+
+SIDE_MULTIPLE_PX = 16  # the VAE divides by 8, the transformer's patches by 2
+
+
+def render_size(width: int, height: int, area_px: int) -> tuple[int, int]:
+    """The (width, height) to generate at: the aspect of `width` x `height` at about `area_px`, sides floored to 16.
+
+    Raises `InvalidField` when a side would be empty.
+    """
+    aspect = width / height
+    new_height = math.sqrt(area_px / aspect)
+    new_width = area_px / new_height
+    size = tuple(int(side // SIDE_MULTIPLE_PX * SIDE_MULTIPLE_PX) for side in (new_width, new_height))
+    if not all(size):
+        raise InvalidField(
+            f"a render area of {area_px} px leaves nothing of a {width}x{height} video (sides are multiples of 16)",
+            field="render_area",
+            value=area_px,
+        )
+    return size[0], size[1]
+
+
+def resize_interpolation(source_size: tuple[int, int], size: tuple[int, int]) -> int:
+    """OpenCV's flag: area averaging when shrinking, linear otherwise. Sizes are (width, height)."""
+    shrinks = size[0] * size[1] < source_size[0] * source_size[1]
+    return int(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def padding_resize(image: np.ndarray, width: int, height: int, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Letter-box an `h w 3` uint8 image into `height width 3`: aspect kept, centred, black borders."""
+    source_height, source_width = image.shape[:2]
+    if width / height > source_width / source_height:
+        inner = (int(height / source_height * source_width), height)
+    else:
+        inner = (width, int(width / source_width * source_height))
+    resized = cv2.resize(image, inner, interpolation=interpolation)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    boxed = np.zeros((height, width, 3), np.uint8)
+    boxed[top : top + inner[1], left : left + inner[0]] = resized
+    return boxed
