@@ -1,0 +1,121 @@
+"""Bundles: folders of weights, found by name or path, described by their `manifest.json`.
+
+Standard library only, because the HTTP side reads manifests and must start without torch. A plain download of the
+published checkpoint has no manifest; it is then described by the published defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from animate_weights.errors import BundleError, BundleNotFound
+
+MANIFEST_NAME = "manifest.json"
+DETECTOR_PATH = Path("process_checkpoint/det/yolov10m.onnx")
+POSE_PATH = Path("process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a bundle is made for.
+
+    render_areas: (width, height) whose products are the areas, in pixels, the model was trained to generate at.
+    segment_frames: frames generated at once, 4n+1. steps, shift: of the full schedule.
+    turbo_lora: path in the bundle of the few-step LoRA, with its number of steps; None when the bundle has none.
+    warning: said wherever a result of this bundle is shown; empty for real weights.
+    """
+
+    name: str
+    render_areas: tuple[tuple[int, int], ...]
+    segment_frames: int
+    steps: int
+    shift: float
+    turbo_lora: str | None = None
+    turbo_steps: int | None = None
+    warning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+# The published Wan2.2-Animate-14B in the Diffusers layout.
+_PUBLISHED = Manifest(
+    name="wan2.2-animate-14b", render_areas=((1280, 720), (832, 480)), segment_frames=77, steps=20, shift=5.0
+)
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """The manifest of a bundle folder. `BundleError` when the folder is no bundle or its manifest cannot be read."""
+    if not (bundle / "model_index.json").is_file():
+        raise BundleError(f"{bundle} holds no bundle: it has no model_index.json", field="bundle", value=str(bundle))
+    path = bundle / MANIFEST_NAME
+    if not path.is_file():
+        return _PUBLISHED
+    try:
+        values = json.loads(path.read_text())
+        areas = tuple((int(width), int(height)) for width, height in values["render_areas"])
+        return Manifest(**values | {"render_areas": areas})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"{path} cannot be read: {error}", field="bundle", value=str(bundle)) from error
+
+
+def fingerprint(bundle: Path) -> str:
+    """A short hash that changes with the bundle: of its JSON files' bytes and of every file's name and size.
+
+    Weights are not read: a bundle of 80 GB must not delay the start. `verify` is what reads them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for p in bundle.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(bundle)}\0{path.stat().st_size}\0".encode())
+        if path.suffix == ".json":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def find_bundle(name_or_path: str, home: Path) -> Path:
+    """The folder of a bundle: a path, a name under `home/bundles`, or a built-in one that is made on first use.
+
+    `BundleNotFound` says where was looked.
+    """
+    for candidate in (Path(name_or_path).expanduser(), home / "bundles" / name_or_path):
+        if (candidate / "model_index.json").is_file():
+            return candidate
+    if name_or_path == "tiny":
+        return _make_tiny(home / "bundles" / "tiny")
+    raise BundleNotFound(
+        f"there is no bundle {name_or_path!r}: neither a folder of that path nor {home / 'bundles' / name_or_path}",
+        field="bundle",
+        value=name_or_path,
+    )
+
+
+def _make_tiny(folder: Path) -> Path:
+    from animate_weights.tiny import write_tiny_bundle  # imports torch and diffusers
+
+    with staged_folder(folder) as staging:
+        write_tiny_bundle(staging)
+    return folder
+
+
+@contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `folder` in one rename; of two processes that fill it, the first one's stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield staging
+        try:
+            staging.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
