@@ -1,0 +1,88 @@
+"""`Clip`: the driving video as frames, a few at a time, at the rate asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Literal
+
+import decord
+import numpy as np
+
+from animate_pipelines.errors import ServerError
+from animate_pipelines.media.mezzanine import Mezzanine
+
+Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
+
+
+class Clip:
+    """Random access to the frames of a mezzanine, resampled to `fps`. Close it, or use it in `with`.
+
+    size: (width, height) of every frame.            source_fps: of the mezzanine.
+    fps: of this clip, exact.                        num_frames: of this clip.
+    indices: the mezzanine frame of each frame of this clip.
+    positions: where each frame of this clip stands between the mezzanine's frames, for what can be interpolated.
+    Memory does not grow with length: 16 bytes a frame, and what `read` was asked for.
+    """
+
+    def __init__(
+        self, mezzanine: Mezzanine, *, fps: Literal["source"] | int = "source", max_frames: int | None = None
+    ) -> None:
+        self.mezzanine = mezzanine
+        self.size = mezzanine.width, mezzanine.height
+        self.source_fps = mezzanine.fps
+        self.fps = mezzanine.fps if fps == "source" else Fraction(fps)
+        self.positions = frame_positions(mezzanine.num_frames, mezzanine.fps, self.fps)[:max_frames]
+        self.indices: np.ndarray[tuple[int], np.dtype[np.int64]] = np.round(self.positions).astype(np.int64)
+        self.num_frames = len(self.indices)
+        self._reader = decord.VideoReader(str(mezzanine.path), ctx=decord.cpu(0), num_threads=1)
+        if len(self._reader) != mezzanine.num_frames:
+            raise ServerError(f"the mezzanine has {len(self._reader)} frames, not {mezzanine.num_frames}")
+
+    @property
+    def repeats(self) -> int:
+        """How many frames show the same picture as the frame before."""
+        return int(np.count_nonzero(np.diff(self.indices) == 0))
+
+    @property
+    def duration_s(self) -> Fraction:
+        return self.num_frames / self.fps
+
+    def read(self, start: int, stop: int) -> Frames:
+        """Frames `start` to `stop` (exclusive) as `t h w c`, RGB, uint8."""
+        if not 0 <= start < stop <= self.num_frames:
+            raise IndexError(f"frames {start} to {stop} of {self.num_frames}")
+        wanted, places = np.unique(self.indices[start:stop], return_inverse=True)
+        frames: Frames = self._reader.get_batch(wanted.tolist()).asnumpy()
+        return frames if len(wanted) == stop - start else frames[places]
+
+    def chunks(self, length: int) -> Iterator[tuple[int, Frames]]:
+        """All frames in order, `length` at a time: (index of the first, frames)."""
+        for start in range(0, self.num_frames, length):
+            yield start, self.read(start, min(start + length, self.num_frames))
+
+    def close(self) -> None:
+        self._reader = None
+
+    def __enter__(self) -> Clip:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def frame_positions(
+    num_frames: int, source_fps: Fraction, fps: Fraction
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Where, in source frames, each frame of the clip resampled to `fps` stands; rounded half to even: which it shows.
+
+    The rule of Wan2.2-Animate's preprocess_data.py (get_frame_indices), in its order and in float64 as there.
+    """
+    if fps == source_fps:
+        return np.arange(num_frames, dtype=np.float64)
+    target = max(1, int(num_frames / float(source_fps) * float(fps)))
+    positions = np.arange(target) / float(fps) * float(source_fps)
+    return np.clip(positions, 0, num_frames - 1)

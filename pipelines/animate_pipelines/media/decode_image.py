@@ -1,0 +1,88 @@
+"""The program that decodes one image, in a child of `image.py`: a line of JSON on stdout, then the RGB bytes.
+
+The line is `{"size": [width, height]}`, with no pixels after it when that is over the limit, or `{"error": reason}`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageOps
+
+_FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
+_BACKGROUND = (255, 255, 255)
+
+
+def main() -> None:
+    """argv: path, container, the most pixels allowed."""
+    path, container, max_pixels = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    Image.MAX_IMAGE_PIXELS = None  # our own limit stands in front of load()
+    warnings.simplefilter("ignore")
+    try:
+        with Image.open(path, formats=[_FORMATS[container]]) as image:
+            size = image.size
+            picture = upright_rgb(image) if size[0] * size[1] <= max_pixels else None
+    except MemoryError:
+        sys.exit("memory allocation failed")
+    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError) as error:
+        _answer({"error": str(error).replace(str(path), "the file")[:200]}, b"")
+        return
+    _answer({"size": picture.size if picture else size}, picture.tobytes() if picture else b"")
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """`image` as opaque RGB in sRGB, turned as its EXIF tag says."""
+    image.load()
+    profile = image.info.get("icc_profile")
+    alpha = _alpha(image)
+    colours = _colours(image, profile)
+    if alpha is not None:
+        backing = Image.new("RGB", colours.size, _BACKGROUND)
+        backing.paste(colours, mask=alpha)
+        colours = backing
+    turned = ImageOps.exif_transpose(_with_exif(colours, image))
+    return turned.convert("RGB")
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    if image.has_transparency_data:
+        return image.convert("RGBA").getchannel("A")
+    return None
+
+
+def _colours(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
+        little = image.convert("I").tobytes()
+        return Image.frombytes("L", image.size, bytes(little[1::4])).convert("RGB")
+    if profile is not None and image.mode in ("RGB", "RGBA", "CMYK"):
+        converted = _to_srgb(image.convert("RGB") if image.mode == "RGBA" else image, profile)
+        if converted is not None:
+            return converted
+    return image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
+    # A broken or foreign profile is common and harmless: the pixels are then taken as sRGB.
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _with_exif(picture: Image.Image, source: Image.Image) -> Image.Image:
+    picture.getexif()[0x0112] = source.getexif().get(0x0112, 1)
+    return picture
+
+
+def _answer(line: dict[str, object], pixels: bytes) -> None:
+    sys.stdout.buffer.write(json.dumps(line).encode() + b"\n" + pixels)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""`MediaLimits`: how large an input may be, and what reading it may cost. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLimits:
+    """The bounds every input is held to, most of them before anything is decoded.
+
+    max_image_pixels, max_side_px, min_side_px, max_aspect: of a picture as it is shown; `max_side_px` is the video's.
+    max_audio_streams: one video stream is always required, exactly.
+    memory_bytes: of the child process that reads foreign bytes.
+    header_cpu_s, header_wall_s: for reading headers, packet times or one still image.
+    decode_cpu_s, decode_wall_s: for decoding a whole video and writing the mezzanine.
+    max_mezzanine_bytes: of the rewritten video on our disk.
+    """
+
+    max_image_pixels: int = 50_000_000
+    max_file_bytes: int = 500_000_000
+    max_duration_s: float = 600.0
+    max_side_px: int = 4096
+    min_side_px: int = 16
+    max_aspect: float = 8.0
+    max_fps: int = 120
+    max_audio_streams: int = 1
+    memory_bytes: int = 2 * 1024**3
+    header_cpu_s: int = 20
+    header_wall_s: float = 30.0
+    decode_cpu_s: int = 7200
+    decode_wall_s: float = 3600.0
+    max_mezzanine_bytes: int = 16 * 1024**3

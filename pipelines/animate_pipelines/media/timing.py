@@ -1,0 +1,113 @@
+"""When the packets of a stream are shown, and which constant rate that amounts to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from animate_pipelines.errors import MediaError
+
+# Rates that cameras and editors use; a measured rate this close to one is that one.
+_STANDARD = sorted(
+    {Fraction(n) for n in (*range(1, 31), 48, 50, 60, 72, 90, 96, 100, 120)}
+    | {Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)}
+    | {Fraction(25, 2), Fraction(15000, 1001)}
+)
+# A frame this far (in frames) from where a constant rate would put it is still that frame: the times of a container
+# are rounded to its clock (1 ms in Matroska, 0.12 frames at 120 fps), and below 0.5 no frame can take another's place.
+_MAX_JITTER = Fraction(3, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packets:
+    """Presentation times and durations of one stream's packets, in ticks of `tick_s` seconds, in order of time."""
+
+    tick_s: Fraction
+    times: tuple[int, ...]
+    durations: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The rate of a video stream. `fps` is what it is resampled to; for a constant rate that changes nothing."""
+
+    fps: Fraction
+    mean_fps: Fraction
+    is_variable: bool
+    num_frames: int
+    start_s: Fraction
+    duration_s: Fraction
+
+
+def ticks_per_second(fps: Fraction) -> int:
+    """A clock for MP4 in which a frame lasts a whole number of ticks, and at least 10 000 of them make a second."""
+    return fps.numerator * -(-10_000 // fps.numerator)
+
+
+def packets_of(text: str, stream: int) -> Packets:
+    """The packets of output `stream` from the text of FFmpeg's framecrc muxer."""
+    tick_s, rows = Fraction(1), []
+    for line in text.splitlines():
+        if line.startswith(f"#tb {stream}:"):
+            tick_s = Fraction(line.partition(":")[2].strip())
+        elif line.startswith(f"{stream},"):
+            _, _, time, duration, *_ = line.split(",")
+            rows.append((int(time), int(duration)))
+    rows.sort()
+    return Packets(tick_s=tick_s, times=tuple(row[0] for row in rows), durations=tuple(row[1] for row in rows))
+
+
+def timing_of(packets: Packets, max_fps: int, *, field: str) -> Timing:
+    """The rate that `packets` are shown at. `MediaError` on `field` when there is no packet."""
+    if not packets.times:
+        raise MediaError(f"{field} has no frames", field=field, value=0)
+    steps = sorted(after - before for before, after in pairwise(packets.times))
+    median = steps[len(steps) // 2] if steps else packets.durations[0]
+    last = packets.durations[-1] or median or 1
+    duration_s = (packets.times[-1] - packets.times[0] + last) * packets.tick_s
+    mean = len(packets.times) / duration_s
+    constant = _constant_rate(packets, mean)
+    fps = constant or min(_nominal_rate(mean, median * packets.tick_s), Fraction(max_fps))
+    return Timing(
+        fps=fps,
+        mean_fps=mean,
+        is_variable=constant is None,
+        num_frames=len(packets.times),
+        start_s=packets.times[0] * packets.tick_s,
+        duration_s=len(packets.times) / constant if constant else duration_s,
+    )
+
+
+def _constant_rate(packets: Packets, mean: Fraction) -> Fraction | None:
+    """The rate at which every packet stands where a constant rate would put it, or None."""
+    span = packets.times[-1] - packets.times[0]
+    measured = (len(packets.times) - 1) / (span * packets.tick_s) if span else mean
+    candidates = [rate for rate in _STANDARD if abs(rate / measured - 1) < Fraction(1, 50)]
+    candidates.sort(key=lambda rate: abs(rate - measured))
+    for rate in (*candidates, measured.limit_denominator(1001)):
+        if _fits(packets, rate):
+            return rate
+    return None
+
+
+def _fits(packets: Packets, rate: Fraction) -> bool:
+    # Whole numbers only: a ten-minute clip has 72 000 packets at most, and fractions are slow.
+    per_tick = packets.tick_s * rate
+    over, under = per_tick.numerator, per_tick.denominator
+    slack = under * _MAX_JITTER
+    first = packets.times[0]
+    return all(abs((time - first) * over - i * under) <= slack for i, time in enumerate(packets.times))
+
+
+def _nominal_rate(mean: Fraction, step_s: Fraction) -> Fraction:
+    """The rate for a variable one: what most of its frames keep to, unless a quarter of those are missing."""
+    usual = _nearest_standard(1 / step_s) if step_s else mean
+    if Fraction(3, 4) <= mean / usual <= Fraction(5, 4):
+        return usual
+    return _nearest_standard(mean)
+
+
+def _nearest_standard(rate: Fraction) -> Fraction:
+    nearest = min(_STANDARD, key=lambda standard: abs(standard - rate))
+    return nearest if abs(nearest / rate - 1) < Fraction(1, 20) else rate.limit_denominator(1001)
