@@ -1,0 +1,96 @@
+"""The ASGI application: dialects, health and files over one desk. Imports no torch, and starts in under a second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from animate_pipelines.errors import AnimateError, InvalidField, RequestError, ServerError
+from animate_server import __version__, health
+from animate_server.backend import Backend
+from animate_server.desk import JobDesk
+from animate_server.dialects import Dialect, native, segmind
+from animate_server.errors import JobNotFound, WrongMethod
+from animate_server.settings import Settings
+
+log = logging.getLogger(__name__)
+DIALECTS: Sequence[Dialect] = (native.dialect, segmind.dialect)
+SWEEP_S = 10.0
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """`app.state.desk` is the desk; set its `closing` to make the server let go of waiting callers."""
+    settings = backend.settings
+    desk = JobDesk(
+        settings, store=backend.store, uploads=backend.uploads, artefacts=backend.artefacts, board=backend.board
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stopped = threading.Event()
+        sweeper = threading.Thread(target=_sweep, args=(backend, stopped), name="sweep", daemon=True)
+        sweeper.start()
+        yield
+        desk.closing.set()
+        stopped.set()
+        sweeper.join()
+
+    app = FastAPI(
+        title="animate-server",
+        version=__version__,
+        description="One reference image and one driving video in, one animated MP4 out.",
+        lifespan=lifespan,
+    )
+    app.state.desk = desk
+    for dialect in _enabled(settings):
+        app.include_router(dialect.router)
+    app.include_router(health.router)
+    _install_errors(app)
+    return app
+
+
+def _enabled(settings: Settings) -> list[Dialect]:
+    return [dialect for dialect in DIALECTS if dialect.name in settings.dialects]
+
+
+def _sweep(backend: Backend, stopped: threading.Event) -> None:
+    while not stopped.wait(SWEEP_S):
+        try:
+            backend.sweep()
+        except Exception:  # an outer wall: upkeep must not end because one round of it failed
+            log.exception("the sweep failed; it will be tried again")
+
+
+def _install_errors(app: FastAPI) -> None:
+    async def on_error(request: Request, error: Exception) -> Response:
+        return _renderer(request)(_typed(error, request))
+
+    for kind in (AnimateError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, on_error)
+
+
+def _renderer(request: Request) -> Callable[[AnimateError], Response]:
+    mine = (dialect for dialect in DIALECTS if request.url.path.startswith(dialect.prefix + "/"))
+    return next(mine, native.dialect).render_error
+
+
+def _typed(error: Exception, request: Request) -> AnimateError:
+    """Any exception as one of ours. What we did not foresee is a `ServerError` that tells nothing of itself."""
+    if isinstance(error, AnimateError):
+        if error.fault != "request":
+            log.error("%s %s: %s", request.method, request.url.path, error.message)
+        return error
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return InvalidField(f"{name}: {first['msg']}", field=name, value=first.get("input"), limit=first.get("ctx"))
+    if isinstance(error, HTTPException):
+        known: dict[int, type[RequestError]] = {404: JobNotFound, 405: WrongMethod}
+        return known.get(error.status_code, RequestError)(f"{request.method} {request.url.path}: {error.detail}")
+    return ServerError("the server failed; the request may be sent again")

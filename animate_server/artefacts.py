@@ -1,0 +1,65 @@
+"""`Artefacts`: the folder of finished files. They are named so that knowing the name is the permission to read."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse
+
+from animate_server.errors import JobNotFound
+from animate_server.files import move_durably, unguessable
+from animate_server.jobs import Artefact
+
+log = logging.getLogger(__name__)
+_NAME = re.compile(r"[A-Za-z0-9_-]{32}(\.[a-z0-9]{2,5})?")
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
+_STRAY_S = 3600.0  # a file this old that no job names is left over from a crash
+
+
+class Artefacts:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def publish(self, file: Path, media_type: str = "video/mp4") -> Artefact:
+        """Take `file` over. When this returns, its bytes and its name survive a power cut."""
+        name = unguessable(file.suffix)
+        written = move_durably(file, self._folder / name)
+        return Artefact(name=name, media_type=media_type, size_bytes=written.size_bytes, sha256=written.sha256)
+
+    def path(self, artefact: Artefact) -> Path:
+        """Raises `JobNotFound` when the file is gone."""
+        path = self._folder / artefact.name
+        if not _NAME.fullmatch(artefact.name) or not path.is_file():
+            raise JobNotFound("there is no such file")
+        return path
+
+    def remove(self, artefact: Artefact) -> None:
+        (self._folder / artefact.name).unlink(missing_ok=True)
+
+    def strays(self, known: frozenset[str]) -> list[Path]:
+        """Old files that none of the artefacts named `known` is."""
+        if not self._folder.is_dir():
+            return []
+        before = time.time() - _STRAY_S
+        return [p for p in self._folder.iterdir() if p.name not in known and p.stat().st_mtime < before]
+
+
+def respond_file(path: Path, media_type: str, headers: dict[str, str] | None = None) -> FileResponse:
+    """GET and HEAD with Range, Content-Length, ETag and the right type."""
+    fixed = {"x-content-type-options": "nosniff", "cache-control": "private, max-age=3600"}
+    return FileResponse(path, media_type=media_type, headers=fixed | (headers or {}))
+
+
+def base_url(request: Request, public_url: str) -> str:
+    """Scheme and host that the caller can reach us by: as configured, else as the proxy or the caller said it."""
+    if public_url:
+        return public_url
+    scheme = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip().lower()
+    host = request.headers.get("x-forwarded-host", request.headers.get("host", "")).split(",")[0].strip()
+    if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        return str(request.base_url).rstrip("/")
+    return f"{scheme}://{host}"

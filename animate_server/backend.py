@@ -1,0 +1,86 @@
+"""`Backend`: the database and folders that API and workers share, opened together."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from sqlalchemy import Engine
+
+from animate_server.artefacts import Artefacts
+from animate_server.database import open_database
+from animate_server.settings import Settings
+from animate_server.store import Store
+from animate_server.uploads import Uploads
+from animate_server.workers import WorkerBoard
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    settings: Settings
+    store: Store
+    uploads: Uploads
+    artefacts: Artefacts
+    board: WorkerBoard
+    engine: Engine
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.engine.dispose()
+
+    def sweep(self) -> None:
+        """Take back lost jobs, expire finished ones, and delete files that nothing names any more."""
+        for job in self.store.requeue_lost():
+            log.warning("job %s: its worker fell silent; now %s", job.id, job.status)
+        for job in self.store.expire():
+            log.info("job %s expired", job.id)
+            if job.artefact is not None:
+                self.artefacts.remove(job.artefact)
+        self.store.purge()
+        self.uploads.sweep()
+        for stray in self.artefacts.strays(self.store.artefact_names()):
+            stray.unlink(missing_ok=True)
+        self._drop_workspaces()
+
+    def _drop_workspaces(self) -> None:
+        folder = self.settings.work_dir
+        found = list(folder.iterdir()) if folder.is_dir() else []
+        live = self.store.live_ids()  # read after the listing: a job that starts in between is not in `found`
+        for workspace in found:
+            if workspace.name not in live:
+                shutil.rmtree(workspace, ignore_errors=True)
+
+
+def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) -> Backend:
+    """Makes the folders, readable by this user only, and opens the database."""
+    for folder in (settings.home, settings.uploads_dir, settings.artefacts_dir, settings.work_dir):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_database(settings.database)
+    store = Store(
+        engine,
+        clock=clock,
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
+        max_queued=settings.max_queued,
+        retention_s=settings.job_retention_s,
+    )
+    uploads = Uploads(
+        engine,
+        settings.uploads_dir,
+        limits=settings.media_limits,
+        retention_s=settings.upload_retention_s,
+        clock=clock,
+    )
+    board = WorkerBoard(engine, silent_s=settings.lease_s, clock=clock)
+    artefacts = Artefacts(settings.artefacts_dir)
+    return Backend(settings=settings, store=store, uploads=uploads, artefacts=artefacts, board=board, engine=engine)

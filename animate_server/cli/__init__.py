@@ -1,0 +1,40 @@
+"""The command line. One file a command; what a command needs is imported when it runs, so that `--help` is quick.
+
+Exit codes: 0 done, 1 failed or canceled, 64 bad arguments, 65 bad input, 69 the server's fault, 75 try again later,
+77 not authorised.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from animate_pipelines.errors import AnimateError
+from animate_server.cli.console import EXIT_USAGE, print_error
+from animate_server.cli.login import login
+from animate_server.cli.run import run
+from animate_server.cli.serve import serve
+from animate_server.cli.worker import worker
+
+_TYPER_USAGE = 2  # what typer exits with for arguments it does not understand
+
+app = typer.Typer(
+    name="animate-server",
+    help="One reference image and one driving video in, one animated MP4 out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (serve, worker, run, login):
+    app.command()(command)
+
+
+def main() -> None:
+    """The entry point, and the outer wall: an error of ours becomes one line and an exit code."""
+    try:
+        app()
+    except SystemExit as exit_:
+        sys.exit(EXIT_USAGE if exit_.code == _TYPER_USAGE else exit_.code)
+    except AnimateError as error:
+        sys.exit(print_error(error))

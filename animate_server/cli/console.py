@@ -1,0 +1,123 @@
+"""What the commands share to talk to people and machines: errors with exit codes, and progress in three forms."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from animate_pipelines.errors import AnimateError
+from animate_pipelines.report import Progress, Report
+
+EXIT_FAILED = 1
+EXIT_USAGE = 64
+EXIT_INPUT = 65
+EXIT_SERVER = 69
+EXIT_RETRY = 75
+EXIT_AUTH = 77
+
+PLAIN_LINE_S = 10.0
+_STAGES = {
+    "check": "checking the inputs",
+    "preprocess": "finding the person",
+    "encode": "encoding",
+    "render": "rendering",
+    "finish": "writing the video",
+}
+_CODES = {"not_authorized": EXIT_AUTH, "queue_full": EXIT_RETRY, "canceled": EXIT_FAILED}
+
+
+def exit_code(error: AnimateError) -> int:
+    """Whose fault it is, as an exit code of sysexits.h."""
+    return _CODES.get(error.code, EXIT_INPUT if error.fault == "request" else EXIT_SERVER)
+
+
+def describe(error: dict[str, Any]) -> str:
+    """One line of an error's JSON: the message, and whichever of field, value and limit are known."""
+    known = [f"{name}: {error[name]}" for name in ("field", "value", "limit") if error.get(name) is not None]
+    details = f" [{'; '.join(known)}]" if known else ""
+    return " ".join(f"{error['message']}{details}".split())
+
+
+def print_error(error: AnimateError, *, as_json: bool = False) -> int:
+    """One line: to stderr for people, to stdout as JSON for machines. Returns the exit code."""
+    if as_json:
+        print_json({"status": "failed", "error": error.to_json()})
+    else:
+        print(f"error: {describe(error.to_json())}", file=sys.stderr)
+    return exit_code(error)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+@contextmanager
+def progress_report(title: str, *, as_json: bool = False) -> Iterator[Report]:
+    """A `Report` that shows progress on stderr: a bar in a terminal, now and then a line in a pipe.
+
+    as_json: every report is a line of JSON on stdout instead, `{"status": "running", "progress": {...}}`.
+    """
+    if as_json:
+        yield lambda progress: print_json({"status": "running", "progress": progress.to_json()})
+    elif sys.stderr.isatty():
+        with _bar(title) as report:
+            yield report
+    else:
+        yield _PlainReport(title)
+
+
+class _PlainReport:
+    """A line when the stage or segment changes, and every ten seconds."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown: tuple[str, int] | None = None
+        self._shown_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        place = (progress.stage, progress.segment)
+        if place == self._shown and time.monotonic() - self._shown_at < PLAIN_LINE_S:
+            return
+        self._shown, self._shown_at = place, time.monotonic()
+        left = "" if progress.seconds_left is None else f", {_duration(progress.seconds_left)} left"
+        print(f"{self._title}: {progress.fraction:.0%} {_place(progress)}{left}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[place]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=1.0, place="waiting", left="")
+
+        def report(progress: Progress) -> None:
+            left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left"
+            bar.update(task, completed=progress.fraction, place=_place(progress), left=left)
+
+        yield report
+
+
+def _place(progress: Progress) -> str:
+    text = _STAGES[progress.stage]
+    if progress.num_segments:
+        text += f", segment {min(progress.segment + 1, progress.num_segments)}/{progress.num_segments}"
+    return text + (f", step {progress.step}/{progress.num_steps}" if progress.num_steps else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

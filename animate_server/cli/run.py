@@ -1,0 +1,119 @@
+"""`animate-server run`: render on a running server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.report import Progress, Report
+from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
+
+if TYPE_CHECKING:
+    from animate_server.cli.client import ServerClient
+
+_INPUTS = ("reference_image", "driving_video")
+_REMOTE = ("http://", "https://", "data:", "upload:")
+
+
+class Model(StrEnum):
+    ANIMATE = "animate"
+    REPLACE = "replace"
+
+
+def run(
+    model: Annotated[Model, typer.Argument(help="What to do: animate the image, or replace the person in the video.")],
+    input_: Annotated[
+        str,
+        typer.Option(
+            "--input", help="The fields of POST /v1/jobs: JSON, or @FILE, or - for stdin. Inputs may be local paths."
+        ),
+    ],
+    output_dir: Annotated[Path, typer.Option(help="Where the video goes, as JOB_ID.mp4.")] = Path(),
+    server: Annotated[str | None, typer.Option(help="Base URL; also ANIMATE_SERVER, or what `login` stored.")] = None,
+    key: Annotated[str | None, typer.Option(help="API key; also ANIMATE_API_KEY, or what `login` stored.")] = None,
+    poll_s: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between two looks at the job.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Lines of JSON on stdout, for machines.")] = False,
+) -> None:
+    """Submit a job, wait for it and fetch the video. Ctrl-C cancels the job."""
+    from animate_server.cli.client import ServerClient, ServerFault
+    from animate_server.cli.credentials import find_credentials
+
+    try:
+        fields = _read_fields(input_) | {"mode": model.value}
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with ServerClient(find_credentials(server, key)) as client:
+            code = _render(client, _upload_files(client, fields), output_dir, poll_s, as_json)
+    except InvalidField as error:
+        code = print_error(error, as_json=as_json)
+    except ServerFault as fault:
+        code = fault.code
+        if as_json:
+            print_json({"status": "failed", "error": fault.error})
+        else:
+            print(f"error: {fault}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _read_fields(text: str) -> dict[str, Any]:
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text()
+        fields = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InvalidField(f"--input cannot be read: {error}", field="input") from None
+    if not isinstance(fields, dict):
+        raise InvalidField("--input must be a JSON object", field="input", value=type(fields).__name__)
+    return fields
+
+
+def _upload_files(client: ServerClient, fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with the local paths among the inputs handed over; all of them are looked for first."""
+    local: dict[str, Path] = {}
+    for name in _INPUTS:
+        value = fields.get(name)
+        if isinstance(value, str) and not value.startswith(_REMOTE):
+            local[name] = Path(value).expanduser()
+            if not local[name].is_file():
+                raise InvalidField(f"{name}: there is no file {value}", field=name, value=value)
+    return fields | {name: client.upload(path) for name, path in local.items()}
+
+
+def _render(client: ServerClient, fields: dict[str, Any], output_dir: Path, poll_s: float, as_json: bool) -> int:
+    job = client.submit(fields)
+    try:
+        with progress_report(f"job {job['id']}", as_json=as_json) as report:
+            job = client.wait(job, poll_s, lambda seen: _show(seen, report))
+    except KeyboardInterrupt:
+        client.cancel(job["id"])
+        print(f"job {job['id']} is canceled", file=sys.stderr)
+        return EXIT_FAILED
+    return _conclude(client, job, output_dir, as_json)
+
+
+def _show(job: dict[str, Any], report: Report) -> None:
+    if job["progress"] is not None:
+        report(Progress(**job["progress"]))
+
+
+def _conclude(client: ServerClient, job: dict[str, Any], output_dir: Path, as_json: bool) -> int:
+    if job["artefact"] is None:
+        error = job["error"] or {"code": job["status"], "message": f"the job is {job['status']}"}
+        if as_json:
+            print_json({"status": job["status"], "error": error, "job": job})
+        else:
+            print(f"error: job {job['id']} {job['status']}: {describe(error)}", file=sys.stderr)
+        return EXIT_FAILED
+    path = client.download(job["artefact"]["url"], output_dir / f"{job['id']}.mp4")
+    if as_json:
+        print_json({"status": job["status"], "output": str(path), "job": job})
+    else:
+        print(path)
+    return 0

@@ -1,0 +1,159 @@
+"""`Desk`: what the dialects ask for, done with store, uploads, artefacts and gate one. See `dialects.Desk`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse
+
+from animate_pipelines.params import AnimateParams
+from animate_server.addresses import AddressPolicy
+from animate_server.artefacts import Artefacts, base_url, respond_file
+from animate_server.auth import Keyring
+from animate_server.bodies import Body, read_body, read_file
+from animate_server.dialects import Caller, StoredUpload
+from animate_server.files import check_free_disk
+from animate_server.inputs import UPLOAD_PATH, Gate, fingerprint
+from animate_server.jobs import Artefact, Job, JobStatus, NewJob
+from animate_server.settings import MIB, Settings
+from animate_server.store import Store
+from animate_server.uploads import Upload, Uploads
+from animate_server.workers import WorkerBoard
+
+WATCH_S = 0.25
+ARTEFACT_PATH = "/files/"
+
+
+class JobDesk:
+    """`closing` is set when the server is told to stop: it then takes no new jobs and lets go of those who watch."""
+
+    def __init__(
+        self, settings: Settings, *, store: Store, uploads: Uploads, artefacts: Artefacts, board: WorkerBoard
+    ) -> None:
+        self.store = store
+        self.uploads = uploads
+        self.artefacts = artefacts
+        self.board = board
+        self.closing = threading.Event()
+        self._settings = settings
+        self._keyring = Keyring(key.get_secret_value() for key in settings.api_keys)
+        policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+        self._gate = Gate(uploads, policy, board.bundle)
+
+    def caller(self, request: Request) -> Caller:
+        return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))
+
+    async def read(self, request: Request) -> Body:
+        both_files = 2 * self._settings.max_file_bytes + MIB
+        return await read_body(request, max_json_bytes=self._settings.max_json_bytes, max_form_bytes=both_files)
+
+    async def read_file(self, request: Request, name: str) -> Body:
+        await run_in_threadpool(self._check_room)
+        return await read_file(request, name=name, max_bytes=self._settings.max_file_bytes + MIB)
+
+    async def submit(
+        self, params: AnimateParams, body: Body, caller: Caller, *, dialect: str, idempotency_key: str | None = None
+    ) -> Job:
+        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key)
+
+    async def get(self, job_id: str, caller: Caller) -> Job:
+        return await run_in_threadpool(self.store.get, job_id, caller.owner)
+
+    async def list(
+        self, caller: Caller, *, limit: int, after: str | None = None, status: JobStatus | None = None
+    ) -> Sequence[Job]:
+        def read() -> Sequence[Job]:
+            return self.store.list(caller.owner, limit=limit, after=after, status=status)
+
+        return await run_in_threadpool(read)
+
+    async def watch(self, job_id: str, caller: Caller, *, beat_s: float) -> AsyncIterator[Job]:
+        shown: Job | None = None
+        shown_at = 0.0
+        while True:
+            job = await self.get(job_id, caller)
+            if job != shown or time.monotonic() - shown_at >= beat_s:
+                shown, shown_at = job, time.monotonic()
+                yield job
+            if job.status.is_final or self.closing.is_set():
+                return
+            await asyncio.sleep(WATCH_S)
+
+    async def cancel(self, job_id: str, caller: Caller) -> Job:
+        return await run_in_threadpool(self.store.request_cancel, job_id, caller.owner)
+
+    async def remove(self, job_id: str, caller: Caller) -> None:
+        await run_in_threadpool(self._remove, job_id, caller)
+
+    async def upload(self, body: Body, caller: Caller) -> Sequence[Upload]:
+        return await run_in_threadpool(self._upload, body, caller)
+
+    def upload_url(self, upload: StoredUpload, caller: Caller) -> str:
+        return f"{caller.base_url}{UPLOAD_PATH}{upload.id}"
+
+    def artefact_url(self, artefact: Artefact, caller: Caller) -> str:
+        return f"{caller.base_url}{ARTEFACT_PATH}{artefact.name}"
+
+    def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> FileResponse:
+        return respond_file(self.artefacts.path(artefact), artefact.media_type, dict(headers))
+
+    def find_file(self, name: str) -> tuple[Path, str]:
+        """Path and media type of the artefact of this name. Raises `JobNotFound`."""
+        artefact = self.store.find_artefact(name)
+        return self.artefacts.path(artefact), artefact.media_type
+
+    def find_upload(self, upload_id: str) -> tuple[Path, str]:
+        """Path and media type of the upload of this id. Raises `JobNotFound`."""
+        upload = self.uploads.get(upload_id)
+        return self.uploads.path(upload.id), upload.media_type
+
+    def _check_room(self) -> None:
+        check_free_disk(self._settings.home, self._settings.min_free_disk)
+
+    def _submit(
+        self, params: AnimateParams, body: Body, caller: Caller, dialect: str, idempotency_key: str | None
+    ) -> Job:
+        self._check_room()
+        print_of = fingerprint(dialect, body.fields, body.parts) if idempotency_key else ""
+        accepted = self._gate.accept(params, body.parts, caller.owner, caller.base_url)
+        new = NewJob(
+            id=str(uuid.uuid4()),
+            owner=caller.owner,
+            dialect=dialect,
+            params=accepted.params,
+            idempotency_key=idempotency_key,
+            fingerprint=print_of,
+            uploads=accepted.uploads,
+        )
+        try:
+            job = self.store.add(new)
+        except BaseException:
+            self._gate.discard(accepted)
+            raise
+        if job.id != new.id:
+            self._gate.discard(accepted)
+        return job
+
+    def _remove(self, job_id: str, caller: Caller) -> None:
+        job = self.store.remove(job_id, caller.owner)
+        if job.artefact is not None:
+            self.artefacts.remove(job.artefact)
+        self.uploads.sweep()
+
+    def _upload(self, body: Body, caller: Caller) -> Sequence[Upload]:
+        saved: list[Upload] = []
+        try:
+            for part in body.parts.values():
+                saved.append(self.uploads.save(part.chunks(), caller.owner, field=part.field))
+        except BaseException:
+            for upload in saved:
+                self.uploads.remove(upload.id)
+            raise
+        return saved

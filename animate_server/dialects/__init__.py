@@ -1,0 +1,115 @@
+"""`Dialect`: one hosted service's HTTP interface, translated to and from our jobs. One file each.
+
+A dialect is routes and translation. Whatever they need done, they ask of the `Desk`; they know neither the store nor
+the worker nor each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from animate_pipelines.errors import AnimateError
+from animate_pipelines.params import AnimateParams
+from animate_server.bodies import Body
+from animate_server.jobs import Artefact, Job, JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """owner: a hash of the caller's key. base_url: scheme and host by which the caller reaches us, no slash."""
+
+    owner: str
+    base_url: str
+
+
+class StoredUpload(Protocol):
+    """What a dialect may tell of an upload."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def expires_at(self) -> float: ...
+
+
+class Desk(Protocol):
+    """What the server does for a dialect. Jobs and uploads of other owners do not exist for a caller."""
+
+    def caller(self, request: Request) -> Caller:
+        """Raises `NotAuthorized`."""
+
+    async def read(self, request: Request) -> Body:
+        """A JSON or form body under the limits. Raises `BodyInvalid`, `BodyTooLarge`."""
+
+    async def read_file(self, request: Request, name: str) -> Body:
+        """A body that is one file, raw or as the form field `name`."""
+
+    async def submit(
+        self, params: AnimateParams, body: Body, caller: Caller, *, dialect: str, idempotency_key: str | None = None
+    ) -> Job:
+        """A stored job. Raises what gate one finds wrong, `KeyReused`, `QueueFull` and `DiskFull`."""
+
+    async def get(self, job_id: str, caller: Caller) -> Job:
+        """Raises `JobNotFound`."""
+
+    async def list(
+        self, caller: Caller, *, limit: int, after: str | None = None, status: JobStatus | None = None
+    ) -> Sequence[Job]:
+        """Newest first."""
+
+    def watch(self, job_id: str, caller: Caller, *, beat_s: float) -> AsyncIterator[Job]:
+        """The job now, after each change, and every `beat_s` without one, until it is final (or the server stops)."""
+
+    async def cancel(self, job_id: str, caller: Caller) -> Job:
+        """Canceled if it was queued; soon to be, if it is running; as it was, if it is final."""
+
+    async def remove(self, job_id: str, caller: Caller) -> None:
+        """Delete a final job with its files."""
+
+    async def upload(self, body: Body, caller: Caller) -> Sequence[StoredUpload]:
+        """Store every part of `body`."""
+
+    def upload_url(self, upload: StoredUpload, caller: Caller) -> str:
+        """Where the upload can be read, and by which it can be named in a job."""
+
+    def artefact_url(self, artefact: Artefact, caller: Caller) -> str:
+        """Where the file can be read, without credentials."""
+
+    def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> Response:
+        """The file itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """parse: request fields to params, no I/O, raising `InvalidField`. render: a job as this service shows it.
+
+    render_error: any error as this service would have said it. prefix: all routes of `router` begin with it.
+    """
+
+    name: str
+    prefix: str
+    router: APIRouter
+    parse: Callable[[Mapping[str, Any]], AnimateParams]
+    render: Callable[[Job, Desk, Caller], dict[str, Any]]
+    render_error: Callable[[AnimateError], Response]
+
+
+def _desk(request: Request) -> Desk:
+    return cast(Desk, request.app.state.desk)
+
+
+def _caller(request: Request) -> Caller:
+    return _desk(request).caller(request)
+
+
+DeskDep = Annotated[Desk, Depends(_desk)]
+CallerDep = Annotated[Caller, Depends(_caller)]

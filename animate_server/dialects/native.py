@@ -1,0 +1,269 @@
+"""Our own interface under /v1: everything the server can do, named as it is named inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from animate_pipelines.errors import AnimateError
+from animate_pipelines.params import AnimateParams
+from animate_server.addresses import redact
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload
+from animate_server.dialects.native_schema import BODY, JobView, UploadView
+from animate_server.errors import JobUnfinished, http_headers, http_status
+from animate_server.jobs import Job, JobStatus
+
+router = APIRouter(prefix="/v1", tags=["native"])
+MAX_PAGE = 100
+KEEP_ALIVE_S = 15.0  # proxies cut connections that are silent for longer, commonly 30 or 60 s
+_TEXTS = frozenset({"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution"})
+
+
+class JobList(BaseModel):
+    jobs: list[JobView]
+    next: str | None = Field(description="Give this as `after` for the next page; null on the last.")
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+    field: str | None = None
+    value: Any = None
+    limit: Any = None
+
+
+class ErrorView(BaseModel):
+    error: ErrorBody
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorView, "description": text}
+    for status, text in {
+        400: "The body cannot be read.",
+        401: "No valid API key.",
+        404: "No such job or upload.",
+        409: "In conflict with what is there.",
+        413: "Too large.",
+        422: "A field is wrong; the error names field, value and limit.",
+        429: "The queue is full.",
+        507: "The disk is full.",
+    }.items()
+}
+
+
+@router.post(
+    "/jobs", status_code=202, response_model=JobView, responses=_ERRORS, openapi_extra=BODY, summary="Submit a job"
+)
+async def create_job(
+    request: Request,
+    response: Response,
+    desk: DeskDep,
+    caller: CallerDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=200, description="The same key and body give the same job for 24 hours."),
+    ] = None,
+) -> dict[str, Any]:
+    """Answers at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
+    with await desk.read(request) as body:
+        params = parse(_typed(body.fields) if body.is_form else body.fields)
+        job = await desk.submit(params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key)
+    response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
+    return render(job, desk, caller)
+
+
+@router.get("/jobs", response_model=JobList, responses=_ERRORS, summary="List jobs, newest first")
+async def list_jobs(
+    desk: DeskDep,
+    caller: CallerDep,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    after: Annotated[str | None, Query(max_length=64, description="Only jobs older than this one.")] = None,
+    status: JobStatus | None = None,
+) -> dict[str, Any]:
+    found = await desk.list(caller, limit=limit + 1, after=after, status=status)
+    page = found[:limit]
+    return {
+        "jobs": [render(job, desk, caller) for job in page],
+        "next": page[-1].id if len(found) > limit else None,
+    }
+
+
+@router.get("/jobs/{job_id}", response_model=JobView, responses=_ERRORS, summary="Look at a job")
+async def get_job(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await desk.get(job_id, caller), desk, caller)
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    response_model=JobView,
+    responses=_ERRORS | {204: {"description": "The finished job and its files are gone."}},
+    summary="Cancel a live job, remove a finished one",
+)
+async def delete_job(job_id: str, desk: DeskDep, caller: CallerDep) -> Any:
+    before = await desk.get(job_id, caller)
+    if before.status.is_final:
+        await desk.remove(job_id, caller)
+        return Response(status_code=204)
+    return render(await desk.cancel(job_id, caller), desk, caller)
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses=_ERRORS | {200: {"content": {"text/event-stream": {}}, "description": "`job` events, each a whole job."}},
+    summary="Follow a job as server-sent events",
+)
+async def follow_job(job_id: str, desk: DeskDep, caller: CallerDep) -> StreamingResponse:
+    """One event now and one at each change; the stream ends when the job has ended."""
+    await desk.get(job_id, caller)  # an unknown job is a 404, not an empty stream
+
+    async def events() -> AsyncIterator[str]:
+        last = ""
+        async for job in desk.watch(job_id, caller, beat_s=KEEP_ALIVE_S):
+            shown = JobView.model_validate(render(job, desk, caller)).model_dump_json()
+            yield f"event: job\ndata: {shown}\n\n" if shown != last else ": still here\n\n"
+            last = shown
+
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+
+
+@router.get(
+    "/jobs/{job_id}/artefact",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses=_ERRORS,
+    summary="The finished video",
+)
+async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> RedirectResponse:
+    """Redirects to the file, which is read without credentials, with HEAD and Range."""
+    job = await desk.get(job_id, caller)
+    if job.artefact is None:
+        raise JobUnfinished(f"job {job_id} is {job.status} and has no artefact", field="status", value=job.status.value)
+    return RedirectResponse(desk.artefact_url(job.artefact, caller), status_code=307)
+
+
+@router.post(
+    "/uploads",
+    status_code=201,
+    response_model=UploadView,
+    responses=_ERRORS,
+    summary="Hand over a file",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {"file": {"type": "string", "format": "binary"}},
+                    }
+                },
+            },
+        }
+    },
+)
+async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """The raw bytes as the body, or a form with one `file`. JPEG, PNG, WebP, MP4, MOV, Matroska or WebM."""
+    with await desk.read_file(request, "file") as body:
+        (upload,) = await desk.upload(body, caller)
+    return _upload(upload, desk, caller)
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """All fields of `AnimateParams`, `render_area` also as "WxH". Raises `InvalidField`."""
+    values = dict(fields)
+    area = values.get("render_area")
+    if isinstance(area, str):
+        width, _, height = area.lower().partition("x")
+        values["render_area"] = [int(width), int(height)] if _is_number(width) and _is_number(height) else area
+    if "seed" in values and values["seed"] is None:
+        del values["seed"]
+    return AnimateParams.from_json(values)
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    url = f"{caller.base_url}/v1/jobs/{job.id}"
+    return {
+        "id": job.id,
+        "status": job.status,
+        "cancel_requested": job.cancel_requested,
+        "created_at": _time(job.created_at),
+        "started_at": _time(job.started_at),
+        "finished_at": _time(job.finished_at),
+        "expires_at": _time(job.expires_at),
+        "attempts": job.attempts,
+        "params": _shown(job.params),
+        "progress": job.progress,
+        "result": job.result,
+        "error": job.error.to_json() if job.error else None,
+        "artefact": _artefact(job, desk, caller),
+        "url": url,
+        "events_url": f"{url}/events",
+    }
+
+
+def render_error(error: AnimateError) -> Response:
+    return JSONResponse({"error": error.to_json()}, status_code=http_status(error), headers=http_headers(error))
+
+
+def _artefact(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
+    if job.artefact is None:
+        return None
+    return {
+        "url": desk.artefact_url(job.artefact, caller),
+        "media_type": job.artefact.media_type,
+        "size_bytes": job.artefact.size_bytes,
+        "sha256": job.artefact.sha256,
+    }
+
+
+def _upload(upload: StoredUpload, desk: Desk, caller: Caller) -> dict[str, Any]:
+    return {
+        "id": f"upload:{upload.id}",
+        "url": desk.upload_url(upload, caller),
+        "media_type": upload.media_type,
+        "size_bytes": upload.size_bytes,
+        "sha256": upload.sha256,
+        "expires_at": _time(upload.expires_at),
+    }
+
+
+def _shown(params: AnimateParams) -> dict[str, Any]:
+    """The params without the query strings of URLs, where presigned secrets are."""
+    values = params.to_json()
+    for name in ("reference_image", "driving_video"):
+        values[name] = redact(values[name])
+    return values
+
+
+def _typed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Form fields are text: those that are not text in JSON are read as JSON where they can be."""
+    typed: dict[str, Any] = {}
+    for name, text in fields.items():
+        typed[name] = text
+        if name not in _TEXTS and isinstance(text, str):
+            try:
+                typed[name] = json.loads(text)
+            except ValueError:
+                continue
+    return typed
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 6
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+dialect = Dialect(name="native", prefix="/v1", router=router, parse=parse, render=render, render_error=render_error)

@@ -1,0 +1,158 @@
+"""The schemas of /v1, for its documentation: every field of a job request with its limits, and what is answered.
+
+Requests are checked by `AnimateParams`, not by these models; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from animate_pipelines import params as p
+from animate_server.jobs import JobStatus
+
+_REFERENCE: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": p.MAX_REFERENCE_CHARS},
+        {"type": "string", "pattern": "^data:"},
+        {"type": "string", "pattern": "^upload:[A-Za-z0-9_-]{32}$"},
+    ]
+}
+_SIDE = rf"{p.MIN_RENDER_SIDE_PX} to {p.MAX_RENDER_SIDE_PX} px"
+
+
+class JobRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reference_image: str = Field(
+        min_length=1,
+        json_schema_extra=_REFERENCE,
+        description="Who is to move. JPEG, PNG or WebP: an http(s) URL, a data URI, `upload:ID`; in a form the file.",
+    )
+    driving_video: str = Field(
+        min_length=1,
+        json_schema_extra=_REFERENCE,
+        description="How to move. MP4, MOV, Matroska or WebM: an http(s) URL, a data URI, `upload:ID`; in a form the file.",
+    )
+    mode: p.Mode = Field(
+        "animate",
+        description="animate: the person in the image moves. replace: it takes the place of the person in the video.",
+    )
+    prompt: str = Field(
+        p.DEFAULT_PROMPT, max_length=p.MAX_PROMPT_CHARS, description="The model was trained with the default."
+    )
+    negative_prompt: str = Field(
+        "", max_length=p.MAX_PROMPT_CHARS, description="Has an effect with guidance_scale above 1."
+    )
+    resolution: p.Resolution = Field(
+        "720p", description="Class of the output's size; its aspect is the driving video's."
+    )
+    render_area: str | tuple[int, int] | None = Field(
+        None,
+        description=f"What is generated at: `WIDTHxHEIGHT` or [width, height], each {_SIDE}. Default: the bundle's.",
+        json_schema_extra={
+            "anyOf": [
+                {"type": "string", "pattern": r"^\d{2,4}x\d{2,4}$"},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": p.MIN_RENDER_SIDE_PX, "maximum": p.MAX_RENDER_SIDE_PX},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+                {"type": "null"},
+            ]
+        },
+    )
+    fps: Literal["source"] | int = Field(
+        "source",
+        description="Frames per second of the output; source: the driving video's rate, exactly.",
+        json_schema_extra={
+            "anyOf": [{"const": "source", "type": "string"}, {"type": "integer", "minimum": 1, "maximum": p.MAX_FPS}]
+        },
+    )
+    seed: int | None = Field(None, ge=0, le=p.MAX_SEED, description="Default: drawn, and reported.")
+    steps: int | None = Field(None, ge=1, le=p.MAX_STEPS, description="Denoising steps. Default: the bundle's.")
+    shift: float | None = Field(
+        None, ge=p.MIN_SHIFT, le=p.MAX_SHIFT, description="Timestep shift of the schedule. Default: the bundle's."
+    )
+    guidance_scale: float = Field(
+        1.0, ge=1.0, le=p.MAX_GUIDANCE_SCALE, description="1 is off; above 1 takes twice the time."
+    )
+    turbo: bool = Field(False, description="Few steps with the bundle's LoRA; refused when it has none.")
+    keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
+    overlap: p.Overlap = Field(1, description="Frames carried from one segment into the next.")
+    num_frames: int | None = Field(None, ge=1, le=10**6, description="Render only so many frames. Default: all.")
+
+
+class ProgressView(BaseModel):
+    stage: str = Field(description="check, preprocess, encode, render, finish")
+    fraction: float = Field(ge=0, le=1, description="Of the whole job.")
+    segment: int = Field(description="Segments finished.")
+    num_segments: int
+    step: int = Field(description="Denoising steps finished in this segment.")
+    num_steps: int
+    seconds_left: float | None = Field(description="An estimate, from the pace so far.")
+
+
+class ArtefactView(BaseModel):
+    url: str = Field(description="Needs no credentials; GET and HEAD, with Range.")
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
+class JobErrorView(BaseModel):
+    code: str = Field(description="What to switch on; it never changes.")
+    message: str
+    field: str | None = None
+    value: Any = None
+    limit: Any = None
+
+
+class JobView(BaseModel):
+    id: str
+    status: JobStatus
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None = Field(description="When a finished job and its files are deleted.")
+    attempts: int
+    params: dict[str, Any] = Field(description="The request, defaults filled in; URLs without their query.")
+    progress: ProgressView | None
+    result: dict[str, Any] | None = Field(description="What was made: sizes, rate, frames, seed, warnings, timings.")
+    error: JobErrorView | None
+    artefact: ArtefactView | None
+    url: str
+    events_url: str
+
+
+class UploadView(BaseModel):
+    id: str = Field(description="`upload:ID`, to be given as reference_image or driving_video.")
+    url: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    expires_at: datetime
+
+
+def _form() -> dict[str, Any]:
+    schema = JobRequest.model_json_schema()
+    for name in ("reference_image", "driving_video"):
+        text = schema["properties"][name]
+        file = {"type": "string", "format": "binary"}
+        schema["properties"][name] = {"description": text["description"], "anyOf": [file, {"type": "string"}]}
+    return schema
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": JobRequest.model_json_schema()},
+            "multipart/form-data": {"schema": _form()},
+        },
+    }
+}

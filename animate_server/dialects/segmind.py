@@ -1,0 +1,278 @@
+"""Segmind's interface under /segmind: p-video-animate, v1 (one blocking call) and v2 (submit, status, result).
+
+Their client derives the v2 base from a base URL that ends in /v1, follows `status_url` and `response_url` blindly, and
+shows `error` of a body as the detail; so every URL is absolute and every error has that one field.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from animate_pipelines.errors import AnimateError, InvalidField, ServerError
+from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
+from animate_server.bodies import Body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect
+from animate_server.errors import BodyInvalid, JobNotFound, QueueFull, http_headers, http_status
+from animate_server.jobs import Failure, Job, JobStatus
+
+router = APIRouter(prefix="/segmind", tags=["segmind"])
+SLUG = "p-video-animate"
+_STATUSES = {
+    JobStatus.QUEUED: "QUEUED",
+    JobStatus.RUNNING: "PROCESSING",
+    JobStatus.SUCCEEDED: "COMPLETED",
+    JobStatus.FAILED: "FAILED",
+    JobStatus.CANCELED: "FAILED",
+}
+
+
+class AnimateRequest(BaseModel):
+    """The ten fields of p-video-animate."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: str = Field(min_length=1, description="Who is to move: URL, data URI, or a URL from upload-asset.")
+    video: str = Field(min_length=1, description="How to move: URL, data URI, or a URL from upload-asset.")
+    resolution: Literal["720p", "1080p"] = "720p"
+    target_fps: Literal["original", "24", "48"] = "original"
+    seed: int = Field(42, ge=-1, le=999_999_999_999_999, description="-1 draws one.")
+    save_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
+    ignore_audio: bool = Field(False, description="Taken; this server never lets sound steer the motion.")
+    instruction_prompt: str = Field(
+        "", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with."
+    )
+    turbo: bool = Field(False, description="Few steps; refused when the bundle has no LoRA for it.")
+    disable_safety_checker: bool = Field(False, description="Taken; this server has no checker.")
+
+
+class Metrics(BaseModel):
+    """Times in seconds. This server bills nobody."""
+
+    inference_time: float
+    queue_time: float
+    total_time: float
+    cost: float
+    remaining_credits: float
+    retry_count: int
+
+
+class Submitted(BaseModel):
+    request_id: str
+    status: str
+    poll_url: str
+    status_url: str
+    response_url: str
+
+
+class Status(BaseModel):
+    status: str
+    request_id: str
+    metrics: Metrics | None = None
+    error: str | None = None
+
+
+class Result(Status):
+    output: str | None = Field(None, description="URL of the MP4; it needs no credentials.")
+    seed: int | None = None
+    created_at: datetime | None = None
+
+
+class ErrorView(BaseModel):
+    error: str
+
+
+class Assets(BaseModel):
+    data_urls: list[str] = Field(min_length=1, max_length=8, description="Data URIs.")
+
+
+class StoredAssets(BaseModel):
+    file_urls: list[str]
+    message: str
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
+    401: {"model": ErrorView, "description": "No valid key."},
+    404: {"model": ErrorView, "description": "No such request."},
+    422: {"model": Result, "description": "The request has failed; status is FAILED and error says why."},
+    429: {"model": ErrorView, "description": "The queue is full."},
+}
+_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": AnimateRequest.model_json_schema()}}}
+}
+
+
+@router.post(f"/v2/{SLUG}", response_model=Submitted, responses=_ERRORS, openapi_extra=_BODY, summary="Submit")
+async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    job = await _submit(request, desk, caller)
+    url = f"{caller.base_url}/segmind/v2/requests/{job.id}"
+    poll_url = f"{caller.base_url}/segmind/v1/requests/{job.id}"
+    shown = {"request_id": job.id, "status": _STATUSES[job.status]}
+    return shown | {"poll_url": poll_url, "status_url": f"{url}/status", "response_url": url}
+
+
+@router.get("/v2/requests/{request_id}/status", response_model=Status, responses=_ERRORS, summary="Status")
+async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    job = await _find(request_id, desk, caller)
+    shown = render(job, desk, caller)
+    kept = ("status", "request_id", "metrics") + (("error",) if shown["status"] == "FAILED" else ())
+    return JSONResponse({name: shown[name] for name in kept}, status_code=_code(job))
+
+
+@router.get("/v1/requests/{request_id}", response_model=Result, responses=_ERRORS, summary="Result (poll_url)")
+@router.get("/v2/requests/{request_id}", response_model=Result, responses=_ERRORS, summary="Result")
+async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    job = await _find(request_id, desk, caller)
+    return JSONResponse(render(job, desk, caller), status_code=_code(job))
+
+
+@router.post(
+    f"/v1/{SLUG}",
+    response_class=Response,
+    responses=_ERRORS | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
+    openapi_extra=_BODY,
+    summary="Submit and wait",
+)
+async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
+    """Held open until the job has ended. A caller who hangs up has the job canceled: nobody else knows its id."""
+    submitted = await _submit(request, desk, caller)
+    job = submitted
+    async for job in desk.watch(submitted.id, caller, beat_s=1.0):
+        if not job.status.is_final and await request.is_disconnected():
+            await desk.cancel(job.id, caller)
+    if not job.status.is_final:
+        raise ServerError(f"the server is stopping; look for the result under {job.id}")
+    headers = {
+        "x-request-id": job.id,
+        "x-generation-time": f"{_metrics(job)['inference_time']:.3f}",
+        "x-seed-value": str(job.params.seed),
+        "x-cost": "0",
+        "x-remaining-credits": "0",
+    }
+    if job.artefact is None:
+        return JSONResponse(render(job, desk, caller), status_code=_code(job), headers=headers)
+    return desk.artefact_response(job.artefact, headers)
+
+
+@router.post("/upload-asset", response_model=StoredAssets, responses=_ERRORS, summary="Hand over files")
+async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    with await desk.read(request) as body:
+        _check_assets(body)
+        uploads = await desk.upload(body, caller)
+    return {
+        "file_urls": [desk.upload_url(upload, caller) for upload in uploads],
+        "message": f"{len(uploads)} files uploaded",
+    }
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """Raises `InvalidField`, naming Segmind's field."""
+    try:
+        asked = AnimateRequest.model_validate(dict(fields))
+    except ValidationError as invalid:
+        raise _invalid(invalid) from None
+    return AnimateParams(
+        reference_image=asked.image,
+        driving_video=asked.video,
+        prompt=asked.instruction_prompt or DEFAULT_PROMPT,
+        resolution=asked.resolution,
+        fps="source" if asked.target_fps == "original" else int(asked.target_fps),
+        seed=draw_seed() if asked.seed == -1 else asked.seed,
+        keep_audio=asked.save_audio,
+        turbo=asked.turbo,
+    )
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    failure = job.error
+    if job.status is JobStatus.CANCELED:
+        failure = Failure(code="canceled", message="The request was canceled")
+    return {
+        "status": _STATUSES[job.status],
+        "request_id": job.id,
+        "error": failure.message if failure else None,
+        "metrics": _metrics(job),
+        "output": desk.artefact_url(job.artefact, caller) if job.artefact else None,
+        "seed": job.params.seed,
+        "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
+    }
+
+
+def render_error(error: AnimateError) -> Response:
+    status = http_status(error)
+    if status in (413, 422):
+        status = 400  # 422 is theirs for a job that ran and failed
+    headers = http_headers(error)
+    if isinstance(error, QueueFull):
+        reset = datetime.fromtimestamp(time.time() + error.retry_after_s, UTC)
+        headers["x-rate-limit-reset-at-utc"] = reset.isoformat(timespec="seconds")
+    return JSONResponse({"error": error.message}, status_code=status, headers=headers)
+
+
+async def _submit(request: Request, desk: Desk, caller: Caller) -> Job:
+    with await desk.read(request) as body:
+        try:
+            return await desk.submit(parse(body.fields), body, caller, dialect=dialect.name)
+        except JobNotFound as missing:  # an upload that is gone is a bad field, not an unknown path
+            raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
+
+
+async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
+    missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
+    try:
+        job = await desk.get(request_id, caller)
+    except JobNotFound:
+        raise missing from None
+    if job.status is JobStatus.EXPIRED:
+        raise missing
+    return job
+
+
+def _code(job: Job) -> int:
+    return 422 if _STATUSES[job.status] == "FAILED" else 200
+
+
+def _metrics(job: Job) -> dict[str, Any]:
+    end = time.time() if job.finished_at is None else job.finished_at
+    start = end if job.started_at is None else job.started_at
+    return {
+        "inference_time": round(end - start, 3),
+        "queue_time": round(start - job.created_at, 3),
+        "total_time": round(end - job.created_at, 3),
+        "cost": 0.0,
+        "remaining_credits": 0.0,
+        "retry_count": max(0, job.attempts - 1),
+    }
+
+
+def _check_assets(body: Body) -> None:
+    urls = body.fields.get("data_urls")
+    if set(body.fields) != {"data_urls"} or not isinstance(urls, list) or not urls or len(urls) != len(body.parts):
+        raise BodyInvalid("data_urls must be a list of data URIs, and the only field", field="data_urls")
+
+
+def _invalid(invalid: ValidationError) -> InvalidField:
+    first = invalid.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "body"
+    value = first["input"] if not isinstance(first["input"], dict | list) else None
+    shown = value[:80] if isinstance(value, str) else value
+    what = first["msg"][0].lower() + first["msg"][1:]
+    said = "" if first["type"] == "missing" else f", not {shown!r}"
+    return InvalidField(f"{name}: {what}{said}", field=name, value=shown, limit=_limit(first))
+
+
+def _limit(first: Mapping[str, Any]) -> Any:
+    context = first.get("ctx") or {}
+    return next((context[key] for key in ("expected", "ge", "le", "max_length", "min_length") if key in context), None)
+
+
+dialect = Dialect(
+    name="segmind", prefix="/segmind", router=router, parse=parse, render=render, render_error=render_error
+)

@@ -1,0 +1,114 @@
+"""Errors of the HTTP face and of job keeping; the rest of the tree is in `animate_pipelines.errors`.
+
+RequestError        request
+├── BodyInvalid         the body is not what its content type says
+├── BodyTooLarge        more bytes than are taken
+├── NotAuthorized       no key, or one that is not known
+├── JobNotFound         no such job, upload or file, or it belongs to another key
+├── JobUnfinished       there is no artefact yet
+├── KeyReused           one idempotency key for two different requests
+└── QueueFull           ask again later
+ServerError         server
+├── DiskFull            no room for another job
+├── SchemaUnknown       the database was written by a newer version
+└── LeaseLost           a worker speaks about a job that is no longer its own
+"""
+
+from __future__ import annotations
+
+from animate_pipelines.errors import AnimateError, InvalidField, MediaTooLarge, RequestError, ServerError
+
+
+class BodyInvalid(RequestError):
+    """The request body cannot be read."""
+
+    code = "body_invalid"
+
+
+class BodyTooLarge(RequestError):
+    """The request body is too large."""
+
+    code = "body_too_large"
+
+
+class WrongMethod(RequestError):
+    """This path does not know this method."""
+
+    code = "method_not_allowed"
+
+
+class NotAuthorized(RequestError):
+    """A valid API key is required."""
+
+    code = "not_authorized"
+
+
+class JobNotFound(RequestError):
+    """There is nothing by this name."""
+
+    code = "not_found"
+
+
+class JobUnfinished(RequestError):
+    """The job has no artefact."""
+
+    code = "job_unfinished"
+
+
+class KeyReused(RequestError):
+    """This idempotency key was used with a different request in the last 24 hours."""
+
+    code = "idempotency_key_reused"
+
+
+class QueueFull(RequestError):
+    """The queue is full; send the request again later."""
+
+    code = "queue_full"
+    retry_after_s = 30
+
+
+class DiskFull(ServerError):
+    """There is not enough free disk space to take another job."""
+
+    code = "disk_full"
+
+
+class SchemaUnknown(ServerError):
+    """The database was written by a newer version of this server."""
+
+    code = "schema_unknown"
+
+
+class LeaseLost(ServerError):
+    """The job is no longer this worker's."""
+
+    code = "lease_lost"
+
+
+_STATUSES: tuple[tuple[type[AnimateError], int], ...] = (
+    (BodyInvalid, 400),
+    (BodyTooLarge, 413),
+    (WrongMethod, 405),
+    (NotAuthorized, 401),
+    (JobNotFound, 404),
+    (JobUnfinished, 409),
+    (KeyReused, 409),
+    (QueueFull, 429),
+    (DiskFull, 507),
+    (MediaTooLarge, 413),
+    (InvalidField, 422),
+    (RequestError, 422),
+)
+
+
+def http_status(error: AnimateError) -> int:
+    """The HTTP status that says whose fault it is: 4xx the caller's, 5xx ours."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+def http_headers(error: AnimateError) -> dict[str, str]:
+    """What HTTP wants said beside the status."""
+    if isinstance(error, QueueFull):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthorized) else {}

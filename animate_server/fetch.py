@@ -1,0 +1,150 @@
+"""Fetching an input URL: gate two. Every address is checked, and the connection goes to the address that was checked.
+
+httpx's own client resolves names itself, after any check of ours, and follows redirects without asking; so a name
+that changes its address in between (DNS rebinding), or a redirect, would lead into the private network.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urljoin
+
+import certifi
+import httpx
+
+from animate_pipelines.errors import AnimateError, FetchError, MediaTooLarge
+from animate_server.addresses import Address, AddressPolicy, Target, check_url, redact, refusal
+from animate_server.errors import BodyTooLarge
+from animate_server.files import Written, write_limited
+
+MAX_REDIRECTS = 3
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+Resolver = Callable[[str, int], Sequence[Address]]
+
+
+def resolve(host: str, port: int) -> Sequence[Address]:
+    """All addresses of `host`. Raises `OSError`."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def fetch(
+    url: str,
+    destination: Path,
+    *,
+    field: str,
+    limit_bytes: int,
+    timeout_s: float,
+    policy: AddressPolicy,
+    on_chunk: Callable[[], None] = lambda: None,
+    resolver: Resolver = resolve,
+) -> Written:
+    """Write what `url` answers to `destination`. `on_chunk` is called as data comes and may raise to stop.
+
+    Raises `FetchError` (or `InvalidField` for a redirect to what is no URL) naming `field`, and `MediaTooLarge`. No
+    message holds the query of the URL.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        with _opened(url, policy, resolver) as response:
+            chunks = _chunks(response, url, limit_bytes, deadline, timeout_s, on_chunk)
+            return write_limited(chunks, destination, limit_bytes=limit_bytes, field=field)
+    except BodyTooLarge as error:
+        raise MediaTooLarge(error.message, field=field, value=error.value, limit=limit_bytes) from None
+    except httpx.TimeoutException:
+        raise FetchError(f"{redact(url)} did not answer in time", field=field, value=redact(url)) from None
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        why = str(error) if isinstance(error, httpx.ConnectError) else type(error).__name__
+        raise FetchError(f"{redact(url)} could not be fetched: {why}", field=field, value=redact(url)) from None
+    except AnimateError as error:
+        error.field = error.field or field
+        raise
+
+
+@contextmanager
+def _opened(url: str, policy: AddressPolicy, resolver: Resolver) -> Iterator[httpx.Response]:
+    """The answer to `url` after at most `MAX_REDIRECTS` redirects, each of them checked like the first URL."""
+    # The transport is used without a client: no proxies from the environment, no cookies, no log lines with URLs.
+    with httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
+        for _ in range(MAX_REDIRECTS + 1):
+            response = transport.handle_request(_pinned(url, policy, resolver))
+            try:
+                if response.status_code not in _REDIRECTS:
+                    _check_status(response, url)
+                    yield response
+                    return
+                url = urljoin(url, response.headers.get("location", ""))
+            finally:
+                response.close()
+    raise FetchError(f"more than {MAX_REDIRECTS} redirects, last to {redact(url)}", limit=MAX_REDIRECTS)
+
+
+def _trust() -> ssl.SSLContext:
+    """The system's certificates, among them a studio's own authority, and certifi's where the system has none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _pinned(url: str, policy: AddressPolicy, resolver: Resolver) -> httpx.Request:
+    """A request that goes to a checked address while host header and certificate check keep the name."""
+    target = check_url(url, policy)
+    address = _choose(target, policy, resolver)
+    named = httpx.URL(url)
+    timeouts = {"connect": CONNECT_TIMEOUT_S, "read": READ_TIMEOUT_S, "write": READ_TIMEOUT_S, "pool": READ_TIMEOUT_S}
+    return httpx.Request(
+        "GET",
+        named.copy_with(host=str(address)),
+        # identity: a compressed answer could unpack to any size
+        headers={"host": named.netloc.decode("ascii"), "accept-encoding": "identity", "user-agent": "animate-server"},
+        extensions={"timeout": timeouts, "sni_hostname": target.host},
+    )
+
+
+def _choose(target: Target, policy: AddressPolicy, resolver: Resolver) -> Address:
+    if target.address is not None:
+        return target.address
+    try:
+        addresses = resolver(target.host, target.port)
+    except OSError:
+        addresses = []
+    if not addresses:
+        raise FetchError(f"{target.host} has no address", value=target.host)
+    for address in addresses:
+        if not policy.permits(target.host, address):
+            raise refusal(target.host)
+    # A name with both families is tried over IPv4: many a studio's IPv6 leads nowhere.
+    return min(addresses, key=lambda address: address.version)
+
+
+def _check_status(response: httpx.Response, url: str) -> None:
+    if response.status_code != 200:
+        raise FetchError(f"{redact(url)} answered {response.status_code}", value=response.status_code, limit=200)
+
+
+def _chunks(
+    response: httpx.Response,
+    url: str,
+    limit_bytes: int,
+    deadline: float,
+    timeout_s: float,
+    on_chunk: Callable[[], None],
+) -> Iterator[bytes]:
+    declared = response.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise MediaTooLarge(
+            f"{redact(url)} has {declared} bytes, the limit is {limit_bytes}", value=int(declared), limit=limit_bytes
+        )
+    for chunk in response.iter_raw():
+        if time.monotonic() > deadline:
+            raise FetchError(f"{redact(url)} took longer than {timeout_s:g} s", value=redact(url), limit=timeout_s)
+        on_chunk()
+        yield chunk

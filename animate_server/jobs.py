@@ -1,0 +1,112 @@
+"""`Job`: one accepted request and all that is known of it. Frozen; only the store makes a changed one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from animate_pipelines.errors import AnimateError, Fault
+from animate_pipelines.params import AnimateParams
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will be computed for this job any more."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+# The only changes there are. A running job is queued again when its worker is lost or drained.
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED}),
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}),
+    JobStatus.SUCCEEDED: frozenset({JobStatus.EXPIRED}),
+    JobStatus.FAILED: frozenset({JobStatus.EXPIRED}),
+    JobStatus.CANCELED: frozenset({JobStatus.EXPIRED}),
+    JobStatus.EXPIRED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A file that a job made. `name` is unguessable and is all one needs to fetch it."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job failed, as its typed error said it."""
+
+    code: str
+    message: str
+    fault: Fault = "server"
+    field: str | None = None
+    value: Any = None
+    limit: Any = None
+
+    @classmethod
+    def of(cls, error: AnimateError) -> Failure:
+        shown: dict[str, Any] = error.to_json()
+        return cls(fault=error.fault, **shown)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a caller is shown: code, message, and whichever of field, value and limit are known."""
+        details = {"field": self.field, "value": self.value, "limit": self.limit}
+        return {"code": self.code, "message": self.message} | {k: v for k, v in details.items() if v is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Times are seconds since the epoch. `owner` is a hash of the API key that submitted it.
+
+    attempts: how often a worker took it up. token: the fencing token of the latest of these; a worker that shows
+    an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `AnimateResult.to_json()`.
+    """
+
+    id: str
+    owner: str
+    dialect: str
+    status: JobStatus
+    params: AnimateParams
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    expires_at: float | None
+    attempts: int
+    token: int
+    worker: str | None
+    cancel_requested: bool
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error: Failure | None
+    artefact: Artefact | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A request that passed the gate and is about to be stored.
+
+    fingerprint: a hash of the whole request, compared when an idempotency key comes a second time.
+    uploads: ids of the uploads it reads.
+    """
+
+    id: str
+    owner: str
+    dialect: str
+    params: AnimateParams
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    uploads: tuple[str, ...] = ()

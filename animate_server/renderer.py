@@ -1,0 +1,81 @@
+"""`Renderer`: what a worker renders with. The real one holds the loaded models; it alone imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.report import Report
+
+if TYPE_CHECKING:
+    from animate_pipelines.models import Models
+
+
+class Renderer(Protocol):
+    """Loaded models. Called again with the same workspace, it goes on after the last finished segment."""
+
+    @property
+    def bundle(self) -> dict[str, Any]:
+        """What is loaded: `Manifest.to_json()`."""
+
+    def __call__(
+        self,
+        params: AnimateParams,
+        *,
+        reference_image: Path,
+        driving_video: Path,
+        destination: Path,
+        workspace: Path,
+        report: Report,
+    ) -> dict[str, Any]:
+        """Write `destination`; `AnimateResult.to_json()`. Raises the errors of `animate_pipelines.errors`."""
+
+
+Load = Callable[[], Renderer]
+
+
+class BundleRenderer:
+    """`animate()` on one device, with one bundle loaded."""
+
+    def __init__(self, models: Models, bundle: dict[str, Any], limits: MediaLimits) -> None:
+        self._models = models
+        self._bundle = bundle
+        self._limits = limits
+
+    @property
+    def bundle(self) -> dict[str, Any]:
+        return self._bundle
+
+    def __call__(
+        self,
+        params: AnimateParams,
+        *,
+        reference_image: Path,
+        driving_video: Path,
+        destination: Path,
+        workspace: Path,
+        report: Report,
+    ) -> dict[str, Any]:
+        from animate_pipelines.animate import Media, animate
+
+        media = Media(reference_image=reference_image, driving_video=driving_video)
+        result = animate(
+            self._models, params, media, destination, workspace=workspace, report=report, limits=self._limits
+        )
+        return result.to_json()
+
+
+def load_renderer(bundle: str, home: Path, device: str, limits: MediaLimits) -> Renderer:
+    """Find, read and load a bundle. Raises `BundleError`, `DeviceError`."""
+    from animate_weights.bundles import find_bundle, read_manifest
+
+    path = find_bundle(bundle, home)
+    manifest = read_manifest(path)
+
+    from animate_pipelines.models import load_models
+
+    models = load_models(path, device=device)
+    return BundleRenderer(models, manifest.to_json(), limits)

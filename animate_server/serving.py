@@ -1,0 +1,67 @@
+"""The server process: the API in the main thread, a worker process for each device beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+
+import uvicorn
+
+from animate_server.app import create_app
+from animate_server.backend import open_backend
+from animate_server.settings import Settings, check_exposure
+from animate_server.supervisor import Supervisor, find_devices, spawn_worker
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 5  # how long open connections may take once we are told to stop
+
+
+class _Server(uvicorn.Server):
+    """Tells others at the moment it is told to stop. uvicorn's own raises the signal again when it has ended."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._on_stop()
+
+
+def run_server(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; then the API closes, and workers finish their segments and give their jobs back.
+
+    A second signal kills the workers. Raises `InvalidField` for settings that would serve strangers without keys.
+    """
+    check_exposure(settings)
+    with open_backend(settings) as backend:
+        app = create_app(backend)
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=CLOSE_S,
+        )
+        socket = config.bind_socket()
+        shared = {"ANIMATE_BUNDLE": settings.bundle, "ANIMATE_HOME": str(settings.home)}
+        crew = Supervisor(
+            backend=backend,
+            devices=find_devices(settings.devices),
+            spawn=partial(spawn_worker, shared),
+            drain_s=settings.drain_s,
+        )
+
+        def stop() -> None:
+            app.state.desk.closing.set()
+            crew.stop()
+
+        with crew:
+            _Server(config, stop).run(sockets=[socket])

@@ -1,0 +1,150 @@
+"""`Settings`: every knob of the server. Built once in the CLI, from `ANIMATE_*` variables or a TOML file."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.media.limits import MediaLimits
+
+MIB = 1024**2
+DialectName = Literal["native", "segmind"]
+
+
+class Settings(BaseSettings):
+    """Sizes in bytes, times in seconds, as the names say. A variable wins over the file named by `ANIMATE_CONFIG`."""
+
+    model_config = SettingsConfigDict(env_prefix="ANIMATE_", frozen=True, extra="forbid")
+
+    home: Path = Field(Path("~/.cache/animate-server"), description="Database, uploads, artefacts and bundles.")
+    bundle: str = Field("tiny", min_length=1, description="Name or path of the bundle of weights.")
+    devices: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("auto",), min_length=1, description="One worker for each: cpu, cuda:0, ...; auto: every GPU, or cpu."
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str = Field("", description="Base of the URLs that are given out; empty: as the caller addressed us.")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Comma-separated. `sha256:HEX` gives a key by its hash."
+    )
+    dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(("native", "segmind"), min_length=1)
+
+    fetch_public: bool = Field(True, description="Whether input URLs may point at public addresses at all.")
+    fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts, addresses and CIDR ranges that input URLs may point at beyond public ones."
+    )
+    fetch_timeout_s: float = Field(300.0, gt=0)
+
+    max_file_bytes: int = Field(500_000_000, gt=0, description="One input, image or video.")
+    max_duration_s: float = Field(600.0, gt=0, description="The driving video.")
+    max_image_pixels: int = Field(50_000_000, gt=0)
+    max_json_bytes: int = Field(64 * MIB, gt=0, description="A JSON body, data URIs included.")
+    max_queued: int = Field(1_000, gt=0)
+    min_free_disk: float = Field(0.05, ge=0, lt=1, description="Part of the disk that must stay free.")
+
+    job_retention_s: float = Field(7 * 24 * 3600.0, gt=0)
+    upload_retention_s: float = Field(24 * 3600.0, gt=0)
+    lease_s: float = Field(30.0, gt=0, description="A worker silent for this long is taken for dead.")
+    heartbeat_s: float = Field(5.0, gt=0, le=10)
+    max_attempts: int = Field(3, ge=1)
+    drain_s: float = Field(120.0, ge=0, description="How long a worker may take to finish its segment on SIGTERM.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("devices", "api_keys", "dialects", "fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @property
+    def database(self) -> Path:
+        return self.home / "animate.sqlite3"
+
+    @property
+    def media_limits(self) -> MediaLimits:
+        return MediaLimits(
+            max_file_bytes=self.max_file_bytes,
+            max_duration_s=self.max_duration_s,
+            max_image_pixels=self.max_image_pixels,
+        )
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.home / "uploads"
+
+    @property
+    def artefacts_dir(self) -> Path:
+        return self.home / "artefacts"
+
+    @property
+    def work_dir(self) -> Path:
+        return self.home / "work"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        config = os.environ.get("ANIMATE_CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, toml_file=Path(config)),) if config else ()
+        return (init_settings, env_settings, *file)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """From the environment; `overrides` (those not None) win. `InvalidField` names the setting that is wrong."""
+    config = os.environ.get("ANIMATE_CONFIG")
+    if config and not Path(config).is_file():
+        raise InvalidField(f"ANIMATE_CONFIG: there is no file {config}", field="ANIMATE_CONFIG", value=config)
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as invalid:
+        first = invalid.errors(include_input=False)[0]  # the input may be a key
+        name = f"ANIMATE_{first['loc'][0]}".upper() if first["loc"] else "settings"
+        raise InvalidField(f"{name}: {first['msg']}", field=name) from None
+    except ValueError as invalid:  # a TOML file that is none
+        raise InvalidField(f"ANIMATE_CONFIG: {invalid}", field="ANIMATE_CONFIG", value=config) from None
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve strangers without keys: `InvalidField` unless keys are set or the host is loopback."""
+    if settings.api_keys or settings.host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise InvalidField(
+            f"ANIMATE_API_KEYS is required to listen on {settings.host}; only loopback is served without keys",
+            field="ANIMATE_API_KEYS",
+            value="",
+            limit="at least one key",
+        )

@@ -1,0 +1,385 @@
+"""`Store`: the jobs. The only code that changes one, and the only thing API and workers share beside files.
+
+A queue library (procrastinate, Celery) would bring its own broker or tables; here a job's queue entry and its public
+record are one row, so that they cannot disagree after a crash.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
+
+from animate_pipelines.errors import AnimateError, ServerError
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.report import Progress
+from animate_server.database import writing
+from animate_server.errors import JobNotFound, KeyReused, LeaseLost, QueueFull
+from animate_server.jobs import TRANSITIONS, Artefact, Failure, Job, JobStatus, NewJob
+from animate_server.tables import job_uploads, jobs, totals, uploads
+
+IDEMPOTENCY_S = 24 * 3600
+
+
+class Store:
+    """Every method is one transaction, durable when it returns.
+
+    lease_s: how long a worker may be silent before its job is given to another.
+    max_attempts: how often a job is taken up before it fails for good.
+    retention_s: how long a finished job and its files are kept.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+        lease_s: float = 30.0,
+        max_attempts: int = 3,
+        max_queued: int = 1_000,
+        retention_s: float = 7 * 24 * 3600.0,
+    ) -> None:
+        self._engine = engine
+        self._writer = writing(engine)
+        self._clock = clock
+        self._lease_s = lease_s
+        self._max_attempts = max_attempts
+        self._max_queued = max_queued
+        self._retention_s = retention_s
+
+    # ---------------------------------------------------------------- callers
+
+    def add(self, new: NewJob) -> Job:
+        """The stored job, or, for an idempotency key that was seen with the same request, the job it made then.
+
+        Raises `KeyReused` for the same key with another request, and `QueueFull`.
+        """
+        with self._write() as connection:
+            earlier = self._replayed(connection, new) if new.idempotency_key else None
+            if earlier is not None:
+                return earlier
+            queued = connection.scalar(select(func.count()).where(jobs.c.status == JobStatus.QUEUED)) or 0
+            if queued >= self._max_queued:
+                raise QueueFull(f"{queued} jobs are waiting, the limit is {self._max_queued}", limit=self._max_queued)
+            row = connection.execute(insert(jobs).values(self._columns(new)).returning(jobs)).one()
+            for upload_id in sorted(set(new.uploads)):
+                connection.execute(insert(job_uploads).values(job_id=new.id, upload_id=upload_id))
+            return _job(row)
+
+    def get(self, job_id: str, owner: str | None = None) -> Job:
+        """Raises `JobNotFound`, also when the job belongs to another than `owner`."""
+        query = select(jobs).where(jobs.c.id == job_id)
+        if owner is not None:
+            query = query.where(jobs.c.owner == owner)
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
+        return _job(row)
+
+    def list(
+        self, owner: str, *, limit: int = 20, after: str | None = None, status: JobStatus | None = None
+    ) -> Sequence[Job]:
+        """The newest `limit` jobs of `owner`, those older than the job `after`. Raises `JobNotFound` for `after`."""
+        query: Select[Any] = select(jobs).where(jobs.c.owner == owner).order_by(jobs.c.seq.desc()).limit(limit)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        with self._engine.begin() as connection:
+            if after is not None:
+                query = query.where(jobs.c.seq < _seq(connection, after, owner))
+            return [_job(row) for row in connection.execute(query)]
+
+    def find_artefact(self, name: str) -> Artefact:
+        """Raises `JobNotFound`."""
+        with self._engine.begin() as connection:
+            row = connection.execute(select(jobs.c.artefact).where(jobs.c.artefact_name == name)).one_or_none()
+        if row is None:
+            raise JobNotFound("there is no such file")
+        return Artefact(**row.artefact)
+
+    def request_cancel(self, job_id: str, owner: str) -> Job:
+        """A queued job is canceled here and now; a running one when its worker sees it; a finished one stays."""
+        with self._write() as connection:
+            job = _job(_locked(connection, job_id, owner))
+            if job.status is JobStatus.QUEUED:
+                return self._end(connection, job, JobStatus.CANCELED)
+            if job.status is JobStatus.RUNNING and not job.cancel_requested:
+                return _change(connection, job, cancel_requested=True)
+            return job
+
+    def remove(self, job_id: str, owner: str) -> Job:
+        """Delete the record of a finished job. What it was is returned, for its files to be deleted too."""
+        with self._write() as connection:
+            job = _job(_locked(connection, job_id, owner))
+            if not job.status.is_final:
+                raise ServerError(f"job {job_id} is {job.status} and cannot be removed")
+            _drop_inline_uploads(connection, [job.id])
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            return job
+
+    # ---------------------------------------------------------------- workers
+
+    def claim(self, worker: str) -> Job | None:
+        """The oldest queued job, now running under a new token, or None."""
+        self.requeue_lost()
+        oldest = select(jobs).where(jobs.c.status == JobStatus.QUEUED).order_by(jobs.c.seq).limit(1)
+        with self._engine.begin() as connection:
+            if connection.execute(oldest).one_or_none() is None:
+                return None  # the common case takes no write lock
+        with self._write() as connection:
+            row = connection.execute(oldest).one_or_none()
+            if row is None:
+                return None
+            job, now = _job(row), self._clock()
+            return _move(
+                connection,
+                job,
+                JobStatus.RUNNING,
+                token=job.token + 1,
+                attempts=job.attempts + 1,
+                worker=worker,
+                started_at=now if job.started_at is None else job.started_at,
+                lease_expires_at=now + self._lease_s,
+            )
+
+    def renew(self, job: Job, progress: Progress | None = None) -> Job:
+        """Keep the lease, and note `progress`. The returned job says whether cancellation was requested.
+
+        Raises `LeaseLost` when the job has been given to another worker, or has ended.
+        """
+        values: dict[str, Any] = {"lease_expires_at": self._clock() + self._lease_s}
+        if progress is not None:
+            values["progress"] = progress.to_json()
+        with self._write() as connection:
+            _held(connection, job)
+            return _change(connection, job, **values)
+
+    def finish(self, job: Job, artefact: Artefact, result: dict[str, Any]) -> Job:
+        """Raises `LeaseLost`. A job whose cancellation was requested too late has succeeded all the same."""
+        with self._write() as connection:
+            held = _held(connection, job)
+            made = {name: getattr(artefact, name) for name in ("name", "media_type", "size_bytes", "sha256")}
+            return self._end(
+                connection, held, JobStatus.SUCCEEDED, artefact=made, artefact_name=artefact.name, result=result
+            )
+
+    def fail(self, job: Job, error: AnimateError) -> Job:
+        """Failed for good. Raises `LeaseLost`."""
+        with self._write() as connection:
+            return self._end(connection, _held(connection, job), JobStatus.FAILED, error=_record(error))
+
+    def retry(self, job: Job, error: AnimateError) -> Job:
+        """Queued again, or, after the last attempt, failed with `error` and the stage it was in. Raises `LeaseLost`."""
+        with self._write() as connection:
+            return self._again(connection, _held(connection, job), error)
+
+    def cancel(self, job: Job) -> Job:
+        """The worker has stopped on request. Raises `LeaseLost`."""
+        with self._write() as connection:
+            return self._end(connection, _held(connection, job), JobStatus.CANCELED)
+
+    def release(self, job: Job) -> Job:
+        """Queued again by a worker that is told to go; the attempt does not count. Raises `LeaseLost`."""
+        with self._write() as connection:
+            held = _held(connection, job)
+            if held.cancel_requested:
+                return self._end(connection, held, JobStatus.CANCELED)
+            return _requeue(connection, held, attempts=held.attempts - 1)
+
+    def requeue_lost(self, worker: str | None = None) -> Sequence[Job]:
+        """Take back the jobs whose lease ran out, or all of `worker`, which is known to be dead."""
+        lost = select(jobs).where(jobs.c.status == JobStatus.RUNNING)
+        if worker is None:
+            lost = lost.where(jobs.c.lease_expires_at < self._clock())
+        else:
+            lost = lost.where(jobs.c.worker == worker)
+        with self._engine.begin() as connection:
+            if connection.execute(lost.limit(1)).one_or_none() is None:
+                return []
+        with self._write() as connection:
+            return [self._again(connection, _job(row), _lost(row)) for row in connection.execute(lost).all()]
+
+    # ---------------------------------------------------------------- upkeep
+
+    def expire(self, limit: int = 100) -> Sequence[Job]:
+        """Mark finished jobs past their time as expired. Returned as they were, for their files to be deleted."""
+        due = (
+            select(jobs)
+            .where(jobs.c.status.in_([JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]))
+            .where(jobs.c.expires_at < self._clock())
+            .limit(limit)
+        )
+        with self._write() as connection:
+            found = [_job(row) for row in connection.execute(due).all()]
+            for job in found:
+                _move(connection, job, JobStatus.EXPIRED, artefact=None, artefact_name=None, result=None, progress=None)
+            _drop_inline_uploads(connection, [job.id for job in found])
+            return found
+
+    def purge(self) -> int:
+        """Delete what is left of jobs that expired a further retention time ago. Returns how many."""
+        with self._write() as connection:
+            gone = delete(jobs).where(jobs.c.status == JobStatus.EXPIRED)
+            return connection.execute(gone.where(jobs.c.expires_at < self._clock() - self._retention_s)).rowcount
+
+    def artefact_names(self) -> frozenset[str]:
+        """The names of all files that belong to jobs."""
+        with self._engine.begin() as connection:
+            named = select(jobs.c.artefact_name).where(jobs.c.artefact_name.is_not(None))
+            return frozenset(connection.scalars(named))
+
+    def live_ids(self) -> frozenset[str]:
+        """Ids of the jobs that may still have a workspace."""
+        with self._engine.begin() as connection:
+            final = [status for status in JobStatus if status.is_final]
+            return frozenset(connection.scalars(select(jobs.c.id).where(jobs.c.status.not_in(final))))
+
+    def counts(self) -> dict[JobStatus, int]:
+        """How many jobs are in each state."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(select(jobs.c.status, func.count().label("number")).group_by(jobs.c.status)).all()
+        found = {row.status: row.number for row in rows}
+        return {status: found.get(status.value, 0) for status in JobStatus}
+
+    def oldest_queued_s(self) -> float:
+        """How long the first in the queue has waited, in seconds; 0 for an empty queue."""
+        with self._engine.begin() as connection:
+            since = connection.scalar(select(func.min(jobs.c.created_at)).where(jobs.c.status == JobStatus.QUEUED))
+        return 0.0 if since is None else max(0.0, self._clock() - since)
+
+    def totals(self) -> dict[str, tuple[int, float, float]]:
+        """By final status: jobs ever ended, their seconds in the queue and their seconds with workers."""
+        with self._engine.begin() as connection:
+            return {row.status: (row.jobs, row.queue_s, row.run_s) for row in connection.execute(select(totals))}
+
+    # ---------------------------------------------------------------- inside a transaction
+
+    def _write(self) -> AbstractContextManager[Connection]:
+        return self._writer.begin()
+
+    def _columns(self, new: NewJob) -> dict[str, Any]:
+        return {
+            "id": new.id,
+            "owner": new.owner,
+            "dialect": new.dialect,
+            "status": JobStatus.QUEUED,
+            "params": new.params.to_json(),
+            "created_at": self._clock(),
+            "idempotency_key": new.idempotency_key,
+            "fingerprint": new.fingerprint,
+        }
+
+    def _replayed(self, connection: Connection, new: NewJob) -> Job | None:
+        same_key = (jobs.c.owner == new.owner) & (jobs.c.idempotency_key == new.idempotency_key)
+        row = connection.execute(select(jobs).where(same_key)).one_or_none()
+        if row is None:
+            return None
+        if row.created_at < self._clock() - IDEMPOTENCY_S:
+            connection.execute(update(jobs).where(same_key).values(idempotency_key=None))
+            return None
+        if row.fingerprint != new.fingerprint:
+            raise KeyReused(field="Idempotency-Key", value=new.idempotency_key)
+        return _job(row)
+
+    def _again(self, connection: Connection, job: Job, error: AnimateError) -> Job:
+        if job.cancel_requested:
+            return self._end(connection, job, JobStatus.CANCELED)
+        if job.attempts < self._max_attempts:
+            return _requeue(connection, job)
+        stage = (job.progress or {}).get("stage", "check")
+        failure = _record(error)
+        failure["message"] = f"{error.message} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
+        return self._end(connection, job, JobStatus.FAILED, error=failure)
+
+    def _end(self, connection: Connection, job: Job, status: JobStatus, **values: Any) -> Job:
+        now = self._clock()
+        start = now if job.started_at is None else job.started_at
+        spent = {"queue_s": start - job.created_at, "run_s": now - start}
+        _add_total(connection, status, spent)
+        times = {"finished_at": now, "expires_at": now + self._retention_s, "worker": None, "lease_expires_at": None}
+        return _move(connection, job, status, **times, **values)
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        owner=row.owner,
+        dialect=row.dialect,
+        status=JobStatus(row.status),
+        params=AnimateParams.from_json(row.params),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        expires_at=row.expires_at,
+        attempts=row.attempts,
+        token=row.token,
+        worker=row.worker,
+        cancel_requested=row.cancel_requested,
+        progress=row.progress,
+        result=row.result,
+        error=Failure(**row.error) if row.error else None,
+        artefact=Artefact(**row.artefact) if row.artefact else None,
+    )
+
+
+def _seq(connection: Connection, job_id: str, owner: str) -> int:
+    return int(_locked(connection, job_id, owner).seq)
+
+
+def _locked(connection: Connection, job_id: str, owner: str) -> Row[Any]:
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.owner == owner)).one_or_none()
+    if row is None:
+        raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
+    return row
+
+
+def _held(connection: Connection, job: Job) -> Job:
+    """The job as it is now, if it is still running under the token of `job`."""
+    mine = (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.status == JobStatus.RUNNING)
+    row = connection.execute(select(jobs).where(mine)).one_or_none()
+    if row is None:
+        raise LeaseLost(f"job {job.id} is no longer held under token {job.token}")
+    return _job(row)
+
+
+def _move(connection: Connection, job: Job, status: JobStatus, **values: Any) -> Job:
+    if status not in TRANSITIONS[job.status]:
+        raise ServerError(f"job {job.id} cannot go from {job.status} to {status}")
+    return _change(connection, job, status=status, **values)
+
+
+def _change(connection: Connection, job: Job, **values: Any) -> Job:
+    statement = update(jobs).where(jobs.c.id == job.id).values(values).returning(jobs)
+    return _job(connection.execute(statement).one())
+
+
+def _requeue(connection: Connection, job: Job, **values: Any) -> Job:
+    return _move(connection, job, JobStatus.QUEUED, worker=None, lease_expires_at=None, **values)
+
+
+def _record(error: AnimateError) -> dict[str, Any]:
+    failure = Failure.of(error)
+    return {**failure.to_json(), "fault": failure.fault}
+
+
+def _lost(row: Row[Any]) -> ServerError:
+    return ServerError(f"the worker {row.worker} was lost")
+
+
+def _add_total(connection: Connection, status: JobStatus, spent: dict[str, float]) -> None:
+    mine = totals.c.status == status
+    row = connection.execute(select(totals).where(mine)).one_or_none()
+    if row is None:
+        connection.execute(insert(totals).values(status=status, jobs=1, **spent))
+    else:
+        sums = {name: getattr(row, name) + seconds for name, seconds in spent.items()}
+        connection.execute(update(totals).where(mine).values(jobs=row.jobs + 1, **sums))
+
+
+def _drop_inline_uploads(connection: Connection, job_ids: Iterable[str]) -> None:
+    """Let the uploads that came inside these jobs' requests expire at once; the sweep deletes row and file."""
+    linked = select(job_uploads.c.upload_id).where(job_uploads.c.job_id.in_(list(job_ids)))
+    connection.execute(update(uploads).where(uploads.c.id.in_(linked), uploads.c.inline).values(expires_at=0.0))

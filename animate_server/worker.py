@@ -1,0 +1,236 @@
+"""`Worker`: takes one job after the other, and brings each to an end or gives it back.
+
+Runs in a process of its own, one a device: a broken accelerator takes no API down, and a process that holds a broken
+one is thrown away whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from animate_pipelines.errors import (
+    AnimateError,
+    BundleError,
+    Canceled,
+    DeviceError,
+    RequestError,
+    ServerError,
+)
+from animate_pipelines.report import Progress
+from animate_server.addresses import AddressPolicy
+from animate_server.backend import Backend
+from animate_server.errors import LeaseLost
+from animate_server.fetch import fetch
+from animate_server.files import check_free_disk
+from animate_server.jobs import Job
+from animate_server.renderer import Load, Renderer
+from animate_server.uploads import SCHEME
+from animate_server.workers import WorkerState
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+REPORT_S = 0.25  # progress is written, and cancellation read, at most this often
+CANCEL_LIMIT_S = 30.0
+
+
+class Drained(Exception):
+    """Not an error: raised through `animate()` where the job can be resumed, because the worker is told to go."""
+
+
+class Worker:
+    """on_stuck: called from the heartbeat thread when a job did not stop 30 s after it should; must end the process."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        name: str,
+        device: str,
+        load: Load,
+        on_stuck: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self._backend = backend
+        self._settings = backend.settings
+        self._device = device
+        self._load = load
+        self._on_stuck = on_stuck
+        self._draining = threading.Event()
+        self._left = threading.Event()
+        self._state: WorkerState = "starting"
+        self._bundle: dict[str, Any] | None = None
+        self._job: Job | None = None
+        self._policy = AddressPolicy.of(self._settings.fetch_allow, public=self._settings.fetch_public)
+
+    def drain(self) -> None:
+        """Take no further job; give the running one back at its next segment boundary. Safe in a signal handler."""
+        self._draining.set()
+
+    def run(self) -> None:
+        """Until drained. Raises `BundleError` when the bundle cannot be loaded, `DeviceError` when the device fails."""
+        self._backend.board.enter(self.name, self._device)
+        heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            renderer = self._load()
+            self._bundle, self._state = renderer.bundle, "ready"
+            self._backend.board.beat(self.name, "ready", renderer.bundle)
+            log.info("%s has loaded %s", self.name, renderer.bundle.get("name"))
+            while not self._draining.is_set():
+                self._take_one(renderer)
+        finally:
+            self._left.set()
+            heart.join()
+            self._backend.board.leave(self.name)
+
+    # ---------------------------------------------------------------- one job
+
+    def _take_one(self, renderer: Renderer) -> None:
+        job = self._backend.store.claim(self.name)
+        if job is None:
+            self._draining.wait(POLL_S)
+            return
+        log.info("job %s: attempt %d by %s", job.id, job.attempts, self.name)
+        self._job, self._state = job, "busy"
+        try:
+            self._attempt(job, renderer)
+        except LeaseLost as lost:
+            log.warning("job %s: %s", job.id, lost.message)  # another worker has it: its workspace is not ours to drop
+        finally:
+            self._job, self._state = None, "draining" if self._draining.is_set() else "ready"
+
+    def _attempt(self, job: Job, renderer: Renderer) -> None:
+        """Run the job and store what came of it. Raises `LeaseLost`, and `DeviceError` after it is stored."""
+        store = self._backend.store
+        workspace = self._settings.work_dir / job.id
+        try:
+            ended = self._render(job, renderer, workspace)
+        except LeaseLost:
+            raise
+        except Drained:
+            ended = store.release(job)
+        except Canceled:
+            ended = store.cancel(job)
+        except (RequestError, BundleError) as error:
+            ended = store.fail(job, error)
+        except DeviceError as error:
+            store.retry(job, error)
+            raise
+        except AnimateError as error:
+            ended = store.retry(job, error)
+        except Exception as error:
+            log.exception("job %s: unexpected", job.id)
+            ended = store.retry(job, ServerError(f"unexpected {type(error).__name__} in the worker"))
+        log.info("job %s: %s%s", job.id, ended.status, f": {ended.error.message}" if ended.error else "")
+        if ended.status.is_final:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+    def _render(self, job: Job, renderer: Renderer, workspace: Path) -> Job:
+        report = _JobReport(self._backend, job, self._draining)
+        report(Progress(stage="check", fraction=0.0))
+        check_free_disk(self._settings.home, self._settings.min_free_disk)
+        workspace.mkdir(parents=True, exist_ok=True)
+        destination = workspace / "output.mp4"
+        result = renderer(
+            job.params,
+            reference_image=self._input(job, "reference_image", workspace, report),
+            driving_video=self._input(job, "driving_video", workspace, report),
+            destination=destination,
+            workspace=workspace / "render",
+            report=report,
+        )
+        self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
+        artefact = self._backend.artefacts.publish(destination)
+        try:
+            return self._backend.store.finish(job, artefact, result)
+        except BaseException:
+            self._backend.artefacts.remove(artefact)
+            raise
+
+    def _input(self, job: Job, field: str, workspace: Path, report: _JobReport) -> Path:
+        """The file of an input; a URL is fetched once for all attempts."""
+        reference: str = getattr(job.params, field)
+        if reference.startswith(SCHEME):
+            return self._backend.uploads.path(reference.removeprefix(SCHEME))
+        path = workspace / field
+        if path.is_file():
+            return path
+        arriving = workspace / f"{field}.{job.token}.part"
+        fetch(
+            reference,
+            arriving,
+            field=field,
+            limit_bytes=self._settings.max_file_bytes,
+            timeout_s=self._settings.fetch_timeout_s,
+            policy=self._policy,
+            on_chunk=report.pulse,
+        )
+        return arriving.rename(path)
+
+    # ---------------------------------------------------------------- heartbeat thread
+
+    def _beat(self) -> None:
+        """Says that we live, and keeps the lease of the job in hand, also while one step takes long."""
+        stuck_since: float | None = None
+        while not self._left.wait(self._settings.heartbeat_s):
+            try:
+                self._backend.board.beat(self.name, self._shown_state(), self._bundle)
+                stuck_since = self._keep_lease(stuck_since)
+            except Exception:
+                log.exception("%s could not say that it lives", self.name)  # the next beat may; the lease decides
+
+    def _shown_state(self) -> WorkerState:
+        return "draining" if self._draining.is_set() else self._state
+
+    def _keep_lease(self, stuck_since: float | None) -> float | None:
+        job = self._job
+        if job is None:
+            return None
+        try:
+            stuck = self._backend.store.renew(job).cancel_requested
+        except LeaseLost:
+            stuck = self._job is job  # not when the job has just ended
+        if not stuck:
+            return None
+        since = time.monotonic() if stuck_since is None else stuck_since
+        if time.monotonic() - since > CANCEL_LIMIT_S:
+            log.error("job %s did not stop within %g s", job.id, CANCEL_LIMIT_S)
+            self._on_stuck()
+        return since
+
+
+class _JobReport:
+    """Writes progress to the store and learns from it. Raises `Canceled`, `Drained` and `LeaseLost`."""
+
+    def __init__(self, backend: Backend, job: Job, draining: threading.Event) -> None:
+        self._backend = backend
+        self._job = job
+        self._draining = draining
+        self._last: Progress | None = None
+        self._written_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        before, self._last = self._last, progress
+        boundary = before is None or (progress.stage, progress.segment) != (before.stage, before.segment)
+        if boundary or time.monotonic() - self._written_at >= REPORT_S:
+            self._write(progress)
+        # Between segments everything is in files; inside one, its work would be lost.
+        if self._draining.is_set() and progress.stage != "finish" and (boundary or progress.stage != "render"):
+            raise Drained
+
+    def pulse(self) -> None:
+        """Like the last report again: for work that has no progress of its own."""
+        if self._last is not None:
+            self(self._last)
+
+    def _write(self, progress: Progress) -> None:
+        self._written_at = time.monotonic()
+        if self._backend.store.renew(self._job, progress).cancel_requested:
+            raise Canceled
