@@ -12,7 +12,7 @@ Stage = Literal["check", "preprocess", "encode", "render", "finish"]
 class Progress:
     """Where a render is. Counts are of finished things; `fraction` is of the whole job, 0 to 1.
 
-    seconds_left: estimated from the pace of this render; None while there is nothing to judge by.
+    seconds_left: estimated from the pace of this render; None before its main stage, when there is nothing to judge by.
     """
 
     stage: Stage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import Literal
@@ -14,6 +14,8 @@ from animate_pipelines.errors import ServerError
 from animate_pipelines.media.mezzanine import Mezzanine
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
+Frame = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+_READ_AHEAD = 16
 
 
 class Clip:
@@ -61,6 +63,13 @@ class Clip:
         """All frames in order, `length` at a time: (index of the first, frames)."""
         for start in range(0, self.num_frames, length):
             yield start, self.read(start, min(start + length, self.num_frames))
+
+    def read_source(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """The mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
+        for start in range(0, len(indices), _READ_AHEAD):
+            wanted, places = np.unique(indices[start : start + _READ_AHEAD], return_inverse=True)
+            frames: Frames = self._reader.get_batch(wanted.tolist()).asnumpy()
+            yield from (frames[place] for place in places)
 
     def close(self) -> None:
         self._reader = None

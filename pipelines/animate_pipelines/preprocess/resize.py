@@ -40,15 +40,20 @@ def resize_interpolation(source_size: tuple[int, int], size: tuple[int, int]) ->
     return int(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def padding_resize(image: np.ndarray, width: int, height: int, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Letter-box an `h w 3` uint8 image into `height width 3`: aspect kept, centred, black borders."""
-    source_height, source_width = image.shape[:2]
+def inner_box(source_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of a picture of `source_size` letter-boxed into `size`; sizes are (width, height)."""
+    (source_width, source_height), (width, height) = source_size, size
     if width / height > source_width / source_height:
         inner = (int(height / source_height * source_width), height)
     else:
         inner = (width, int(width / source_width * source_height))
-    resized = cv2.resize(image, inner, interpolation=interpolation)
-    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    return (width - inner[0]) // 2, (height - inner[1]) // 2, *inner
+
+
+def padding_resize(image: np.ndarray, width: int, height: int, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Letter-box an `h w 3` uint8 image into `height width 3`: aspect kept, centred, black borders."""
+    left, top, inner_width, inner_height = inner_box((image.shape[1], image.shape[0]), (width, height))
     boxed = np.zeros((height, width, 3), np.uint8)
-    boxed[top : top + inner[1], left : left + inner[0]] = resized
+    resized = cv2.resize(image, (inner_width, inner_height), interpolation=interpolation)
+    boxed[top : top + inner_height, left : left + inner_width] = resized
     return boxed

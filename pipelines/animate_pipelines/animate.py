@@ -1,0 +1,247 @@
+"""`animate`: the whole way from a reference image and a driving video to an MP4.
+
+Knows nothing of jobs, settings or HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from animate_pipelines.conditioning import Conditioning, DrivingFrames, preprocess
+from animate_pipelines.encode import encode_constants
+from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.image import read_image
+from animate_pipelines.media.join import AudioTreatment, join_pieces
+from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
+from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.writer import VideoWriter
+from animate_pipelines.models import Models
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.pictures import SegmentFrames, draw_segment
+from animate_pipelines.plan import RenderPlan, check_params, plan_render
+from animate_pipelines.preprocess.resize import padding_resize
+from animate_pipelines.progress import ProgressTracker
+from animate_pipelines.render import LoopState, Schedule, render_segments
+from animate_pipelines.report import Report, silent
+from animate_pipelines.result import AnimateResult
+from animate_pipelines.segments import Segment
+from animate_pipelines.vae import to_frames
+from animate_pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """The two input files, as they came."""
+
+    reference_image: Path
+    driving_video: Path
+
+
+@torch.no_grad()
+def animate(
+    models: Models,
+    params: AnimateParams,
+    media: Media,
+    destination: Path,
+    *,
+    workspace: Path,
+    report: Report = silent,
+    limits: MediaLimits | None = None,
+) -> AnimateResult:
+    """Render `params` into the MP4 `destination`, which appears only when it is whole.
+
+    workspace: a folder for the files in between. Called again with the same one, after a crash or a cancel, the render
+        goes on after the last finished segment and gives the same frames; the caller removes it.
+    report: called at every boundary, also between steps; what it raises stops the render there.
+    Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
+    """
+    limits = limits or MediaLimits()
+    check_params(models.manifest, params)
+    tracker = ProgressTracker(report)
+    files = Workspace(workspace, _identity(models, params, media))
+    reference = read_image(media.reference_image, limits)
+    source = probe_video(media.driving_video, limits)
+    with Clip(_mezzanine(media, source, files, limits, tracker), fps=params.fps, max_frames=params.num_frames) as clip:
+        plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
+        frames = DrivingFrames(clip, params.mode, plan.render_size)
+        tracker.enter("preprocess")
+        conditioning = preprocess(models, frames, files.poses, tracker.advance)
+        writer = VideoWriter(
+            files.folder, render_size=plan.picture_box[2:], output_size=plan.output_size, fps=clip.fps, limits=limits
+        )
+        _render(models, params, reference, frames, conditioning, plan, files, writer, tracker)
+        tracker.enter("finish")
+        audio = join_pieces(
+            [writer.path(segment.index) for segment in plan.segments],
+            destination,
+            audio_source=media.driving_video if params.keep_audio else None,
+            source_info=source,
+            num_frames=clip.num_frames,
+            fps=clip.fps,
+            metadata=_metadata(models, params),
+            limits=limits,
+        )
+        tracker.close()
+        return _result(models, params, destination, clip, conditioning, plan, audio, tracker)
+
+
+def _mezzanine(
+    media: Media, source: VideoInfo, files: Workspace, limits: MediaLimits, tracker: ProgressTracker
+) -> Mezzanine:
+    if files.mezzanine.is_file():
+        return read_mezzanine(files.mezzanine, limits)
+    return write_mezzanine(
+        media.driving_video, files.mezzanine, source, limits, on_fraction=lambda done: tracker.advance(done, 1)
+    )
+
+
+def _render(
+    models: Models,
+    params: AnimateParams,
+    reference: np.ndarray,
+    frames: DrivingFrames,
+    conditioning: Conditioning,
+    plan: RenderPlan,
+    files: Workspace,
+    writer: VideoWriter,
+    tracker: ProgressTracker,
+) -> None:
+    """Render and write the segments that are not on the disk yet."""
+    first = min(files.count_done(), len(plan.segments))
+    if first == len(plan.segments):
+        return
+    tracker.enter("encode")
+    transformer = models.transformers.select(turbo=params.turbo)
+    constants = encode_constants(models, transformer, padding_resize(reference, *plan.render_size), params)
+    state = files.load_state(first - 1, models.device) if first else _first_state(params.seed)
+    tracker.enter("render")
+    rendered = render_segments(
+        transformer,
+        models.vae,
+        constants,
+        plan.segments[first:],
+        _picture_source(models, params, frames, conditioning, plan, transformer.face_size_px),
+        Schedule(num_steps=plan.num_steps, shift=plan.shift, guidance_scale=params.guidance_scale, turbo=params.turbo),
+        state,
+        overlap=params.overlap,
+        on_step=lambda segment, step: tracker.advance_step(
+            segment=segment.index,
+            num_segments=len(plan.segments),
+            step=step,
+            num_steps=plan.num_steps,
+            first_segment=first,
+        ),
+    )
+    left, top, width, height = plan.picture_box
+    for segment, pixels in rendered:
+        shown = pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width]
+        writer.write_segment(segment.index, to_frames(shown))
+        files.save_state(segment.index, state)
+
+
+def _first_state(seed: int) -> LoopState:
+    return LoopState(generator=torch.Generator().manual_seed(seed))
+
+
+def _picture_source(
+    models: Models,
+    params: AnimateParams,
+    frames: DrivingFrames,
+    conditioning: Conditioning,
+    plan: RenderPlan,
+    face_size_px: int,
+) -> Callable[[Segment], SegmentFrames]:
+    masks = models.masks if params.mode == "replace" else None
+    return lambda segment: draw_segment(
+        frames, conditioning, segment, size=plan.render_size, face_size_px=face_size_px, masks=masks
+    )
+
+
+def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, object]:
+    return {
+        "params": params.to_json(),
+        "bundle": models.bundle_hash,
+        "recipe": models.recipe.to_json(),
+        "reference_image": _digest(media.reference_image),
+        "driving_video": _digest(media.driving_video),
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _metadata(models: Models, params: AnimateParams) -> dict[str, str]:
+    return {
+        "comment": "AI-generated video",
+        "seed": str(params.seed),
+        "recipe": json.dumps(models.recipe.to_json(), sort_keys=True),
+        "bundle": f"{models.manifest.name} {models.bundle_hash}",
+        "animate_server": version("animate-server"),
+    }
+
+
+def _result(
+    models: Models,
+    params: AnimateParams,
+    destination: Path,
+    clip: Clip,
+    conditioning: Conditioning,
+    plan: RenderPlan,
+    audio: AudioTreatment,
+    tracker: ProgressTracker,
+) -> AnimateResult:
+    return AnimateResult(
+        path=destination,
+        mode=params.mode,
+        width=plan.output_size[0],
+        height=plan.output_size[1],
+        render_width=plan.render_size[0],
+        render_height=plan.render_size[1],
+        fps=f"{clip.fps.numerator}/{clip.fps.denominator}",
+        num_frames=clip.num_frames,
+        duration_s=float(clip.duration_s),
+        num_segments=len(plan.segments),
+        num_steps=plan.num_steps,
+        seed=params.seed,
+        turbo=params.turbo,
+        audio=audio,
+        mask_source=models.masks.name if params.mode == "replace" else None,
+        repeated_frames=clip.repeats,
+        frames_without_person=conditioning.num_without_person,
+        warnings=_warnings(models, params, clip, conditioning, plan),
+        seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
+        bundle=models.manifest.name,
+        bundle_hash=models.bundle_hash,
+        recipe=models.recipe.to_json(),
+        version=version("animate-server"),
+    )
+
+
+def _warnings(
+    models: Models, params: AnimateParams, clip: Clip, conditioning: Conditioning, plan: RenderPlan
+) -> tuple[str, ...]:
+    (width, height), (out_width, out_height) = plan.render_size, plan.output_size
+    areas = [area[0] * area[1] for area in models.manifest.render_areas]
+    asked = params.render_area
+    said = {
+        models.manifest.warning: True,
+        f"generated at {width}x{height} and scaled to {out_width}x{out_height}": plan.scale > 1.05,
+        f"the bundle is not made for an area of {asked}": asked is not None and asked[0] * asked[1] not in areas,
+        f"nobody was found in {conditioning.num_without_person} of {conditioning.num_examined} frames": (
+            conditioning.num_without_person > 0
+        ),
+        "no frame shows a face: the expression is not followed": bool((conditioning.face_frames < 0).all()),
+        f"{clip.repeats} frames repeat the face and background of the frame before": clip.repeats > 0,
+    }
+    return tuple(sentence for sentence, applies in said.items() if sentence and applies)

@@ -1,0 +1,125 @@
+"""What is known of the whole driving video: keypoints, 1.6 KB a frame; what is larger is drawn a segment at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from animate_pipelines.errors import NoPersonFound
+from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.durable import written_whole
+from animate_pipelines.models import Models
+from animate_pipelines.params import Mode
+from animate_pipelines.plan import Size
+from animate_pipelines.preprocess.detector import detect_person
+from animate_pipelines.preprocess.face import face_box
+from animate_pipelines.preprocess.keypoints import NUM_KEYPOINTS, interpolate
+from animate_pipelines.preprocess.pose import estimate_pose
+from animate_pipelines.preprocess.resize import padding_resize, resize_interpolation
+
+
+class DrivingFrames:
+    """The frames the networks look at: native in animate mode, letter-boxed to the render size in replace mode."""
+
+    def __init__(self, clip: Clip, mode: Mode, render_size: Size) -> None:
+        self.clip = clip
+        self.size: Size = clip.size if mode == "animate" else render_size
+        self._interpolation = resize_interpolation(clip.size, self.size)
+
+    def read(self, source_indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """`h w 3` uint8 frames, one after the other."""
+        for frame in self.clip.read_source(source_indices):
+            resized = self.size != self.clip.size
+            yield padding_resize(frame, *self.size, self._interpolation) if resized else frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """The driving performance.
+
+    keypoints: `n 133 3`, one pose an output frame, between source frames where the rate goes up.
+    source_keypoints: `m 133 3`, one a source frame; zero where no output frame needs it.
+    face_frames: the source frame whose face each source frame shows: itself, or the nearest earlier one with a face
+        inside the picture (the first one with a face, before that); -1 where there never is one.
+    num_examined, num_without_person: source frames looked at, and those in which the detector found nobody.
+    """
+
+    keypoints: np.ndarray
+    source_keypoints: np.ndarray
+    face_frames: np.ndarray
+    num_examined: int
+    num_without_person: int
+
+
+def preprocess(
+    models: Models, frames: DrivingFrames, cache: Path, on_frame: Callable[[int, int], None]
+) -> Conditioning:
+    """Find the person and the pose in every frame that is needed. The poses are kept in `cache`, for a restart.
+
+    on_frame: called with (frames done, frames in all). Raises `NoPersonFound` when no frame shows anybody.
+    """
+    if cache.is_file():
+        with np.load(cache) as saved:
+            poses, found = saved["poses"], saved["found"]
+    else:
+        poses, found = _estimate_poses(models, frames, on_frame)
+        _save(cache, poses, found)
+    needed = _needed_frames(frames.clip)
+    num_without = len(needed) - int(found[needed].sum())
+    if num_without == len(needed):
+        raise NoPersonFound(
+            f"no person was found in any of the {len(needed)} frames looked at", field="driving_video", value=0, limit=1
+        )
+    return Conditioning(
+        keypoints=_at_output_rate(poses, frames.clip),
+        source_keypoints=poses,
+        face_frames=_frames_with_face(poses, needed, frames.size),
+        num_examined=len(needed),
+        num_without_person=num_without,
+    )
+
+
+def _needed_frames(clip: Clip) -> list[int]:
+    if clip.fps <= clip.source_fps:
+        return sorted(set(clip.indices.tolist()))
+    ends = np.concatenate([np.floor(clip.positions), np.ceil(clip.positions)]).astype(int).tolist()
+    return sorted({min(end, clip.mezzanine.num_frames - 1) for end in ends})
+
+
+def _at_output_rate(poses: np.ndarray, clip: Clip) -> np.ndarray:
+    if clip.fps <= clip.source_fps:
+        return poses[clip.indices]
+    return interpolate(poses, clip.positions)
+
+
+def _estimate_poses(
+    models: Models, frames: DrivingFrames, on_frame: Callable[[int, int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    needed = _needed_frames(frames.clip)
+    poses = np.zeros((max(needed) + 1, NUM_KEYPOINTS, 3), np.float32)
+    found = np.zeros(len(poses), bool)
+    for done, (index, frame) in enumerate(zip(needed, frames.read(needed), strict=True), start=1):
+        box = detect_person(models.detector, frame)
+        poses[index] = estimate_pose(models.pose, frame, box)
+        found[index] = box is not None
+        on_frame(done, len(needed))
+    return poses, found
+
+
+def _frames_with_face(poses: np.ndarray, needed: Sequence[int], size: Size) -> np.ndarray:
+    shown = np.full(len(poses), -1)
+    for index in needed:
+        x1, x2, y1, y2 = face_box(poses[index], *size)
+        if x1 < x2 and y1 < y2:
+            shown[index] = index
+    held = np.maximum.accumulate(shown)
+    first = int(shown[shown >= 0].min()) if (shown >= 0).any() else -1
+    return np.where(held >= 0, held, first)
+
+
+def _save(path: Path, poses: np.ndarray, found: np.ndarray) -> None:
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, poses=poses, found=found)

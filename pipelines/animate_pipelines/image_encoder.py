@@ -1,0 +1,32 @@
+"""The reference image as CLIP states."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from transformers import CLIPVisionModel
+
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ImageEncoder:
+    """CLIP's vision tower, read one layer before its last."""
+
+    def __init__(self, model: CLIPVisionModel) -> None:
+        self._model = model
+
+    def encode(self, reference: torch.Tensor) -> torch.Tensor:
+        """`1 tokens width` states of the letter-boxed reference `1 3 h w` in -1..1.
+
+        It is squashed to the square without keeping its aspect and without anti-aliasing: so the model was trained.
+        diffusers crops the centre of the raw image instead.
+        """
+        side = int(self._model.config.image_size)
+        squashed = F.interpolate(reference.float(), size=(side, side), mode="bicubic", align_corners=False)
+        mean = torch.tensor(_MEAN, device=squashed.device).view(1, 3, 1, 1)
+        std = torch.tensor(_STD, device=squashed.device).view(1, 3, 1, 1)
+        pixels = ((squashed * 0.5 + 0.5) - mean) / std
+        states = self._model(pixels.to(self._model.device, self._model.dtype), output_hidden_states=True).hidden_states
+        layer: torch.Tensor = states[-2]
+        return layer

@@ -1,0 +1,68 @@
+"""What a render will do, settled before any network runs: sizes, segments, steps. Integers and names only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.media.size import output_size
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.preprocess.resize import inner_box, render_size
+from animate_pipelines.segments import Segment, plan_segments
+from animate_weights.bundles import Manifest
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderPlan:
+    """render_size: what the model generates, (width, height). output_size: what the caller gets.
+
+    picture_box: (left, top, width, height) of the driving picture inside the render; what lies around it is the black
+        border of letter-boxing and is cut off before scaling to the output size.
+    """
+
+    render_size: Size
+    picture_box: tuple[int, int, int, int]
+    output_size: Size
+    segments: tuple[Segment, ...]
+    num_steps: int
+    shift: float
+
+    @property
+    def scale(self) -> float:
+        """Output pixels for one rendered pixel, along a side."""
+        return self.output_size[0] / self.picture_box[2]
+
+
+def plan_render(manifest: Manifest, params: AnimateParams, driving_size: Size, num_frames: int) -> RenderPlan:
+    """The plan for a driving video of that size and length. `InvalidField` for an area that leaves nothing of it."""
+    output = output_size(params.resolution, *driving_size)
+    area = params.render_area or nearest_area(manifest, output)
+    size = render_size(*driving_size, area[0] * area[1])
+    default_steps = (manifest.turbo_steps if params.turbo else None) or manifest.steps
+    return RenderPlan(
+        render_size=size,
+        picture_box=inner_box(driving_size, size),
+        output_size=output,
+        segments=tuple(plan_segments(num_frames, manifest.segment_frames, params.overlap)),
+        num_steps=params.steps or default_steps,
+        shift=params.shift or manifest.shift,
+    )
+
+
+def nearest_area(manifest: Manifest, size: Size) -> Size:
+    """Of the areas the bundle is made for, the one nearest to `size`, as a ratio."""
+    return min(manifest.render_areas, key=lambda area: abs(math.log(area[0] * area[1] / (size[0] * size[1]))))
+
+
+def check_params(manifest: Manifest, params: AnimateParams) -> None:
+    """Refuse what this bundle cannot do, before a job exists. `InvalidField` on the field."""
+    if params.turbo and manifest.turbo_lora is None:
+        raise InvalidField(
+            f"turbo is not available: the bundle {manifest.name!r} has no few-step LoRA",
+            field="turbo",
+            value=True,
+            limit=False,
+        )

@@ -1,0 +1,76 @@
+"""The segment loop: conditioning in, pixels out, one segment carrying its last frames into the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from animate_pipelines.denoise import denoise, draw_noise
+from animate_pipelines.encode import JobConstants, encode_segment
+from animate_pipelines.pictures import SegmentFrames
+from animate_pipelines.schedule import FlowEuler, Solver, UniPC
+from animate_pipelines.segments import Segment
+from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.vae import VideoVae
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How noise is walked down: full steps with UniPC, or the few steps of a distilled model with flow-Euler."""
+
+    num_steps: int
+    shift: float
+    guidance_scale: float
+    turbo: bool
+
+    def solver(self) -> Solver:
+        """A new solver, for one segment."""
+        return (FlowEuler if self.turbo else UniPC)(self.num_steps, self.shift)
+
+
+@dataclass(slots=True, kw_only=True)
+class LoopState:
+    """All that one segment leaves to the next: the generator, drawn from in order, and the carried frames.
+
+    carried: `1 3 overlap h w` pixels; None before the first segment.
+    """
+
+    generator: torch.Generator
+    carried: torch.Tensor | None = None
+
+
+@torch.no_grad()
+def render_segments(
+    transformer: AnimateTransformer,
+    vae: VideoVae,
+    constants: JobConstants,
+    segments: Sequence[Segment],
+    pictures: Callable[[Segment], SegmentFrames],
+    schedule: Schedule,
+    state: LoopState,
+    *,
+    overlap: int,
+    on_step: Callable[[Segment, int], None],
+) -> Iterator[tuple[Segment, torch.Tensor]]:
+    """Each segment with its new pixels `1 3 t h w` in -1..1, without the carried frames; `state` is ready for the next.
+
+    `t` may exceed `segment.num_new_frames` in the last segment: what follows is padding.
+    """
+    for segment in segments:
+        inputs = encode_segment(vae, transformer, constants, pictures(segment), state.carried)
+        noise = draw_noise(inputs, vae.latent_channels, state.generator)
+        latents = denoise(
+            transformer,
+            constants,
+            inputs,
+            schedule.solver(),
+            noise,
+            guidance_scale=schedule.guidance_scale,
+            on_step=partial(on_step, segment),
+        )
+        pixels = vae.decode(latents[:, :, 1:])[:, :, segment.overlap :]
+        state.carried = pixels[:, :, -overlap:]
+        yield segment, pixels

@@ -1,0 +1,49 @@
+"""`AnimateResult`: what was rendered, and everything that was not exactly as asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimateResult:
+    """The finished video and the truth about it.
+
+    width, height: of the file. render_width, render_height: of what the model generated, before scaling.
+    fps: a ratio, "30000/1001". audio: "copied", "encoded" or "none".
+    mask_source: what found the person to replace; None in animate mode.
+    repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
+    warnings: sentences for people. seconds: wall time by stage.
+    """
+
+    path: Path
+    mode: str
+    width: int
+    height: int
+    render_width: int
+    render_height: int
+    fps: str
+    num_frames: int
+    duration_s: float
+    num_segments: int
+    num_steps: int
+    seed: int
+    turbo: bool
+    audio: str
+    mask_source: str | None
+    repeated_frames: int
+    frames_without_person: int
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    bundle: str
+    bundle_hash: str
+    recipe: dict[str, Any]
+    version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it but the path, which means nothing outside this machine."""
+        values = asdict(self)
+        del values["path"]
+        return values | {"warnings": list(self.warnings)}

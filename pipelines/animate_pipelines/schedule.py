@@ -1,0 +1,71 @@
+"""Noise levels and the solvers that walk down them.
+
+The sigmas are the official ones. diffusers' own table for the same solver differs in its current release, so ours are
+set on its scheduler after it has made its own; the solver's step is then bit-equal to the official one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from diffusers import UniPCMultistepScheduler
+
+NUM_TRAIN_TIMESTEPS = 1000
+
+
+class Solver(Protocol):
+    """Walks from noise to a sample. One object serves one segment: multistep solvers remember."""
+
+    timesteps: torch.Tensor
+
+    def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Latents after step `index`, from the model's velocity at `timesteps[index]`. All fp32."""
+
+
+def unipc_sigmas(num_steps: int, shift: float) -> np.ndarray:
+    """`num_steps + 1` float32 noise levels, the last one 0. The top level is 1 - 1/1000, computed in float32."""
+    top = float(np.float32(1.0) - np.float32(1.0 / NUM_TRAIN_TIMESTEPS))
+    base = np.linspace(top, 0.0, num_steps + 1)[:-1]
+    return _with_final_zero(shift * base / (1 + (shift - 1) * base))
+
+
+def euler_sigmas(num_steps: int, shift: float) -> np.ndarray:
+    """`num_steps + 1` float32 noise levels from exactly 1 to 0: what few-step models are distilled on."""
+    base = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
+    return _with_final_zero(shift * base / (1 + (shift - 1) * base))
+
+
+def _with_final_zero(sigmas: np.ndarray) -> np.ndarray:
+    return np.append(sigmas, 0.0).astype(np.float32)
+
+
+class UniPC:
+    """Second-order UniPC (bh2, data prediction). The model sees integer timesteps, the solver exact sigmas."""
+
+    def __init__(self, num_steps: int, shift: float) -> None:
+        sigmas = torch.from_numpy(unipc_sigmas(num_steps, shift))
+        self._scheduler = UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, solver_order=2, solver_type="bh2"
+        )
+        self._scheduler.set_timesteps(num_steps)
+        self._scheduler.set_begin_index(0)
+        self._scheduler.sigmas = sigmas
+        self._scheduler.timesteps = (sigmas[:-1] * NUM_TRAIN_TIMESTEPS).to(torch.int64)
+        self.timesteps: torch.Tensor = self._scheduler.timesteps
+
+    def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        stepped: torch.Tensor = self._scheduler.step(velocity, self.timesteps[index], latents, return_dict=False)[0]
+        return stepped
+
+
+class FlowEuler:
+    """First-order steps along the velocity, for few-step models; their timesteps are not rounded."""
+
+    def __init__(self, num_steps: int, shift: float) -> None:
+        self._sigmas = torch.from_numpy(euler_sigmas(num_steps, shift))
+        self.timesteps: torch.Tensor = self._sigmas[:-1] * NUM_TRAIN_TIMESTEPS
+
+    def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        return latents + (self._sigmas[index + 1] - self._sigmas[index]).to(latents.device) * velocity

@@ -1,0 +1,39 @@
+"""The prompt as umT5 states."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import ftfy
+import torch
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+MAX_TOKENS = 512
+
+
+class PromptEncoder:
+    """Tokeniser and text encoder. Padding rows are zeros and are attended to: the model was trained so."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: UMT5EncoderModel) -> None:
+        self._tokenizer = tokenizer
+        self._model = model
+
+    def encode(self, prompt: str) -> torch.Tensor:
+        """`1 512 text_dim` states of the cleaned prompt; what exceeds 512 tokens is cut."""
+        tokens = self._tokenizer(
+            clean_prompt(prompt),
+            padding="max_length",
+            max_length=MAX_TOKENS,
+            truncation=True,
+            add_special_tokens=True,
+            return_tensors="pt",
+        ).to(self._model.device)
+        states = self._model(tokens.input_ids, tokens.attention_mask).last_hidden_state
+        return states * tokens.attention_mask[..., None].to(states.dtype)
+
+
+def clean_prompt(prompt: str) -> str:
+    """Repair mis-decoded text, undo HTML escapes (twice, as in training) and fold white space."""
+    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    return re.sub(r"\s+", " ", text).strip()

@@ -1,0 +1,71 @@
+"""The folder a render lives in. After every segment the job consists of files, and a new process can go on from them.
+
+    job.json                   what is being rendered; another job's files are never continued
+    mezzanine.mp4              the driving video, rewritten
+    poses.npz                  the keypoints
+    segment-00000.mp4          one closed-GOP piece a segment, written by `VideoWriter`
+    state-00000.safetensors    the carried frames and the generator after that segment
+
+A segment is done when its state file exists: it is written last, whole, and after its piece is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from animate_pipelines.media.durable import written_whole
+from animate_pipelines.render import LoopState
+
+
+class Workspace:
+    """The files of one job. Opening it with other `identity` than it was made with empties it first."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        self._claim(json.dumps(identity, sort_keys=True, ensure_ascii=False))
+
+    @property
+    def mezzanine(self) -> Path:
+        return self.folder / "mezzanine.mp4"
+
+    @property
+    def poses(self) -> Path:
+        return self.folder / "poses.npz"
+
+    def count_done(self) -> int:
+        """Segments done, counted from the first; a gap ends the count."""
+        done = 0
+        while self._state(done).is_file():
+            done += 1
+        return done
+
+    def save_state(self, index: int, state: LoopState) -> None:
+        """Mark segment `index` as done. Its piece must be on the disk already."""
+        carried = state.carried if state.carried is not None else torch.empty(0)
+        tensors = {"carried": carried.contiguous().cpu(), "generator": state.generator.get_state()}
+        with written_whole(self._state(index)) as partial:
+            save_file(tensors, partial)
+
+    def load_state(self, index: int, device: torch.device) -> LoopState:
+        """The state that segment `index` left."""
+        tensors = load_file(self._state(index))
+        generator = torch.Generator()
+        generator.set_state(tensors["generator"])
+        return LoopState(generator=generator, carried=tensors["carried"].to(device))
+
+    def _state(self, index: int) -> Path:
+        return self.folder / f"state-{index:05d}.safetensors"
+
+    def _claim(self, identity: str) -> None:
+        owner = self.folder / "job.json"
+        if owner.is_file() and owner.read_text() == identity:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        owner.write_text(identity)
