@@ -71,8 +71,8 @@ def write_pose_network(path: Path) -> None:
         helper.make_node("Exp", ["exponent"], ["peak"]),
         helper.make_node("Mul", ["peak", "confidence"], ["output"]),
     ]
-    output = ("output", ["n", len(rest), _MAP_HEIGHT, _MAP_WIDTH])
-    _save(path, "pose", nodes, constants, ("input", ["n", 3, 256, 192]), output)
+    output: list[int | str] = ["n", len(rest), _MAP_HEIGHT, _MAP_WIDTH]
+    _save(path, "pose", nodes, constants, ("input", ["n", 3, 256, 192]), ("output", output))
 
 
 def _distance(axis: str, grid: str) -> list[onnx.NodeProto]:

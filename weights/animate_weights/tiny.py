@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, T5TokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers.utils import logging as hub_logging
 
 from animate_weights.bundles import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
 from animate_weights.random_weights import default_scale, random_tensor, random_weights
@@ -74,6 +75,7 @@ _IMAGE: dict[str, Any] = {
 
 def write_tiny_bundle(folder: Path) -> None:
     """Write the bundle's files into an existing folder: Diffusers layout, `process_checkpoint`, LoRA, manifest."""
+    hub_logging.disable_progress_bar()
     write_json(folder / "model_index.json", model_index())
     write_json(folder / "image_processor/preprocessor_config.json", image_processor_config(_IMAGE["image_size"]))
     tokenizer = character_tokenizer()
