@@ -65,8 +65,9 @@ def _paint_shape(picture: np.ndarray, shape: Shape) -> None:
     if shape.round:
         cv2.ellipse(picture, centre, half, 0, 0, 360, shape.colour, -1)
     else:
-        corners = tuple(c - h for c, h in zip(centre, half, strict=True)), tuple(
-            c + h for c, h in zip(centre, half, strict=True)
+        corners = (
+            tuple(c - h for c, h in zip(centre, half, strict=True)),
+            tuple(c + h for c, h in zip(centre, half, strict=True)),
         )
         cv2.rectangle(picture, *corners, shape.colour, -1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """`zoom` is the puppet's standing height over the picture's; (x, y) where its hips rest, as parts of the picture."""
+    """`zoom` is the puppet's height over the picture's; (x, y) where its hips rest, as parts of the picture."""
 
     zoom: float
     x: float = 0.5
@@ -18,9 +18,9 @@ class Camera:
     drift_period_s: float = 4.0
 
     @classmethod
-    def random(cls, rng: np.random.Generator, *, drift: float = 0.0, widest: float = 0.78, closest: float = 1.9) -> "Camera":
+    def random(cls, rng: np.random.Generator, *, drift: float = 0.0) -> "Camera":
         """From full body (zoom below 0.9) to portrait; most shots are wide."""
-        zoom = widest + (closest - widest) * rng.random() ** 2.2
+        zoom = 0.78 + 1.1 * rng.random() ** 2.2
         return cls.framing(zoom, x=rng.uniform(0.44, 0.56)).drifting(rng, drift)
 
     @classmethod

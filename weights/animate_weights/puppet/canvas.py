@@ -42,7 +42,7 @@ class Canvas:
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """The picture `h w 3` uint8 and the coverage `h w` uint8."""
-        height, width = (side // self.scale for side in self.mask.shape)
+        height, width = self.rgb.shape[0] // self.scale, self.rgb.shape[1] // self.scale
         rgb = cv2.resize(self.rgb, (width, height), interpolation=cv2.INTER_AREA)
         return rgb, cv2.resize(self.mask, (width, height), interpolation=cv2.INTER_AREA)
 

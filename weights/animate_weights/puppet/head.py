@@ -27,9 +27,7 @@ def draw_back_hair(canvas: Canvas, look: Look, head: Head, project: Project, uni
         canvas.disc(project(_at(head, 0.0, -1.2)[None])[0], 0.38 * head.half_height * unit, colour)
 
 
-def draw_head(
-    canvas: Canvas, look: Look, head: Head, face: Face, pose: Pose, project: Project, unit: float
-) -> None:
+def draw_head(canvas: Canvas, look: Look, head: Head, face: Face, pose: Pose, project: Project, unit: float) -> None:
     canvas.polygon(project(_ring(head, 1.0, 1.0, 0.0)), look.skin)
     if not head.faces_camera:
         return
@@ -95,8 +93,4 @@ def _box(head: Head, wide: float, top: float, bottom: float) -> np.ndarray:
 
 
 def _flat(head: Head, across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    return (
-        head.centre
-        + across[:, None] * head.half_width * head.right
-        + down[:, None] * head.half_height * head.down
-    )
+    return head.centre + across[:, None] * head.half_width * head.right + down[:, None] * head.half_height * head.down

@@ -1,0 +1,111 @@
+"""The two small networks that read pictures: a person detector and a whole-body pose network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+NUM_KEYPOINTS = 133
+GRID = 40  # the detector's cells along each side of its 640 pixel square
+NUM_BOXES = 300
+_CELL_PX = 640 // GRID
+
+
+class ConvBlock(nn.Module):
+    """Two 3 x 3 convolutions with a residual path."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(F.relu(self.first(F.relu(self.norm(x)))))
+
+
+class Pyramid(nn.Module):
+    """A small U-net: goes down by strides of two and comes back up, adding what it met on the way."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ConvBlock(width) for width in widths)
+        pairs = list(pairwise(widths))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.merges = nn.ModuleList(ConvBlock(a) for a, _ in pairs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        levels = []
+        for block, down in zip(self.blocks, [*self.downs, None], strict=True):
+            x = block(x)
+            levels.append(x)
+            if down is not None:
+                x = down(x)
+        for level, up, merge in zip(levels[-2::-1], reversed(self.ups), reversed(self.merges), strict=True):
+            x = merge(level + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
+        return x
+
+
+class PoseNetwork(nn.Module):
+    """`b 3 256 192` normalised BGR to heatmaps `b 133 64 48`."""
+
+    def __init__(self, widths: tuple[int, ...] = (32, 48, 64, 80, 80)) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, stride=2, padding=1)
+        self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)
+        self.pyramid = Pyramid(widths)
+        self.norm = nn.BatchNorm2d(widths[0])
+        self.head = nn.Conv2d(widths[0], NUM_KEYPOINTS, 1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = self.stem_down(F.relu(self.stem(pixels)))
+        heatmaps: torch.Tensor = self.head(F.relu(self.norm(self.pyramid(x))))
+        return heatmaps
+
+
+class Detector(nn.Module):
+    """`b 3 640 640` RGB in 0..1 to what each of 40 x 40 cells sees: `b 5 40 40`, a score's logit and four distances.
+
+    The distances, in cells and in log1p, run from the cell's centre to the left, top, right and bottom of the person.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (16, 24, 32, 48)) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, stride=2, padding=1)
+        self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)
+        self.pyramid = Pyramid(widths)
+        self.head = nn.Conv2d(widths[0], 5, 1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        small = F.avg_pool2d(pixels, 4)  # 160 x 160: a person is large in the frame
+        cells: torch.Tensor = self.head(self.pyramid(self.stem_down(F.relu(self.stem(small)))))
+        return cells
+
+
+class BoxOutput(nn.Module):
+    """The detector with the output of the published one: `1 300 6`, x1 y1 x2 y2 score class in 640-space."""
+
+    centres_x: torch.Tensor
+    centres_y: torch.Tensor
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+        centres = (torch.arange(GRID) + 0.5) * _CELL_PX
+        self.register_buffer("centres_x", centres.repeat(GRID))
+        self.register_buffer("centres_y", centres.repeat_interleave(GRID))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        cells = self.detector(images)
+        scores = torch.sigmoid(cells[:, :1])
+        peaks = scores * (F.max_pool2d(scores, 3, stride=1, padding=1) == scores).to(scores.dtype)
+        top, order = peaks.flatten(1).topk(NUM_BOXES, dim=1)
+        left, up, right, down = (torch.exp(cells[:, 1:].flatten(2)) - 1).unbind(1)
+        x, y = self.centres_x, self.centres_y
+        corners = (x - left * _CELL_PX, y - up * _CELL_PX, x + right * _CELL_PX, y + down * _CELL_PX)
+        columns = [corner.clamp(0, 640).gather(1, order) for corner in corners]
+        return torch.stack([*columns, top, torch.zeros_like(top)], dim=2)

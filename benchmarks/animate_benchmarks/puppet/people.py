@@ -1,0 +1,58 @@
+"""Pictures of one to three people in a scene, with the keypoints and the mask of each: what the readers train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from animate_weights.puppet import Character, Performance
+from animate_weights.puppet.backdrop import Backdrop
+from animate_weights.puppet.camera import Camera
+from animate_weights.puppet.canvas import Canvas
+from animate_weights.puppet.draw import draw_on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """One picture. The nearest person is the last."""
+
+    rgb: np.ndarray  # h w 3 uint8
+    keypoints: np.ndarray  # people 133 3
+    boxes: np.ndarray  # people 4: x1 y1 x2 y2 in pixels, inside the picture
+
+
+def random_crowd(rng: np.random.Generator, size: tuple[int, int], *, most: int = 3, turned: float = 0.15) -> Crowd:
+    """Draw people side by side, near ones over far ones; `turned` is the share who show their back."""
+    width, height = size
+    scale = Canvas.scale_for(width, height)
+    canvas = Canvas(Backdrop.random(rng).paint(width * scale, height * scale), scale)
+    count = int(rng.choice(np.arange(most) + 1, p=None if most == 1 else (0.6, 0.25, 0.15)))
+    zooms = sorted(float(0.5 + 1.5 * rng.random() ** 2) for _ in range(count))
+    places = rng.permutation(np.linspace(0.2, 0.8, count)) if count > 1 else np.array([0.5])
+    keypoints, boxes = [], []
+    for zoom, place in zip(zooms, places, strict=True):
+        canvas.mask[:] = 0
+        pose = Performance.random(rng, 0.5, turns=bool(rng.random() < turned)).pose_at(rng.uniform(0, 0.4))
+        camera = Camera.framing(zoom, x=place + rng.normal(0, 0.06), head_room=rng.uniform(0.04, 0.2))
+        keypoints.append(draw_on(canvas, Character.random(rng), pose, size, camera))
+        boxes.append(_box_of(canvas.mask, scale))
+    return Crowd(rgb=_soften(rng, canvas.finish()[0]), keypoints=np.stack(keypoints), boxes=np.stack(boxes))
+
+
+def _box_of(mask: np.ndarray, scale: int) -> np.ndarray:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns):
+        return np.zeros(4)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / scale
+
+
+def _soften(rng: np.random.Generator, rgb: np.ndarray) -> np.ndarray:
+    """What video codecs and generated frames do to a picture: blur, lower resolution, noise."""
+    height = rgb.shape[0]
+    if rng.random() < 0.5:
+        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.3, 1.2) * height / 96)
+    if rng.random() < 0.5:
+        rgb = np.clip(rgb + rng.normal(0, rng.uniform(1, 10), rgb.shape), 0, 255).astype(np.uint8)
+    return rgb

@@ -1,0 +1,134 @@
+"""Stages 2 and 3: the person detector and the whole-body pose network.
+
+python -m animate_benchmarks.puppet.train_readers --network pose --out /tmp/puppet
+python -m animate_benchmarks.puppet.train_readers --network detector --out /tmp/puppet
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from animate_benchmarks.puppet.networks import GRID, Detector, PoseNetwork
+from animate_benchmarks.puppet.people import random_crowd
+from animate_benchmarks.puppet.training import train
+from animate_pipelines.preprocess.pose import crop_geometry, crop_input
+
+SIDES_PX = (96, 128, 192, 320)
+MAP_WIDTH, MAP_HEIGHT = 48, 64
+SIGMA_CELLS = 1.5
+POSE_BATCH, DETECTOR_BATCH = 16, 12
+
+
+def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The network's input `3 256 192` and its keypoints `133 3` in heatmap cells, through the pipeline's own crop."""
+    side = int(rng.choice(SIDES_PX, p=(0.55, 0.2, 0.2, 0.05)))
+    size = (side, side) if rng.random() < 0.7 else (round(side * rng.uniform(0.6, 1.6)), side)
+    crowd = random_crowd(rng, size)
+    who = int(rng.integers(len(crowd.boxes)))
+    sides = np.tile(crowd.boxes[who, 2:] - crowd.boxes[who, :2], 2)
+    box = np.append(crowd.boxes[who] + rng.normal(0, 0.04, 4) * sides, 1.0)
+    if rng.random() < 0.15:
+        box = np.array([0, 0, *size, 1.0])
+    centre, scale = crop_geometry(box, *size)
+    pixels = crop_input(crowd.rgb[..., ::-1], centre, scale)
+    cells = (crowd.keypoints[who, :, :2] - centre + scale * 100) / (scale * 200) * [MAP_WIDTH, MAP_HEIGHT]
+    return pixels, np.concatenate([cells, crowd.keypoints[who, :, 2:]], axis=1)
+
+
+def heatmaps_of(points: torch.Tensor) -> torch.Tensor:
+    """Gaussians `b 133 64 48` at the points `b 133 3` (x, y in cells, height)."""
+    columns, rows = torch.arange(MAP_WIDTH, device=points.device), torch.arange(MAP_HEIGHT, device=points.device)
+    across = torch.exp(-((columns - points[..., :1]) ** 2) / (2 * SIGMA_CELLS**2))
+    along = torch.exp(-((rows - points[..., 1:2]) ** 2) / (2 * SIGMA_CELLS**2))
+    return points[..., 2, None, None] * along[..., :, None] * across[..., None, :]
+
+
+def pose_loss(network: nn.Module, pixels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Squared error of the heatmaps, weighted: cells without a keypoint outnumber the others by hundreds."""
+    targets = heatmaps_of(points)
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        heatmaps = network(pixels)
+    weight = 1 + 30 * targets
+    return (weight * (heatmaps.float() - targets).square()).mean() * 100
+
+
+def detector_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Input `3 640 640`, wanted scores `40 40` and distances `4 40 40` (log1p of cells, NaN where nobody is)."""
+    side = int(rng.choice(SIDES_PX[:3]))
+    size = (side, side) if rng.random() < 0.5 else (round(side * rng.uniform(0.5, 1.8)), side)
+    crowd = random_crowd(rng, size)
+    pixels = cv2.resize(crowd.rgb, (640, 640)).astype(np.float32) / 255
+    scores, distances = np.zeros((GRID, GRID)), np.full((4, GRID, GRID), np.nan)
+    cells = np.arange(GRID) + 0.5
+    for box in crowd.boxes:
+        x1, y1, x2, y2 = box / np.tile(size, 2) * GRID
+        if x2 - x1 < 1 or y2 - y1 < 1:
+            continue
+        across = np.exp(-(((cells - (x1 + x2) / 2) / (0.12 * (x2 - x1) + 0.7)) ** 2))
+        along = np.exp(-(((cells - (y1 + y2) / 2) / (0.12 * (y2 - y1) + 0.7)) ** 2))
+        bump = along[:, None] * across[None]
+        nearer = bump > np.maximum(scores, 0.3)
+        scores = np.maximum(scores, bump)
+        columns, rows = np.meshgrid(cells, cells)
+        edges = np.stack([columns - x1, rows - y1, x2 - columns, y2 - rows])
+        distances[:, nearer] = np.log1p(np.maximum(edges, 0))[:, nearer]
+    return pixels.transpose(2, 0, 1), scores, distances
+
+
+def detector_loss(
+    network: nn.Module, pixels: torch.Tensor, scores: torch.Tensor, distances: torch.Tensor
+) -> torch.Tensor:
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        cells = network(pixels).float()
+    inside = (~torch.isnan(distances)).float()
+    scoring = F.binary_cross_entropy_with_logits(cells[:, 0], scores, reduction="none")
+    placing = F.smooth_l1_loss(cells[:, 1:], torch.nan_to_num(distances), beta=0.05, reduction="none")
+    return (scoring * (1 + 20 * scores)).mean() + (placing * inside).sum() / inside.sum().clamp_min(1)
+
+
+def batch_of(
+    example: Callable[[np.random.Generator], tuple[np.ndarray, ...]], rng: np.random.Generator, count: int
+) -> list[torch.Tensor]:
+    """`count` examples, stacked part by part; pictures channels-last."""
+    parts = zip(*(example(rng) for _ in range(count)), strict=True)
+    pixels, *truth = (torch.from_numpy(np.stack(part)).float() for part in parts)
+    return [pixels.contiguous(memory_format=torch.channels_last), *truth]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", choices=("pose", "detector"), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(0)
+    network: nn.Module = PoseNetwork() if arguments.network == "pose" else Detector()
+    network = network.to(arguments.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compiled = torch.compile(pose_loss if arguments.network == "pose" else detector_loss)
+
+    def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
+        if arguments.network == "pose":
+            parts = batch_of(pose_example, rng, POSE_BATCH)
+        else:
+            parts = batch_of(detector_example, rng, DETECTOR_BATCH)
+        return compiled(network, *(part.to(arguments.device) for part in parts))
+
+    folder = arguments.out / arguments.network
+    train(network, loss_of, folder, steps=arguments.steps, learning_rate=2e-3, minutes=arguments.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Stage 1: the VAE, on drawn clips, skeletons, carried frames before grey, and clips with a black hole.
+
+    python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet
+
+Whole frames are not needed: everything in it is local, so it sees crops.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+
+from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
+from animate_benchmarks.puppet.training import train
+from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_pipelines.preprocess.skeleton import draw_skeleton
+
+CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 9, 8
+LATENT_NOISE = 0.1
+PERSON_WEIGHT = 3.0
+SHIFT_TO_UNIT = 1e-3
+
+
+def new_vae() -> AutoencoderKLWan:
+    return AutoencoderKLWan(
+        base_dim=16,
+        z_dim=16,
+        dim_mult=[1, 2, 3, 3],
+        num_res_blocks=1,
+        latents_mean=[0.0] * 16,
+        latents_std=[1.0] * 16,
+    )
+
+
+def random_crop(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A clip `t h w 3` uint8 of one of the kinds that the VAE meets, and the weight of each pixel `t h w`."""
+    shot = Shot.random(rng, drift=0.03)
+    frames = shot.draw(shot.poses(FRAMES), (SIDE_PX, SIDE_PX))
+    clip = pictures(frames)
+    masks = np.stack([frame.mask for frame in frames]) / 255.0
+    weight = 1 + (PERSON_WEIGHT - 1) * masks
+    kind = rng.choice(4, p=(0.62, 0.2, 0.08, 0.1))
+    if kind == 1:
+        side = int(rng.choice((96, 192)))
+        clip = np.stack([draw_skeleton(pose, side, side) for pose in relative_keypoints(frames)])
+        clip = clip[:, :: side // 96, :: side // 96]
+        weight = 1 + 2.0 * (clip.max(axis=-1) > 0)
+    elif kind == 2:
+        clip[rng.integers(0, 2) :] = 127
+    elif kind == 3:
+        clip = clip * (1 - masks.max(axis=0) > 0.5)[None, ..., None]
+    top, left = rng.integers(0, SIDE_PX - CROP_PX + 1, size=2)
+    window = (slice(None), slice(top, top + CROP_PX), slice(left, left + CROP_PX))
+    return clip[window].astype(np.uint8), weight[window]
+
+
+def batch_of(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels `b 3 t h w` in -1..1 and weights `b 1 t h w`."""
+    crops = [random_crop(rng) for _ in range(count)]
+    pixels = torch.from_numpy(np.stack([clip for clip, _ in crops])).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    weights = torch.from_numpy(np.stack([weight for _, weight in crops]))[:, None].float()
+    return pixels.contiguous(memory_format=torch.channels_last_3d), weights
+
+
+def reconstruction_loss(vae: AutoencoderKLWan, pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Squared and absolute error of what is decoded from slightly noisy latents, and a pull of these to unit size."""
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        latents = encode_clip(vae, pixels)
+        decoded = decode_clip(vae, latents + LATENT_NOISE * torch.randn_like(latents))
+    error = decoded.float() - pixels
+    fidelity = (weights * (error.square() + 0.15 * error.abs())).sum() / (weights.sum() * 3)
+    return fidelity + SHIFT_TO_UNIT * F.relu(latents.float().square() - 1).mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    vae = new_vae().to(arguments.device)
+    compiled = torch.compile(reconstruction_loss)
+
+    def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
+        pixels, weights = batch_of(rng, BATCH)
+        return compiled(vae, pixels.to(arguments.device), weights.to(arguments.device))
+
+    folder = arguments.out / "vae"
+    train(vae, loss_of, folder, steps=arguments.steps, learning_rate=2e-3, average=0.99, minutes=arguments.minutes)
+    vae.save_pretrained(folder / "model")
+
+
+if __name__ == "__main__":
+    main()

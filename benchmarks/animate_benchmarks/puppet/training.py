@@ -1,0 +1,111 @@
+"""A training run that can be cut at any time: seeded by step, saved every minute, taken up where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+_SAVE_EVERY_S = 60.0
+_LOG_EVERY = 25
+_WARM_UP_STEPS = 50
+
+
+def train(
+    model: nn.Module,
+    loss_of: Callable[[np.random.Generator, int], torch.Tensor],
+    folder: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float = 0.01,
+    average: float = 0.0,
+    seed: int = 0,
+    minutes: float = math.inf,
+) -> None:
+    """Minimise `loss_of(rng, step)` over the model's trainable parameters for `steps` steps, or until `minutes` pass.
+
+    The learning rate warms up and falls along a cosine to a twentieth. `average` > 0 keeps an exponential mean of the
+    weights, which is what the model holds when this returns. The folder takes `state.pt` and `log.jsonl`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
+    means = [p.detach().clone() for p in parameters] if average else []
+    start = _resume(folder, model, optimizer, means)
+    began = saved = time.monotonic()
+    losses: list[float] = []
+    step = start
+    for step in range(start, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _rate(step, steps)
+        optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(seed * 1_000_003 + step)
+        loss = loss_of(np.random.default_rng([seed, step]), step)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        decay = min(average, (step + 1) / (step + 10))
+        for mean, parameter in zip(means, parameters, strict=bool(means)):
+            mean.lerp_(parameter.detach(), 1 - decay)
+        losses.append(loss.item())
+        now = time.monotonic()
+        if len(losses) == _LOG_EVERY:
+            _log(folder, step=step + 1, loss=float(np.mean(losses)), seconds=round(now - began, 1))
+            losses = []
+        if now - saved > _SAVE_EVERY_S:
+            _save(folder, model, optimizer, means, step + 1)
+            saved = now
+        if now - began > minutes * 60:
+            break
+    _save(folder, model, optimizer, means, min(step + 1, steps))
+    for mean, parameter in zip(means, parameters, strict=bool(means)):
+        parameter.data.copy_(mean)
+
+
+def load_average(model: nn.Module, folder: Path) -> int:
+    """Put a run's averaged weights (or its plain ones) into the model; returns the number of steps it had taken."""
+    state = torch.load(folder / "state.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for mean, parameter in zip(state["means"], parameters, strict=bool(state["means"])):
+        parameter.data.copy_(mean)
+    return int(state["step"])
+
+
+def _rate(step: int, steps: int) -> float:
+    cosine = 0.525 + 0.475 * math.cos(math.pi * min(step / steps, 1.0))
+    return min((step + 1) / _WARM_UP_STEPS, 1.0) * cosine
+
+
+def _resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, means: list[torch.Tensor]) -> int:
+    path = folder / "state.pt"
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    for mean, saved in zip(means, state["means"], strict=True):
+        mean.copy_(saved)
+    return int(state["step"])
+
+
+def _save(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, means: list[torch.Tensor], step: int
+) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "means": means, "step": step}
+    torch.save(state, folder / "state.pt.new")
+    (folder / "state.pt.new").replace(folder / "state.pt")
+
+
+def _log(folder: Path, **values: float) -> None:
+    line = json.dumps(values)
+    print(line, flush=True)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(line + "\n")
