@@ -96,7 +96,7 @@ def _used_up(outcome: Outcome, bounds: Bounds) -> tuple[str, str] | None:
     memory = "memory", f"{bounds.memory_bytes} bytes"
     if outcome.stopped == "wall":
         return "time", f"{bounds.wall_s:g} s"
-    if outcome.stopped == "cpu":
+    if outcome.stopped == "cpu" or "received signal 24" in outcome.stderr:  # FFmpeg ends in order on SIGXCPU
         return "processor time", f"{bounds.cpu_s} s"
     if outcome.stopped == "stdout":
         return "description", f"{bounds.stdout_bytes} bytes"

@@ -87,8 +87,10 @@ def read_mezzanine(path: Path, limits: MediaLimits) -> Mezzanine:
 
 def _reading(source: Path, info: VideoInfo) -> list[str]:
     # -copyts keeps the source's own clock, on which `info.start_s` is. A twentieth of the frames may be concealed.
+    # A stream that changes its size goes on through the same filters, which end in one size; anew, they would lose
+    # the count of frames.
     return [
-        *["-threads", str(THREADS), "-copyts", "-max_error_rate", "0.05"],
+        *["-threads", str(THREADS), "-copyts", "-max_error_rate", "0.05", "-reinit_filter", "0"],
         *input_arguments(source, info.container),
     ]
 
@@ -136,7 +138,10 @@ def _shape(info: VideoInfo) -> list[str]:
     colour = f"out_color_matrix=bt709:out_range=tv:{exact}"
     if (info.width, info.height) == tuple(side - side % 2 for side in upright):
         # Cutting the odd line off keeps every other pixel as it is; scaling would blur them all.
-        return [f"scale={colour},format=yuv420p", f"crop={info.width}:{info.height}:0:0:exact=1"]
+        return [
+            f"scale={upright[0]}:{upright[1]}:{colour},format=yuv420p",
+            f"crop={info.width}:{info.height}:0:0:exact=1",
+        ]
     return [f"scale={info.width}:{info.height}:{colour}", "format=yuv420p"]
 
 

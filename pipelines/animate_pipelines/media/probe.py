@@ -99,7 +99,7 @@ def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video"
     _check_sides(width, height, stored_width, stored_height, limits, field=field)
     _check_header_rates(header, limits, field=field)
     packets, audio = _read_packets(path, container, header, limits, field=field)
-    timing = timing_of(packets, limits.max_fps, field=field)
+    timing = timing_of(packets, limits.max_fps, stated_fps=_stated_fps(header), field=field)
     check_timing(timing, limits, field=field)
     pixel_format, matrix, primaries, transfer = _colour(header.description)
     return VideoInfo(
@@ -133,8 +133,9 @@ def check_video_file(path: Path, limits: MediaLimits, *, field: str) -> Containe
 
 def check_timing(timing: Timing, limits: MediaLimits, *, field: str) -> None:
     """`MediaTooLarge` when frames come too fast or go on for too long."""
-    if timing.mean_fps > limits.max_fps:
-        raise _too_fast(float(timing.mean_fps), limits, field=field)
+    fps = timing.mean_fps if timing.is_variable else timing.fps
+    if fps > limits.max_fps:
+        raise _too_fast(float(fps), limits, field=field)
     if timing.duration_s > limits.max_duration_s:
         raise _too_long(float(timing.duration_s), limits, field=field)
 
@@ -229,10 +230,14 @@ def _check_header_rates(header: _Header, limits: MediaLimits, *, field: str) -> 
     # 1 s of grace: the header speaks of the longest stream, and the packets are counted exactly later.
     if header.duration_s is not None and header.duration_s > limits.max_duration_s + 1:
         raise _too_long(header.duration_s, limits, field=field)
-    if match := _FPS.search(header.description):
-        fps = float(match[1]) * (1000 if match[2] else 1)
-        if fps > limits.max_fps + 0.5:
-            raise _too_fast(fps, limits, field=field)
+    fps = _stated_fps(header)
+    if fps is not None and fps > limits.max_fps + 0.5:
+        raise _too_fast(fps, limits, field=field)
+
+
+def _stated_fps(header: _Header) -> float | None:
+    match = _FPS.search(header.description)
+    return float(match[1]) * (1000 if match[2] else 1) if match else None
 
 
 def _read_packets(

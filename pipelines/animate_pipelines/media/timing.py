@@ -17,6 +17,7 @@ _STANDARD = sorted(
 # A frame this far (in frames) from where a constant rate would put it is still that frame: the times of a container
 # are rounded to its clock (1 ms in Matroska, 0.12 frames at 120 fps), and below 0.5 no frame can take another's place.
 _MAX_JITTER = Fraction(3, 10)
+_DISCARD = 4  # AV_PKT_FLAG_DISCARD: decoded for the sake of others, hidden by an edit list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +47,24 @@ def ticks_per_second(fps: Fraction) -> int:
 
 
 def packets_of(text: str, stream: int) -> Packets:
-    """The packets of output `stream` from the text of FFmpeg's framecrc muxer."""
+    """The packets of output `stream` that are shown, from the text of FFmpeg's framecrc muxer."""
     tick_s, rows = Fraction(1), []
     for line in text.splitlines():
         if line.startswith(f"#tb {stream}:"):
             tick_s = Fraction(line.partition(":")[2].strip())
         elif line.startswith(f"{stream},"):
-            _, _, time, duration, *_ = line.split(",")
-            rows.append((int(time), int(duration)))
+            _, _, time, duration, _, _, *more = line.split(",")
+            if not any(int(part[3:], 16) & _DISCARD for part in more if part.startswith(" F=")):
+                rows.append((int(time), int(duration)))
     rows.sort()
     return Packets(tick_s=tick_s, times=tuple(row[0] for row in rows), durations=tuple(row[1] for row in rows))
 
 
-def timing_of(packets: Packets, max_fps: int, *, field: str) -> Timing:
-    """The rate that `packets` are shown at. `MediaError` on `field` when there is no packet."""
+def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field: str) -> Timing:
+    """The rate that `packets` are shown at. `MediaError` on `field` when there is no packet.
+
+    stated_fps: what the header says, rounded; it decides between rates that a short clip cannot tell apart.
+    """
     if not packets.times:
         raise MediaError(f"{field} has no frames", field=field, value=0)
     steps = sorted(after - before for before, after in pairwise(packets.times))
@@ -67,7 +72,7 @@ def timing_of(packets: Packets, max_fps: int, *, field: str) -> Timing:
     last = packets.durations[-1] or median or 1
     duration_s = (packets.times[-1] - packets.times[0] + last) * packets.tick_s
     mean = len(packets.times) / duration_s
-    constant = _constant_rate(packets, mean)
+    constant = _constant_rate(packets, stated_fps)
     fps = constant or min(_nominal_rate(mean, median * packets.tick_s), Fraction(max_fps))
     return Timing(
         fps=fps,
@@ -79,16 +84,25 @@ def timing_of(packets: Packets, max_fps: int, *, field: str) -> Timing:
     )
 
 
-def _constant_rate(packets: Packets, mean: Fraction) -> Fraction | None:
+def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | None:
     """The rate at which every packet stands where a constant rate would put it, or None."""
-    span = packets.times[-1] - packets.times[0]
-    measured = (len(packets.times) - 1) / (span * packets.tick_s) if span else mean
+    measured = _least_squares_rate(packets)
     candidates = [rate for rate in _STANDARD if abs(rate / measured - 1) < Fraction(1, 50)]
-    candidates.sort(key=lambda rate: abs(rate - measured))
+    candidates.sort(key=lambda rate: (stated_fps is None or abs(rate - stated_fps) > 0.006, abs(rate - measured)))
     for rate in (*candidates, measured.limit_denominator(1001)):
         if _fits(packets, rate):
             return rate
     return None
+
+
+def _least_squares_rate(packets: Packets) -> Fraction:
+    """The slope of frame numbers over times; unlike last minus first, it is not moved by jitter at the ends."""
+    n, times = len(packets.times), packets.times
+    numbers, squares = n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6
+    step = n * sum(i * time for i, time in enumerate(times)) - numbers * sum(times)
+    if step <= 0:
+        return 1 / ((packets.durations[0] or 1) * packets.tick_s)
+    return Fraction(n * squares - numbers**2, step) / packets.tick_s
 
 
 def _fits(packets: Packets, rate: Fraction) -> bool:
