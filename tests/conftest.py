@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from animate_pipelines.models import Models, load_models
 from animate_weights.bundles import find_bundle
+
+# Tests run in several processes; more threads in each would only wait for one another.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,7 @@ def animate(
     limits = limits or MediaLimits()
     check_params(models.manifest, params)
     tracker = ProgressTracker(report)
+    tracker.enter("check")
     files = Workspace(workspace, _identity(models, params, media))
     reference = read_image(media.reference_image, limits)
     source = probe_video(media.driving_video, limits)

@@ -1,0 +1,176 @@
+"""`animate()` on the tiny bundle: what it promises of the file, of a restart, and of inputs it must refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from animate_pipelines.animate import Media, animate
+from animate_pipelines.errors import Canceled, InvalidField, MediaError, NoPersonFound
+from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.media.probe import probe_video
+from animate_pipelines.models import Models
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.report import Progress
+from animate_pipelines.result import AnimateResult
+
+NUM_FRAMES = 40  # of the driving video: three segments of 17 frames
+
+
+def _params(**fields: Any) -> AnimateParams:
+    values: dict[str, Any] = {"reference_image": "-", "driving_video": "-", "seed": 3, "resolution": "480p"}
+    return AnimateParams(**values | fields)
+
+
+def _frames(path: Path) -> np.ndarray:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    capture.release()
+    return np.stack(frames)
+
+
+class Notes:
+    """Remembers what a render reported, and cancels it when told to."""
+
+    def __init__(self, cancel_at: tuple[int, int] | None = None) -> None:
+        self.seen: list[Progress] = []
+        self._cancel_at = cancel_at
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress)
+        if self._cancel_at == (progress.segment, progress.step):
+            raise Canceled
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_models: Models, media: Media, tmp_path_factory: pytest.TempPathFactory) -> tuple[AnimateResult, Notes]:
+    """An uninterrupted render of all three segments."""
+    folder, notes = tmp_path_factory.mktemp("whole"), Notes()
+    result = animate(tiny_models, _params(), media, folder / "out.mp4", workspace=folder / "workspace", report=notes)
+    return result, notes
+
+
+def test_the_file_is_what_the_result_says(whole: tuple[AnimateResult, Notes]) -> None:
+    result, _ = whole
+    info = probe_video(result.path, MediaLimits())
+    assert (info.width, info.height, info.fps, info.num_frames) == (826, 496, Fraction(20), NUM_FRAMES)
+    assert (result.width, result.height, result.fps, result.num_frames) == (826, 496, "20/1", NUM_FRAMES)
+    assert (result.render_width, result.render_height, result.num_segments) == (112, 64, 3)
+    assert result.duration_s == 2.0
+    assert (result.audio, info.audio is not None) == ("copied", True)
+    assert result.warnings == (
+        "the bundle 'tiny' has random weights: the picture is noise",
+        "generated at 112x64 and scaled to 826x496",
+    )
+    assert result.seed == 3
+    assert json.loads(json.dumps(result.to_json()))["bundle"] == "tiny"
+
+
+def test_progress_moves_forward_through_every_stage_and_step(whole: tuple[AnimateResult, Notes]) -> None:
+    result, notes = whole
+    assert list(dict.fromkeys(note.stage for note in notes.seen)) == [
+        "check",
+        "preprocess",
+        "encode",
+        "render",
+        "finish",
+    ]
+    fractions = [note.fraction for note in notes.seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    steps = [(note.segment, note.step) for note in notes.seen if note.num_steps]
+    assert steps == [(segment, step) for segment in range(3) for step in (1, 2)]
+    assert set(result.seconds) == {"check", "preprocess", "encode", "render", "finish"}
+
+
+@pytest.mark.parametrize("cancel_at", [(1, 1), (2, 2)])
+def test_a_restart_gives_the_same_frames(
+    cancel_at: tuple[int, int], whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
+) -> None:
+    result, _ = whole
+    workspace, destination = tmp_path / "workspace", tmp_path / "out.mp4"
+    with pytest.raises(Canceled):
+        animate(tiny_models, _params(), media, destination, workspace=workspace, report=Notes(cancel_at))
+    assert not destination.exists()
+    done = {path.name: path.stat().st_mtime_ns for path in workspace.glob("segment-*.mp4")}
+    assert len(done) == cancel_at[0]
+
+    notes = Notes()
+    animate(tiny_models, _params(), media, destination, workspace=workspace, report=notes)
+    assert {name: (workspace / name).stat().st_mtime_ns for name in done} == done  # not rendered again
+    rendered = {note.segment for note in notes.seen if note.num_steps}
+    assert rendered == set(range(cancel_at[0], 3))
+    np.testing.assert_array_equal(_frames(destination), _frames(result.path))
+    assert destination.read_bytes() == result.path.read_bytes()
+
+
+def test_another_seed_in_the_same_workspace_starts_over(
+    whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
+) -> None:
+    params = _params(num_frames=17)
+    for seed in (3, 4):
+        result = animate(
+            tiny_models,
+            dataclasses.replace(params, seed=seed),
+            media,
+            tmp_path / f"{seed}.mp4",
+            workspace=tmp_path / "workspace",
+        )
+        assert result.num_segments == 1
+    assert not np.array_equal(_frames(tmp_path / "3.mp4"), _frames(tmp_path / "4.mp4"))
+    np.testing.assert_array_equal(_frames(tmp_path / "3.mp4"), _frames(whole[0].path)[:17])
+
+
+@pytest.mark.parametrize(("fps", "num_frames", "repeats"), [(10, 20, 0), (24, 48, 8), (40, 80, 40)])
+def test_frame_counts_follow_the_rate(
+    fps: int, num_frames: int, repeats: int, tiny_models: Models, media: Media, tmp_path: Path
+) -> None:
+    result = animate(
+        tiny_models, _params(fps=fps, steps=1), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace"
+    )
+    assert (result.num_frames, result.repeated_frames) == (num_frames, repeats)
+    assert len(_frames(result.path)) == num_frames
+    assert result.duration_s == 2.0
+
+
+def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    params = _params(mode="replace", turbo=True, num_frames=17, overlap=5, keep_audio=False)
+    result = animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert (result.mask_source, result.num_steps, result.turbo) == ("keypoint_box", 4, True)
+    assert result.audio == "none"
+    assert probe_video(result.path, MediaLimits()).audio is None
+
+
+def test_nobody_in_the_video_is_found_out_before_denoising(
+    tiny_models: Models, empty_scene: Media, tmp_path: Path
+) -> None:
+    notes = Notes()
+    with pytest.raises(NoPersonFound, match="any of the 40 frames") as caught:
+        animate(
+            tiny_models, _params(), empty_scene, tmp_path / "out.mp4", workspace=tmp_path / "workspace", report=notes
+        )
+    assert caught.value.to_json()["field"] == "driving_video"
+    assert {note.stage for note in notes.seen} == {"check", "preprocess"}
+
+
+def test_image_and_video_mixed_up(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    swapped = Media(reference_image=media.driving_video, driving_video=media.reference_image)
+    with pytest.raises(MediaError) as caught:
+        animate(tiny_models, _params(), swapped, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert caught.value.field == "reference_image"
+
+
+def test_turbo_is_refused_where_there_is_none(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    slow = dataclasses.replace(tiny_models, manifest=dataclasses.replace(tiny_models.manifest, turbo_lora=None))
+    with pytest.raises(InvalidField, match="few-step LoRA") as caught:
+        animate(slow, _params(turbo=True), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert caught.value.field == "turbo"

@@ -1,0 +1,89 @@
+"""The segment loop equals the official `WanAnimate.generate` on small weights (recorded values, fp32)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_weights import GOLDEN, golden_transformer, golden_vae
+from safetensors.torch import load_file
+
+from animate_pipelines.encode import JobConstants
+from animate_pipelines.pictures import SegmentFrames
+from animate_pipelines.render import LoopState, Schedule, render_segments
+from animate_pipelines.segments import Segment, plan_segments, segment_indices
+from animate_pipelines.text import MAX_TOKENS
+from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.vae import VideoVae, to_pixels
+from animate_weights.random_weights import uniform
+
+NUM_FRAMES, SEGMENT_FRAMES, STEPS = 14, 9, 2
+
+
+@pytest.fixture(scope="module")
+def transformer() -> AnimateTransformer:
+    return AnimateTransformer(golden_transformer())
+
+
+@pytest.fixture(scope="module")
+def vae() -> VideoVae:
+    return VideoVae(golden_vae())
+
+
+@pytest.mark.parametrize("mode", ["animate", "replace"])
+def test_loop_equals_the_official_one(mode: str, transformer: AnimateTransformer, vae: VideoVae) -> None:
+    golden = load_file(GOLDEN / f"{mode}_r1_unipc.safetensors")
+    calls: list[dict[str, torch.Tensor]] = []
+    rendered = render_segments(
+        _recording(transformer, calls),
+        vae,
+        _constants(golden, transformer, vae),
+        plan_segments(NUM_FRAMES, SEGMENT_FRAMES, overlap=1),
+        lambda segment: _pictures(golden, segment, mode),
+        Schedule(num_steps=STEPS, shift=5.0, guidance_scale=1.0, turbo=False),
+        LoopState(generator=torch.Generator().manual_seed(7)),
+        overlap=1,
+        on_step=lambda segment, step: None,
+    )
+    video = torch.cat([pixels for _, pixels in rendered], dim=2)[0, :, :NUM_FRAMES]
+
+    assert len(calls) == 2 * STEPS
+    for index, call in enumerate(calls):
+        assert int(call["t"]) == int(golden[f"call{index}.t"])
+        for name in ("x_in", "y", "velocity_out"):
+            torch.testing.assert_close(call[name], golden[f"call{index}.{name}"], rtol=0, atol=1e-4)
+    torch.testing.assert_close(video, golden["video_out[-1,1] CTHW"], rtol=0, atol=1e-4)
+
+
+def _constants(golden: dict[str, torch.Tensor], transformer: AnimateTransformer, vae: VideoVae) -> JobConstants:
+    latents = vae.encode(to_pixels(golden["media.ref"][None].numpy(), vae.device))
+    prompt = torch.nn.functional.pad(golden["ctx"], (0, 0, 0, MAX_TOKENS - len(golden["ctx"])))
+    return JobConstants(
+        context=transformer.embed_context(prompt[None], uniform("m.clip", (1, 257, 1280))),
+        negative_context=None,
+        reference_latents=torch.cat([torch.ones_like(latents[:, :4]), latents], dim=1),
+    )
+
+
+def _pictures(golden: dict[str, torch.Tensor], segment: Segment, mode: str) -> SegmentFrames:
+    indices = segment_indices(segment, NUM_FRAMES)
+    face = _media_uint8("m.face", (NUM_FRAMES, 512, 512, 3))
+    return SegmentFrames(
+        pose=golden["media.pose"][indices].numpy(),
+        face=face[indices].numpy(),
+        background=golden["media.bg"][indices].numpy() if mode == "replace" else None,
+        masks=(golden["media.mask"][indices] > 127).to(torch.uint8).numpy() if mode == "replace" else None,
+    )
+
+
+def _media_uint8(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.round((uniform(name, shape) + 1) * 127.5).to(torch.uint8)
+
+
+def _recording(transformer: AnimateTransformer, calls: list[dict[str, torch.Tensor]]) -> AnimateTransformer:
+    class Recording(AnimateTransformer):
+        def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
+            velocity = super().velocity(latents, timestep, **kwargs)
+            calls.append({"x_in": latents[0], "y": kwargs["condition"][0], "t": timestep, "velocity_out": velocity[0]})
+            return velocity
+
+    return Recording(transformer._model)

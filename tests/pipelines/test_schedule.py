@@ -1,0 +1,44 @@
+"""Noise levels and solver steps equal the official ones (recorded values)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_weights import GOLDEN, read_json
+from safetensors.torch import load_file
+
+from animate_pipelines.schedule import FlowEuler, UniPC, euler_sigmas, unipc_sigmas
+from animate_weights.random_weights import uniform
+
+
+@pytest.mark.parametrize(("steps", "shift"), [(20, 5.0), (4, 5.0), (6, 5.0), (4, 8.0)])
+def test_unipc_tables_are_the_official_ones(steps: int, shift: float) -> None:
+    golden = read_json("schedules.json")[f"official_unipc_{steps}_{shift}"]
+    assert unipc_sigmas(steps, shift).tolist() == golden["sigmas"]
+    assert UniPC(steps, shift).timesteps.tolist() == golden["timesteps"]
+
+
+@pytest.mark.parametrize("steps", [4, 20])
+def test_euler_levels_are_those_of_the_few_step_models(steps: int) -> None:
+    golden = read_json("schedules.json")[f"official_dpmpp_{steps}_5.0"]
+    assert euler_sigmas(steps, 5.0).tolist() == pytest.approx(golden["sigmas"], abs=1e-7)
+    assert FlowEuler(4, 5.0).timesteps.tolist() == pytest.approx([1000.0, 937.5, 833.3333, 625.0])
+
+
+@pytest.mark.parametrize("steps", [4, 6, 20])
+def test_unipc_walks_as_the_official_solver(steps: int) -> None:
+    golden = load_file(GOLDEN / "solver_trace.safetensors")
+    solver = UniPC(steps, 5.0)
+    latents = golden["x_init"]
+    for index in range(steps):
+        velocity = 0.3 * latents + torch.tanh(uniform(f"sv.{index}", (1, 4, 5, 6))[0] * 1.5)
+        latents = solver.step(velocity, index, latents)
+        torch.testing.assert_close(latents, golden[f"unipc_{steps}.latents_after_step"][index], rtol=0, atol=2e-6)
+
+
+def test_flow_euler_reaches_the_sample_of_a_constant_velocity() -> None:
+    noise, sample = uniform("noise", (3, 3)), uniform("sample", (3, 3))
+    solver, latents = FlowEuler(4, 5.0), noise
+    for index in range(4):
+        latents = solver.step(noise - sample, index, latents)
+    torch.testing.assert_close(latents, sample)
