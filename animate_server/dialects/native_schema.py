@@ -29,12 +29,12 @@ class JobRequest(BaseModel):
     reference_image: str = Field(
         min_length=1,
         json_schema_extra=_REFERENCE,
-        description="Who is to move. JPEG, PNG or WebP: an http(s) URL, a data URI, `upload:ID`; in a form the file.",
+        description="Who is to move. JPEG, PNG, WebP: http(s) URL, data URI, `upload:ID`; in a form the file.",
     )
     driving_video: str = Field(
         min_length=1,
         json_schema_extra=_REFERENCE,
-        description="How to move. MP4, MOV, Matroska or WebM: an http(s) URL, a data URI, `upload:ID`; in a form the file.",
+        description="How to move. MP4, MOV, Matroska, WebM: http(s) URL, data URI, `upload:ID`; in a form the file.",
     )
     mode: p.Mode = Field(
         "animate",

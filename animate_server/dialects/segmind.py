@@ -197,7 +197,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return {
         "status": _STATUSES[job.status],
         "request_id": job.id,
-        "error": failure.message if failure else None,
+        "error": _in_their_words(failure.message) if failure else None,
         "metrics": _metrics(job),
         "output": desk.artefact_url(job.artefact, caller) if job.artefact else None,
         "seed": job.params.seed,
@@ -213,7 +213,7 @@ def render_error(error: AnimateError) -> Response:
     if isinstance(error, QueueFull):
         reset = datetime.fromtimestamp(time.time() + error.retry_after_s, UTC)
         headers["x-rate-limit-reset-at-utc"] = reset.isoformat(timespec="seconds")
-    return JSONResponse({"error": error.message}, status_code=status, headers=headers)
+    return JSONResponse({"error": _in_their_words(error.message)}, status_code=status, headers=headers)
 
 
 async def _submit(request: Request, desk: Desk, caller: Caller) -> Job:
@@ -233,6 +233,10 @@ async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
     if job.status is JobStatus.EXPIRED:
         raise missing
     return job
+
+
+def _in_their_words(message: str) -> str:
+    return message.replace("reference_image", "image").replace("driving_video", "video")
 
 
 def _code(job: Job) -> int:

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from animate_server.jobs import JobStatus
+
+URLS = {"reference_image": "https://example.com/a.png", "driving_video": "https://example.com/b.mp4"}
+
+
+def data_uri(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+@pytest.fixture
+def inline(png: bytes, mp4: bytes) -> dict[str, Any]:
+    return {"reference_image": data_uri("image/png", png), "driving_video": data_uri("video/mp4", mp4)}
+
+
+def files_of(served: Any) -> list[str]:
+    home = served.backend.settings
+    folders = (home.uploads_dir, home.artefacts_dir, home.work_dir)
+    return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_job_from_data_uris_to_an_mp4(served: Any, inline: dict[str, Any], mp4: bytes) -> None:
+    answer = served.http.post("/v1/jobs", json=inline | {"seed": 7, "render_area": "128x96", "fps": 24})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == job["url"] == f"{served.url}/v1/jobs/{job['id']}"
+    assert (job["status"], job["progress"], job["artefact"]) == ("queued", None, None)
+    done = served.wait(job["id"], "succeeded")
+    assert done["params"]["seed"] == 7
+    assert done["params"]["render_area"] == [128, 96]
+    assert done["result"] == {"width": 64, "height": 64, "seed": 7, "warnings": []}
+    artefact = done["artefact"]
+    assert artefact["sha256"] == hashlib.sha256(mp4).hexdigest()
+    assert httpx.get(artefact["url"]).content == mp4  # no key
+    redirect = served.http.get(f"/v1/jobs/{job['id']}/artefact")
+    assert (redirect.status_code, redirect.headers["location"]) == (307, artefact["url"])
+
+
+def test_range_and_head(served: Any, inline: dict[str, Any], mp4: bytes) -> None:
+    job = served.wait(served.http.post("/v1/jobs", json=inline).json()["id"], "succeeded")
+    url = job["artefact"]["url"]
+    head = httpx.head(url)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(mp4))
+    assert head.headers["content-type"] == "video/mp4"
+    assert head.headers["accept-ranges"] == "bytes"
+    part = httpx.get(url, headers={"range": "bytes=4-11"})
+    assert (part.status_code, part.content) == (206, mp4[4:12])
+    assert part.headers["content-range"] == f"bytes 4-11/{len(mp4)}"
+    assert httpx.get(url, headers={"range": f"bytes={len(mp4)}-"}).status_code == 416
+
+
+def test_a_form_with_files(served: Any, png: bytes, mp4: bytes) -> None:
+    answer = served.http.post(
+        "/v1/jobs",
+        data={"fps": "48", "keep_audio": "false", "prompt": "12", "render_area": "64x64"},
+        files={"reference_image": ("a.png", png), "driving_video": ("../../b.mp4", mp4)},
+    )
+    assert answer.status_code == 202, answer.text
+    params = answer.json()["params"]
+    assert (params["fps"], params["keep_audio"], params["prompt"]) == (48, False, "12")
+    served.wait(answer.json()["id"], "succeeded")
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_uploads_are_used_by_id_and_by_url(served: Any, png: bytes, mp4: bytes, form: bool) -> None:
+    def upload(data: bytes) -> dict[str, Any]:
+        request: dict[str, Any] = {"files": {"file": ("x", data)}} if form else {"content": data}
+        answer = served.http.post("/v1/uploads", **request)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    image, video = upload(png), upload(mp4)
+    assert (image["media_type"], image["size_bytes"]) == ("image/png", len(png))
+    assert httpx.get(image["url"]).content == png
+    job = served.http.post("/v1/jobs", json={"reference_image": image["id"], "driving_video": video["url"]}).json()
+    served.wait(job["id"], "succeeded")
+
+
+def test_events_end_with_the_job(served: Any, inline: dict[str, Any]) -> None:
+    job = served.http.post("/v1/jobs", json=inline).json()
+    with served.http.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = [line for line in stream.iter_lines() if line]
+    shown = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert shown[-1]["status"] == "succeeded"
+    assert shown[-1]["artefact"]["url"].startswith(served.url)
+
+
+def test_cancel_while_queued_and_while_running(serve: Any, inline: dict[str, Any]) -> None:
+    with serve(worker=False) as idle:
+        job = idle.http.post("/v1/jobs", json=inline).json()
+        assert idle.http.delete(f"/v1/jobs/{job['id']}").json()["status"] == "canceled"
+    with serve() as served:
+        job = served.http.post("/v1/jobs", json=inline | {"prompt": "endless"}).json()
+        served.wait(job["id"], "running")
+        started = time.monotonic()
+        assert served.http.delete(f"/v1/jobs/{job['id']}").json()["cancel_requested"]
+        served.wait(job["id"], "canceled")
+        assert time.monotonic() - started < 2
+        assert served.http.get(f"/v1/jobs/{job['id']}/artefact").status_code == 409
+
+
+def test_removing_a_finished_job_removes_its_files(served: Any, inline: dict[str, Any]) -> None:
+    job = served.wait(served.http.post("/v1/jobs", json=inline).json()["id"], "succeeded")
+    assert files_of(served) != []
+    assert served.http.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert served.http.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert httpx.get(job["artefact"]["url"]).status_code == 404
+    assert files_of(served) == []
+
+
+def test_failed_jobs_say_why(served: Any, inline: dict[str, Any]) -> None:
+    job = served.http.post("/v1/jobs", json=inline | {"prompt": "nobody"}).json()
+    failed = served.wait(job["id"], "failed")
+    assert failed["error"] == {
+        "code": "no_person_found",
+        "message": "no person in 0 of 90 frames",
+        "field": "driving_video",
+        "value": 0,
+        "limit": "at least 1",
+    }
+    assert failed["attempts"] == 1
+
+
+def test_lists_are_paged_and_private(idle: Any, inline: dict[str, Any]) -> None:
+    ids = [idle.http.post("/v1/jobs", json=inline).json()["id"] for _ in range(3)]
+    first = idle.http.get("/v1/jobs", params={"limit": 2}).json()
+    assert ([job["id"] for job in first["jobs"]], first["next"]) == ([ids[2], ids[1]], ids[1])
+    second = idle.http.get("/v1/jobs", params={"limit": 2, "after": first["next"]}).json()
+    assert ([job["id"] for job in second["jobs"]], second["next"]) == ([ids[0]], None)
+    assert idle.http.get("/v1/jobs", params={"status": "failed"}).json()["jobs"] == []
+    other = {"x-api-key": "key-of-another"}
+    assert idle.http.get("/v1/jobs", headers=other).json()["jobs"] == []
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/artefact")):
+        assert idle.http.request(method, f"/v1/jobs/{ids[0]}{path}", headers=other).status_code == 404
+
+
+def test_anothers_upload_does_not_exist(idle: Any, png: bytes) -> None:
+    upload = idle.http.post("/v1/uploads", content=png).json()
+    job = URLS | {"reference_image": upload["id"]}
+    answer = idle.http.post("/v1/jobs", json=job, headers={"x-api-key": "key-of-another"})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (404, "reference_image")
+
+
+BAD = [
+    ({"fps": 0}, 422, "fps", 0, "int from 1 to 120"),
+    ({"fps": 24.5}, 422, "fps", 24.5, "int from 1 to 120"),
+    ({"resolution": "4k"}, 422, "resolution", "4k", "480p, 580p, 720p, 1080p"),
+    ({"mode": "dance"}, 422, "mode", "dance", "animate, replace"),
+    ({"seed": -1}, 422, "seed", -1, "int from 0 to 9007199254740991"),
+    ({"steps": 101}, 422, "steps", 101, "int from 1 to 100"),
+    ({"overlap": 3}, 422, "overlap", 3, "1, 5"),
+    ({"prompt": "x" * 2001}, 422, "prompt", "x" * 80, "text of 0 to 2000 characters"),
+    ({"render_area": "1x1"}, 422, "render_area", "(1, 1)", "WIDTHxHEIGHT, each 16 to 2048 px"),
+    ({"render_area": "wide"}, 422, "render_area", "wide", "WIDTHxHEIGHT, each 16 to 2048 px"),
+    ({"keep_audio": "yes"}, 422, "keep_audio", "yes", None),
+    ({"turbo": True}, 422, "turbo", True, False),
+    ({"colour": "red"}, 422, "colour", None, ...),
+    ({"reference_image": "/etc/passwd"}, 422, "reference_image", "/etc/passwd", ...),
+    ({"reference_image": "file:///etc/passwd"}, 422, "reference_image", "file:///etc/passwd", ...),
+    ({"reference_image": "inline:driving_video"}, 422, "reference_image", ..., ...),
+    ({"reference_image": "upload:../../etc/passwd"}, 404, "reference_image", "../../etc/passwd", None),
+    ({"driving_video": "http://169.254.169.254/latest"}, 422, "driving_video", "169.254.169.254", ...),
+    ({"driving_video": "http://localhost:6379/"}, 422, "driving_video", "localhost", ...),
+    ({"driving_video": "https://u:p@example.com/"}, 422, "driving_video", "https://example.com/", None),
+    ({"driving_video": "data:video/mp4;base64,AAA"}, 422, "driving_video", None, None),
+    ({"driving_video": data_uri("video/mp4", b"#EXTM3U\nfile:///etc/passwd")}, 422, "driving_video", ..., ...),
+    ({"reference_image": data_uri("image/png", b"<svg onload=x>")}, 422, "reference_image", "an SVG", ...),
+    ({"prompt": "data:text/plain,hello"}, 422, "prompt", None, None),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "field", "value", "limit"), BAD)
+def test_bad_input_names_field_value_and_limit_and_leaves_nothing(
+    serve: Any, inline: dict[str, Any], change: dict[str, Any], status: int, field: str, value: Any, limit: Any
+) -> None:
+    with serve() as served:  # with a worker: whether there is turbo is known once a bundle is loaded
+        before = files_of(served)
+        answer = served.http.post("/v1/jobs", json=inline | change)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["field"]) == (status, field), error
+        if value is not ...:
+            assert error.get("value") == value
+        if limit is not ...:
+            assert error.get("limit") == limit
+        assert served.http.get("/v1/jobs").json()["jobs"] == []
+        assert files_of(served) == before == []
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "body_invalid"),
+        (b"[]", "application/json", 400, "body_invalid"),
+        (b'{"seed": NaN}', "application/json", 400, "body_invalid"),
+        (b"[" * 100_000, "application/json", 400, "body_invalid"),
+        (b"<x/>", "text/xml", 400, "body_invalid"),
+        (b"nonsense", "multipart/form-data; boundary=x", 400, "body_invalid"),
+        (b"nonsense", "multipart/form-data", 400, "body_invalid"),
+        (b"{}", "application/json", 422, "invalid_field"),
+        (b" " * 200_000, "application/json", 413, "body_too_large"),
+    ],
+)
+def test_bad_bodies(serve: Any, body: bytes, content_type: str, status: int, code: str) -> None:
+    with serve(worker=False, max_json_bytes=150_000) as idle:
+        answer = idle.http.post("/v1/jobs", content=body, headers={"content-type": content_type})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_chunked_body_is_cut_off_at_the_limit(serve: Any) -> None:
+    with serve(worker=False, max_file_bytes=100_000) as idle:
+        sent = iter([b"\x89PNG\r\n\x1a\n" + bytes(2**20)] * 40)
+        answer = idle.http.post("/v1/uploads", content=sent)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["limit"]) == (413, "body_too_large", 100_000 + 2**20)
+        assert files_of(idle) == []
+
+
+def test_files_over_the_limit(serve: Any, png: bytes, mp4: bytes) -> None:
+    with serve(worker=False, max_file_bytes=1000) as idle:
+        answer = idle.http.post("/v1/jobs", files={"reference_image": png, "driving_video": mp4})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["field"], error["limit"]) == (413, "driving_video", 1000)
+        assert files_of(idle) == []
+
+
+@pytest.mark.parametrize("name", ["reference_image", "driving_video"])
+def test_image_and_video_mixed_up(idle: Any, png: bytes, mp4: bytes, name: str) -> None:
+    both = {"reference_image": png, "driving_video": mp4}
+    both[name] = mp4 if name == "reference_image" else png
+    answer = idle.http.post("/v1/jobs", files=both)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, name)
+    assert files_of(idle) == []
+
+
+def test_a_huge_picture_is_refused_by_its_header(idle: Any, make_huge_png: bytes, mp4: bytes) -> None:
+    answer = idle.http.post("/v1/jobs", files={"reference_image": make_huge_png, "driving_video": mp4})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["value"]) == (413, "media_too_large", "65000x65000")
+
+
+@pytest.fixture
+def make_huge_png(png: bytes) -> bytes:
+    return png[:16] + (65000).to_bytes(4, "big") * 2 + png[24:]
+
+
+def test_idempotency(idle: Any, inline: dict[str, Any]) -> None:
+    def post(fields: dict[str, Any]) -> httpx.Response:
+        return idle.http.post("/v1/jobs", json=fields, headers={"idempotency-key": "k"})
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(post, [inline] * 12))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(files_of(idle)) == 2
+    conflict = post(inline | {"fps": 24})
+    assert (conflict.status_code, conflict.json()["error"]["code"]) == (409, "idempotency_key_reused")
+
+
+def test_a_full_queue_and_a_full_disk(serve: Any) -> None:
+    with serve(worker=False, max_queued=1) as idle:
+        idle.http.post("/v1/jobs", json=URLS)
+        answer = idle.http.post("/v1/jobs", json=URLS)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+    with serve(worker=False, min_free_disk=0.999999) as idle:
+        answer = idle.http.post("/v1/jobs", json=URLS)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
+
+
+def test_a_submit_with_urls_needs_no_network_and_answers_at_once(idle: Any) -> None:
+    started = time.monotonic()
+    answer = idle.http.post(
+        "/v1/jobs", json=URLS | {"driving_video": "https://no-such-host.example/v.mp4?token=hunter2"}
+    )
+    assert answer.status_code == 202
+    assert time.monotonic() - started < 2
+    assert "hunter2" not in answer.text
+
+
+def test_status_is_quick_with_many_jobs(idle: Any, new_job: Any) -> None:
+    for _ in range(300):
+        idle.backend.store.add(new_job())
+    job_id = idle.http.post("/v1/jobs", json=URLS).json()["id"]
+    times = []
+    for _ in range(50):
+        started = time.monotonic()
+        assert idle.http.get(f"/v1/jobs/{job_id}").status_code == 200
+        times.append(time.monotonic() - started)
+    assert sorted(times)[-3] < 0.05
+
+
+def test_a_closing_server_lets_go_of_those_who_watch(serve: Any) -> None:
+    with serve(worker=False) as idle:
+        job = idle.http.post("/v1/jobs", json=URLS).json()
+        lines: list[str] = []
+
+        def follow() -> None:
+            with httpx.stream(
+                "GET", job["events_url"], headers={"authorization": "Bearer key-of-one-studio"}
+            ) as stream:
+                lines.extend(stream.iter_lines())
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        while not idle.backend.store.counts()[JobStatus.QUEUED]:
+            time.sleep(0.01)
+        time.sleep(0.1)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert lines[0] == "event: job"
