@@ -12,7 +12,10 @@ import typer
 
 from animate_pipelines.errors import AnimateError
 from animate_server.cli.console import EXIT_USAGE, print_error
+from animate_server.cli.demo import demo
+from animate_server.cli.doctor import doctor
 from animate_server.cli.login import login
+from animate_server.cli.render import render
 from animate_server.cli.run import run
 from animate_server.cli.serve import serve
 from animate_server.cli.worker import worker
@@ -26,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, worker, run, login):
+for command in (demo, render, serve, worker, run, login, doctor):
     app.command()(command)
 
 

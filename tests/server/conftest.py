@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,22 +184,21 @@ def _crew(backend: Backend, renderer: FakeRenderer) -> Iterator[None]:
 
 
 @pytest.fixture
-def serve(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Any]]:
+def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
     """Start servers with these settings; `worker=False` for an API without a worker."""
 
     @contextmanager
     def start(*, worker: bool = True, **values: Any) -> Iterator[Served]:
         renderer = FakeRenderer()
-        with open_backend(make_settings(**values)) as backend, _api(backend) as url:
-            with httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=20) as http:
-                served = Served(url=url, backend=backend, renderer=renderer, http=http)
-                if not worker:
-                    yield served
-                    return
-                with _crew(backend, renderer):
-                    yield served
+        with (
+            open_backend(make_settings(**values)) as backend,
+            _api(backend) as url,
+            httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=20) as http,
+            _crew(backend, renderer) if worker else nullcontext(),
+        ):
+            yield Served(url=url, backend=backend, renderer=renderer, http=http)
 
-    yield start
+    return start
 
 
 @pytest.fixture

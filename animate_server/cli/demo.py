@@ -1,0 +1,108 @@
+"""`animate-server demo`: draws a pair, renders it in both modes and shows what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from animate_server.cli.console import progress_report
+
+if TYPE_CHECKING:
+    from animate_pipelines.models import Models
+    from animate_pipelines.params import Mode
+    from animate_pipelines.result import AnimateResult
+    from animate_weights.puppet import DemoPair
+
+
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Where the pair, the videos and the contact sheets go.")] = Path(
+        "demo"
+    ),
+    bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the drawn pair and of the render.")] = 7,
+) -> None:
+    """Draw a reference image and a driving video, render them in both modes, and write contact sheets."""
+    from animate_server.settings import load_settings
+    from animate_weights.bundles import find_bundle
+
+    settings = load_settings(bundle=bundle or None)
+    folder = find_bundle(settings.bundle, settings.home)
+
+    from animate_pipelines.models import load_models
+    from animate_server.supervisor import find_devices
+    from animate_weights.puppet import demo_pair
+
+    output_dir.mkdir(parents=True, exist_ok=True)
+    image, video = _write_pair(demo_pair(seed), output_dir)
+    models = load_models(folder, device=find_devices(["auto"])[0])
+    written = [image, video]
+    for mode in ("animate", "replace"):
+        written += _render(models, image, video, mode, seed)
+    if models.manifest.warning:
+        print(f"note: {models.manifest.warning}")
+    for path in written:
+        print(path)
+
+
+def _write_pair(pair: DemoPair, folder: Path) -> tuple[Path, Path]:
+    """The pair as a user would have it: a PNG, and an MP4 with sound."""
+    import imageio_ffmpeg
+    import numpy as np
+    from PIL import Image
+
+    image, video, sound = folder / "reference.png", folder / "driving.mp4", folder / "driving.wav"
+    Image.fromarray(pair.reference).save(image)
+    with wave.open(str(sound), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(pair.sample_rate)
+        file.writeframes((np.clip(pair.audio, -1, 1) * 32767).astype("<i2").tobytes())
+    size = (pair.reference.shape[1], pair.reference.shape[0])
+    film = imageio_ffmpeg.write_frames(str(video), size, fps=pair.fps, audio_path=str(sound), macro_block_size=2)
+    film.send(None)
+    for frame in pair.driving:
+        film.send(np.ascontiguousarray(frame))
+    film.close()
+    sound.unlink()
+    return image, video
+
+
+def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> list[Path]:
+    """The video and its contact sheet."""
+    from animate_pipelines.animate import Media, animate
+    from animate_pipelines.contact_sheet import write_contact_sheet
+    from animate_pipelines.params import AnimateParams
+    from animate_pipelines.workspace import Workspace
+
+    output = image.with_name(f"{mode}.mp4")
+    workspace = image.with_name(f".{mode}.render")
+    params = AnimateParams(
+        reference_image=str(image), driving_video=str(video), mode=mode, seed=seed, resolution="480p"
+    )
+    began = time.monotonic()
+    with progress_report(output.name) as report:
+        result = animate(
+            models,
+            params,
+            Media(reference_image=image, driving_video=video),
+            output,
+            workspace=workspace,
+            report=report,
+        )
+    sheet = output.with_suffix(".png")
+    caption = _caption(result, time.monotonic() - began)
+    write_contact_sheet(Workspace(workspace), image, output, sheet, caption=caption)
+    shutil.rmtree(workspace)
+    return [output, sheet]
+
+
+def _caption(result: AnimateResult, seconds: float) -> str:
+    noise = ", random weights: the output is noise" if "noise" in " ".join(result.warnings) else ""
+    size = f"{result.render_width}x{result.render_height}"
+    made = f"{result.num_frames} frames generated at {size} in {seconds:.0f} s"
+    return f"{result.mode}: {made}, bundle {result.bundle}{noise}"

@@ -1,0 +1,153 @@
+"""`animate-server doctor`: whether this machine can render, and what with."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from animate_server.cli.console import EXIT_FAILED, print_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from animate_server.settings import Settings
+
+State = Literal["ok", "note", "bad"]
+_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "decord", "imageio-ffmpeg", "fastapi")
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_MIN_FREE_BYTES = 10 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at. `bad` keeps renders from working; `note` is worth knowing."""
+
+    subject: str
+    state: State
+    detail: str
+
+
+def doctor(
+    bundle: Annotated[str, typer.Option(help="Name or path of the bundle to look at. Also ANIMATE_BUNDLE.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")] = False,
+) -> None:
+    """Look at packages, FFmpeg, devices, attention backends, disk and the bundle. Exits with 1 when one is bad."""
+    from animate_server.settings import load_settings
+
+    findings = list(_examine(load_settings(bundle=bundle or None)))
+    healthy = all(finding.state != "bad" for finding in findings)
+    if as_json:
+        rows = [{"subject": f.subject, "state": f.state, "detail": f.detail} for f in findings]
+        print_json({"healthy": healthy, "findings": rows})
+    else:
+        for finding in findings:
+            print(f"{finding.state:4}  {finding.subject:24}  {finding.detail}")
+    raise typer.Exit(0 if healthy else EXIT_FAILED)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield Finding(
+        subject="animate-server",
+        state="ok",
+        detail=f"{version('animate-server')}, Python {platform.python_version()}, {platform.machine()}",
+    )
+    yield from _packages()
+    yield _ffmpeg()
+    yield from _devices()
+    yield _disk(settings.home)
+    yield _bundle(settings)
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _PACKAGES:
+        found = _version(name)
+        yield Finding(subject=name, state="ok" if found else "bad", detail=found or "not installed")
+    runtimes = {name: found for name in _RUNTIMES if (found := _version(name))}
+    detail = ", ".join(f"{name} {found}" for name, found in runtimes.items())
+    if len(runtimes) == 1:
+        yield Finding(subject="onnxruntime", state="ok", detail=detail)
+    else:
+        fix = "install the extra `cpu` or `cuda`, not both"
+        yield Finding(subject="onnxruntime", state="bad", detail=f"{detail or 'not installed'}: {fix}")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _ffmpeg() -> Finding:
+    import imageio_ffmpeg
+
+    try:
+        shown = subprocess.run(
+            [imageio_ffmpeg.get_ffmpeg_exe(), "-version"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        return Finding(subject="FFmpeg", state="bad", detail=str(error))
+    return Finding(subject="FFmpeg", state="ok", detail=shown.splitlines()[0].split(" Copyright")[0])
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    from animate_kernels.attention import probe_backends
+    from animate_server.supervisor import find_devices
+
+    devices = find_devices(["auto"])
+    for name in devices:
+        yield Finding(subject=name, state="ok", detail=_describe_device(torch.device(name)))
+    for backend in probe_backends(torch.device(devices[0])):
+        state: State = "ok" if backend.usable else "note"
+        yield Finding(subject=f"attention {backend.name}", state=state, detail=backend.reason or "usable")
+
+
+def _describe_device(device: torch.device) -> str:
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return f"{torch.cuda.get_device_name(device)}, {_gib(free)} of {_gib(total)} GiB free"
+    memory = psutil.virtual_memory()
+    return f"{psutil.cpu_count()} cores, {_gib(memory.available)} of {_gib(memory.total)} GiB free; for small bundles"
+
+
+def _disk(home: Path) -> Finding:
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    state: State = "ok" if free >= _MIN_FREE_BYTES else "note"
+    return Finding(subject="disk", state=state, detail=f"{_gib(free)} GiB free under {home}")
+
+
+def _bundle(settings: Settings) -> Finding:
+    from animate_pipelines.errors import BundleError
+    from animate_weights.bundles import find_bundle, fingerprint, read_manifest
+
+    try:
+        folder = find_bundle(settings.bundle, settings.home)
+        manifest = read_manifest(folder)
+    except BundleError as error:
+        return Finding(subject=f"bundle {settings.bundle}", state="bad", detail=error.message)
+    areas = ", ".join(f"{width}x{height}" for width, height in manifest.render_areas)
+    detail = (
+        f"{fingerprint(folder)}: areas {areas}, segments of {manifest.segment_frames} frames, {manifest.steps} steps, "
+        f"turbo {'in ' + str(manifest.turbo_steps) + ' steps' if manifest.turbo_lora else 'not available'}"
+    )
+    if manifest.warning:
+        return Finding(subject=f"bundle {manifest.name}", state="note", detail=f"{detail}; {manifest.warning}")
+    return Finding(subject=f"bundle {manifest.name}", state="ok", detail=detail)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:.0f}"

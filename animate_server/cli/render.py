@@ -1,0 +1,142 @@
+"""`animate-server render`: one render in this process, no server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_server.cli.console import print_error, print_json, progress_report
+
+if TYPE_CHECKING:
+    from animate_pipelines.params import AnimateParams
+    from animate_pipelines.result import AnimateResult
+
+
+class Mode(StrEnum):
+    ANIMATE = "animate"
+    REPLACE = "replace"
+
+
+def render(
+    image: Annotated[Path, typer.Option(help="The reference image: who is on screen.")],
+    video: Annotated[Path, typer.Option(help="The driving video: what happens.")],
+    output: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    mode: Annotated[Mode, typer.Option(help="Animate the image, or replace the person in the video.")] = Mode.ANIMATE,
+    resolution: Annotated[str, typer.Option(help="Of the result: 480p, 580p, 720p or 1080p.")] = "720p",
+    render_area: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT whose area the model generates at. [default: the bundle's]")
+    ] = None,
+    fps: Annotated[str, typer.Option(help="source, 24, 48 or any whole number up to 120.")] = "source",
+    seed: Annotated[int | None, typer.Option(help="[default: drawn, and reported]")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to say to the model beyond the two inputs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps. [default: the bundle's]")] = None,
+    turbo: Annotated[bool, typer.Option("--turbo", help="Few steps, with the bundle's few-step LoRA.")] = False,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave out the driving video's sound.")] = False,
+    frames: Annotated[int | None, typer.Option(help="Render only this many frames.")] = None,
+    overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
+    bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:0, ... [default: the first GPU, or the CPU]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Lines of JSON on stdout, for machines.")] = False,
+) -> None:
+    """Render a driving video with a reference image's character, in this process.
+
+    Stopped and started again with the same inputs, options and seed, it goes on after the last finished segment.
+    """
+    fields = {
+        "mode": mode.value,
+        "resolution": resolution,
+        "render_area": _area(render_area),
+        "fps": fps if fps == "source" else _whole_number(fps, "fps"),
+        "seed": seed,
+        "prompt": prompt,
+        "steps": steps,
+        "turbo": turbo,
+        "keep_audio": not no_audio,
+        "num_frames": frames,
+        "overlap": overlap,
+        "reference_image": str(_file(image, "image")),
+        "driving_video": str(_file(video, "video")),
+    }
+    try:
+        params = _params(fields)
+        result = _render(params, output.absolute(), bundle, device, as_json=as_json)
+    except AnimateError as error:
+        raise typer.Exit(print_error(error, as_json=as_json)) from None
+    _print_result(result, as_json=as_json)
+
+
+def _params(fields: dict[str, Any]) -> AnimateParams:
+    from animate_pipelines.params import AnimateParams
+
+    return AnimateParams.from_json({name: value for name, value in fields.items() if value is not None})
+
+
+def _render(params: AnimateParams, output: Path, bundle: str, device: str | None, *, as_json: bool) -> AnimateResult:
+    from animate_server.settings import load_settings
+
+    settings = load_settings(bundle=bundle or None)
+
+    from animate_weights.bundles import find_bundle
+
+    folder = find_bundle(settings.bundle, settings.home)
+
+    from animate_pipelines.animate import Media, animate
+    from animate_pipelines.models import load_models
+    from animate_server.supervisor import find_devices
+
+    media = Media(reference_image=Path(params.reference_image), driving_video=Path(params.driving_video))
+    workspace = output.with_name(f".{output.name}.render")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    models = load_models(folder, device=find_devices([device or "auto"])[0])
+    try:
+        with progress_report(output.name, as_json=as_json) as report:
+            result = animate(
+                models, params, media, output, workspace=workspace, report=report, limits=settings.media_limits
+            )
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with --seed {params.seed} goes on from here", file=sys.stderr)
+        raise
+    shutil.rmtree(workspace)
+    return result
+
+
+def _print_result(result: AnimateResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"status": "succeeded", "output": str(result.path), "result": result.to_json()})
+        return
+    print(
+        f"{result.path}: {result.width}x{result.height}, {result.num_frames} frames at {result.fps} fps, "
+        f"{result.duration_s:.2f} s, audio {result.audio}, seed {result.seed}"
+    )
+    for warning in result.warnings:
+        print(f"note: {warning}")
+
+
+def _file(path: Path, option: str) -> Path:
+    if not path.is_file():
+        raise InvalidField(f"there is no file {path}", field=option, value=str(path))
+    return path.absolute()
+
+
+def _area(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise InvalidField(
+            f"render_area must be WIDTHxHEIGHT, not {text!r}", field="render_area", value=text, limit="such as 1280x720"
+        )
+    return [int(match[1]), int(match[2])]
+
+
+def _whole_number(text: str, field: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise InvalidField(f"{field} must be source or a whole number, not {text!r}", field=field, value=text)
+    return int(text)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from animate_pipelines.errors import InvalidField
+from animate_server.auth import ANONYMOUS, Keyring
+from animate_server.errors import NotAuthorized
+from animate_server.settings import check_exposure, load_settings
+from animate_server.supervisor import find_devices
+
+
+def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANIMATE_HOME", str(tmp_path))
+    monkeypatch.setenv("ANIMATE_API_KEYS", "one, two,")
+    monkeypatch.setenv("ANIMATE_FETCH_ALLOW", "minio.local,10.0.0.0/8")
+    settings = load_settings(port=9, host=None)
+    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+    assert settings.fetch_allow == ("minio.local", "10.0.0.0/8")
+    assert (settings.home, settings.port, settings.host) == (tmp_path, 9, "127.0.0.1")
+    assert "one" not in repr(settings)
+
+
+def test_a_toml_file_below_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "animate.toml"
+    file.write_text('port = 81\nhost = "0.0.0.0"\napi_keys = ["k"]\n')
+    monkeypatch.setenv("ANIMATE_CONFIG", str(file))
+    monkeypatch.setenv("ANIMATE_PORT", "82")
+    settings = load_settings()
+    assert (settings.port, settings.host, len(settings.api_keys)) == (82, "0.0.0.0", 1)
+    file.write_text("prot = 81\n")
+    with pytest.raises(InvalidField, match="ANIMATE_PROT"):
+        load_settings()
+    file.write_text("port = \n")
+    with pytest.raises(InvalidField, match="ANIMATE_CONFIG"):
+        load_settings()
+    monkeypatch.setenv("ANIMATE_CONFIG", str(tmp_path / "missing.toml"))
+    with pytest.raises(InvalidField, match="there is no file"):
+        load_settings()
+
+
+def test_a_wrong_value_is_named_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANIMATE_DIALECTS", "native,hunter2")
+    with pytest.raises(InvalidField) as wrong:
+        load_settings()
+    assert wrong.value.field == "ANIMATE_DIALECTS"
+    assert "hunter2" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "fine"),
+    [
+        ("127.0.0.1", "", True),
+        ("::1", "", True),
+        ("localhost", "", True),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("10.0.0.1", "", False),
+        ("studio.example", "", False),
+        ("0.0.0.0", "k", True),
+    ],
+)
+def test_strangers_are_served_with_keys_only(host: str, keys: str, fine: bool) -> None:
+    settings = load_settings(host=host, api_keys=keys)
+    if fine:
+        check_exposure(settings)
+    else:
+        with pytest.raises(InvalidField, match="ANIMATE_API_KEYS is required"):
+            check_exposure(settings)
+
+
+def test_keys_in_the_clear_and_by_hash_are_the_same_owner() -> None:
+    hashed = "sha256:" + hashlib.sha256(b"secret").hexdigest()
+    owners = {Keyring([key]).owner({"x-api-key": "secret"}) for key in ("secret", hashed)}
+    assert len(owners) == 1
+    assert owners != {hashlib.sha256(b"secret").hexdigest()[:32]}
+    ring = Keyring(["secret", "other"])
+    assert ring.owner({"authorization": "Bearer secret"}) in owners
+    assert ring.owner({"x-api-key": "other"}) not in owners
+    for headers in ({}, {"x-api-key": ""}, {"x-api-key": hashed}, {"authorization": "Bearer"}):
+        with pytest.raises(NotAuthorized):
+            ring.owner(headers)
+    assert Keyring([]).owner({}) == ANONYMOUS
+    with pytest.raises(InvalidField):
+        Keyring(["sha256:abc"])
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(text: str) -> Any:
+        return lambda _: text
+
+    assert find_devices(["cuda:1", "cpu"]) == ["cuda:1", "cpu"]
+    monkeypatch.setattr("importlib.metadata.version", version("2.13.0+cpu"))
+    assert find_devices(["auto"]) == ["cpu"]
+    monkeypatch.setattr("importlib.metadata.version", version("2.13.0"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    assert find_devices(["auto"]) == ["cuda:0", "cuda:1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert find_devices(["auto"]) == ["cpu"]
