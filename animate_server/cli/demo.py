@@ -95,14 +95,14 @@ def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> 
             report=report,
         )
     sheet = output.with_suffix(".png")
-    caption = _caption(result, time.monotonic() - began)
+    caption = _caption(result, time.monotonic() - began, random_weights=bool(models.manifest.warning))
     write_contact_sheet(Workspace(workspace), image, output, sheet, caption=caption)
     shutil.rmtree(workspace)
     return [output, sheet]
 
 
-def _caption(result: AnimateResult, seconds: float) -> str:
-    noise = ", random weights: the output is noise" if "noise" in " ".join(result.warnings) else ""
+def _caption(result: AnimateResult, seconds: float, *, random_weights: bool) -> str:
+    noise = ", random weights: skeleton and output mean nothing" if random_weights else ""
     size = f"{result.render_width}x{result.render_height}"
     made = f"{result.num_frames} frames generated at {size} in {seconds:.0f} s"
     return f"{result.mode}: {made}, bundle {result.bundle}{noise}"

@@ -30,10 +30,11 @@ from animate_pipelines.pictures import SegmentFrames, draw_segment
 from animate_pipelines.plan import RenderPlan, check_params, plan_render
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.progress import ProgressTracker
-from animate_pipelines.render import LoopState, Schedule, render_segments
+from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.report import Report, silent
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.segments import Segment
+from animate_pipelines.state import first_state
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
 
@@ -68,14 +69,14 @@ def animate(
     check_params(models.manifest, params)
     tracker = ProgressTracker(report)
     tracker.enter("check")
-    files = Workspace(workspace, _identity(models, params, media))
+    files = Workspace.claim(workspace, _identity(models, params, media))
     reference = read_image(media.reference_image, limits)
     source = probe_video(media.driving_video, limits)
     with Clip(_mezzanine(media, source, files, limits, tracker), fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
-        conditioning = preprocess(models, frames, files.poses, tracker.advance)
+        conditioning = preprocess(models, frames, files, tracker.advance)
         writer = VideoWriter(
             files.folder, render_size=plan.picture_box[2:], output_size=plan.output_size, fps=clip.fps, limits=limits
         )
@@ -123,7 +124,7 @@ def _render(
     tracker.enter("encode")
     transformer = models.transformers.select(turbo=params.turbo)
     constants = encode_constants(models, transformer, padding_resize(reference, *plan.render_size), params)
-    state = files.load_state(first - 1, models.device) if first else _first_state(params.seed)
+    state = files.load_state(first - 1, models.device) if first else first_state(params.seed)
     tracker.enter("render")
     rendered = render_segments(
         transformer,
@@ -147,10 +148,6 @@ def _render(
         shown = pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width]
         writer.write_segment(segment.index, to_frames(shown))
         files.save_state(segment.index, state)
-
-
-def _first_state(seed: int) -> LoopState:
-    return LoopState(generator=torch.Generator().manual_seed(seed))
 
 
 def _picture_source(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.media.clip import Clip
-from animate_pipelines.media.durable import written_whole
 from animate_pipelines.models import Models
 from animate_pipelines.params import Mode
 from animate_pipelines.plan import Size
@@ -19,6 +17,7 @@ from animate_pipelines.preprocess.face import face_box
 from animate_pipelines.preprocess.keypoints import NUM_KEYPOINTS, interpolate
 from animate_pipelines.preprocess.pose import estimate_pose
 from animate_pipelines.preprocess.resize import padding_resize, resize_interpolation
+from animate_pipelines.workspace import FoundPoses, Workspace
 
 
 class DrivingFrames:
@@ -55,28 +54,25 @@ class Conditioning:
 
 
 def preprocess(
-    models: Models, frames: DrivingFrames, cache: Path, on_frame: Callable[[int, int], None]
+    models: Models, frames: DrivingFrames, files: Workspace, on_frame: Callable[[int, int], None]
 ) -> Conditioning:
-    """Find the person and the pose in every frame that is needed. The poses are kept in `cache`, for a restart.
+    """Find the person and the pose in every frame that is needed. The poses are kept in the workspace.
 
     on_frame: called with (frames done, frames in all). Raises `NoPersonFound` when no frame shows anybody.
     """
-    if cache.is_file():
-        with np.load(cache) as saved:
-            poses, found = saved["poses"], saved["found"]
-    else:
-        poses, found = _estimate_poses(models, frames, on_frame)
-        _save(cache, poses, found)
+    if not files.has_poses():
+        files.save_poses(_estimate_poses(models, frames, on_frame))
+    saved = files.load_poses()
     needed = _needed_frames(frames.clip)
-    num_without = len(needed) - int(found[needed].sum())
+    num_without = len(needed) - int(saved.found[needed].sum())
     if num_without == len(needed):
         raise NoPersonFound(
             f"no person was found in any of the {len(needed)} frames looked at", field="driving_video", value=0, limit=1
         )
     return Conditioning(
-        keypoints=_at_output_rate(poses, frames.clip),
-        source_keypoints=poses,
-        face_frames=_frames_with_face(poses, needed, frames.size),
+        keypoints=_at_output_rate(saved.poses, frames.clip),
+        source_keypoints=saved.poses,
+        face_frames=_frames_with_face(saved.poses, needed, frames.size),
         num_examined=len(needed),
         num_without_person=num_without,
     )
@@ -95,9 +91,7 @@ def _at_output_rate(poses: np.ndarray, clip: Clip) -> np.ndarray:
     return interpolate(poses, clip.positions)
 
 
-def _estimate_poses(
-    models: Models, frames: DrivingFrames, on_frame: Callable[[int, int], None]
-) -> tuple[np.ndarray, np.ndarray]:
+def _estimate_poses(models: Models, frames: DrivingFrames, on_frame: Callable[[int, int], None]) -> FoundPoses:
     needed = _needed_frames(frames.clip)
     poses = np.zeros((max(needed) + 1, NUM_KEYPOINTS, 3), np.float32)
     found = np.zeros(len(poses), bool)
@@ -106,7 +100,7 @@ def _estimate_poses(
         poses[index] = estimate_pose(models.pose, frame, box)
         found[index] = box is not None
         on_frame(done, len(needed))
-    return poses, found
+    return FoundPoses(poses=poses, found=found)
 
 
 def _frames_with_face(poses: np.ndarray, needed: Sequence[int], size: Size) -> np.ndarray:
@@ -118,8 +112,3 @@ def _frames_with_face(poses: np.ndarray, needed: Sequence[int], size: Size) -> n
     held = np.maximum.accumulate(shown)
     first = int(shown[shown >= 0].min()) if (shown >= 0).any() else -1
     return np.where(held >= 0, held, first)
-
-
-def _save(path: Path, poses: np.ndarray, found: np.ndarray) -> None:
-    with written_whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, poses=poses, found=found)

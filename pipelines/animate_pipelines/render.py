@@ -13,6 +13,7 @@ from animate_pipelines.encode import JobConstants, encode_segment
 from animate_pipelines.pictures import SegmentFrames
 from animate_pipelines.schedule import FlowEuler, Solver, UniPC
 from animate_pipelines.segments import Segment
+from animate_pipelines.state import LoopState
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
 
@@ -29,17 +30,6 @@ class Schedule:
     def solver(self) -> Solver:
         """A new solver, for one segment."""
         return (FlowEuler if self.turbo else UniPC)(self.num_steps, self.shift)
-
-
-@dataclass(slots=True, kw_only=True)
-class LoopState:
-    """All that one segment leaves to the next: the generator, drawn from in order, and the carried frames.
-
-    carried: `1 3 overlap h w` pixels; None before the first segment.
-    """
-
-    generator: torch.Generator
-    carried: torch.Tensor | None = None
 
 
 @torch.no_grad()

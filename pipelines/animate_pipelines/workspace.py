@@ -13,30 +13,48 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from animate_pipelines.media.durable import written_whole
-from animate_pipelines.render import LoopState
+from animate_pipelines.state import LoopState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPoses:
+    """poses: `m 133 3`, one a source frame (fractions of the frame); zero where none was needed.
+
+    found: `m`, whether the detector found somebody there.
+    """
+
+    poses: np.ndarray
+    found: np.ndarray
 
 
 class Workspace:
-    """The files of one job. Opening it with other `identity` than it was made with empties it first."""
+    """The files of one job."""
 
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._claim(json.dumps(identity, sort_keys=True, ensure_ascii=False))
+
+    @classmethod
+    def claim(cls, folder: Path, identity: dict[str, Any]) -> Workspace:
+        """The workspace of the job described by `identity`. What another job left in the folder is deleted."""
+        owner, written = folder / "job.json", json.dumps(identity, sort_keys=True, ensure_ascii=False)
+        if not (owner.is_file() and owner.read_text() == written):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            owner.write_text(written)
+        return cls(folder)
 
     @property
     def mezzanine(self) -> Path:
         return self.folder / "mezzanine.mp4"
-
-    @property
-    def poses(self) -> Path:
-        return self.folder / "poses.npz"
 
     def count_done(self) -> int:
         """Segments done, counted from the first; a gap ends the count."""
@@ -44,6 +62,18 @@ class Workspace:
         while self._state(done).is_file():
             done += 1
         return done
+
+    def save_poses(self, poses: FoundPoses) -> None:
+        """Keep the poses of the driving video."""
+        with written_whole(self._poses) as partial, partial.open("wb") as file:
+            np.savez(file, poses=poses.poses, found=poses.found)
+
+    def has_poses(self) -> bool:
+        return self._poses.is_file()
+
+    def load_poses(self) -> FoundPoses:
+        with np.load(self._poses) as saved:
+            return FoundPoses(poses=saved["poses"], found=saved["found"])
 
     def save_state(self, index: int, state: LoopState) -> None:
         """Mark segment `index` as done. Its piece must be on the disk already."""
@@ -59,13 +89,9 @@ class Workspace:
         generator.set_state(tensors["generator"])
         return LoopState(generator=generator, carried=tensors["carried"].to(device))
 
+    @property
+    def _poses(self) -> Path:
+        return self.folder / "poses.npz"
+
     def _state(self, index: int) -> Path:
         return self.folder / f"state-{index:05d}.safetensors"
-
-    def _claim(self, identity: str) -> None:
-        owner = self.folder / "job.json"
-        if owner.is_file() and owner.read_text() == identity:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        owner.write_text(identity)

@@ -20,9 +20,10 @@ from animate_pipelines.encode import encode_constants
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.render import LoopState, Schedule, render_segments
+from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.schedule import unipc_sigmas
 from animate_pipelines.segments import Segment, plan_segments, segment_indices
+from animate_pipelines.state import first_state
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import to_pixels
 
@@ -134,7 +135,7 @@ def _run_ours(models: Models, media: Media, params: AnimateParams) -> Trace:
         plan_segments(num_frames, SEGMENT_FRAMES, params.overlap),
         pictures,
         schedule,
-        LoopState(generator=torch.Generator().manual_seed(SEED)),
+        first_state(SEED),
         overlap=params.overlap,
         on_step=lambda segment, step: None,
     )

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from animate_pipelines.encode import JobConstants
 from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.render import LoopState, Schedule, render_segments
+from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.segments import Segment, plan_segments, segment_indices
+from animate_pipelines.state import first_state
 from animate_pipelines.text import MAX_TOKENS
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae, to_pixels
@@ -40,7 +41,7 @@ def test_loop_equals_the_official_one(mode: str, transformer: AnimateTransformer
         plan_segments(NUM_FRAMES, SEGMENT_FRAMES, overlap=1),
         lambda segment: _pictures(golden, segment, mode),
         Schedule(num_steps=STEPS, shift=5.0, guidance_scale=1.0, turbo=False),
-        LoopState(generator=torch.Generator().manual_seed(7)),
+        first_state(7),
         overlap=1,
         on_step=lambda segment, step: None,
     )
