@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -30,8 +31,7 @@ def mezzanine(studio: Studio, limits: MediaLimits) -> Mezzanine:
 def test_resampling_is_the_reference_rule(case: dict[str, object]) -> None:
     source = Fraction(str(case["source_fps"]))
     positions = frame_positions(int(str(case["num_frames"])), source, Fraction(str(case["fps"])))
-    assert np.round(positions).astype(int).tolist()[: int(str(case["target_num"]))] == case["indices"]
-    assert abs(len(positions) - int(str(case["target_num"]))) <= 0
+    assert np.round(positions).astype(int).tolist() == case["indices"]
 
 
 def test_source_rate_is_the_identity(mezzanine: Mezzanine, numbers: Callable[[np.ndarray], list[int]]) -> None:
@@ -82,5 +82,8 @@ def test_memory_does_not_grow_with_length(studio: Studio, limits: MediaLimits) -
             pass
     before = process.memory_info().rss
     with Clip(written) as clip:
+        clip.read(0, 20)
+        time.sleep(0.7)  # decord decodes on in threads of its own unless it is stopped
+        assert process.memory_info().rss < before + 100_000_000
         for _ in clip.chunks(20):
             assert process.memory_info().rss < before + 100_000_000

@@ -138,6 +138,14 @@ def test_variable_rate_keeps_step_to_the_end(studio: Studio, limits: MediaLimits
     assert np.median(np.abs(studio.clapper_offsets(render.output))) <= 0.020
 
 
+def test_audio_that_begins_after_the_last_frame(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
+    plain, source = studio.clapper("plain.mp4", *AAC), studio.folder / "after.mp4"
+    studio.ffmpeg("-i", plain, "-itsoffset", "5", "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", source)
+    render = Render(source, tmp_path, limits)
+    assert render.audio == "none"
+    assert "Duration: 00:00:03.00" in studio.information(render.output)
+
+
 def test_without_audio_and_with_words(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
     source = studio.clapper("words.mp4", *AAC)
     info = probe_video(source, limits)

@@ -40,7 +40,9 @@ def join_pieces(
     Returns what was done to the audio.
     """
     limits = limits or MediaLimits()
-    audio = source_info.audio if audio_source is not None else None
+    audio = source_info.audio
+    if audio is not None and audio.first_packet_s - source_info.start_s + audio.packet_s > num_frames / fps:
+        audio = None  # it begins after the last frame
     with written_whole(destination) as temporary:
         ending = [*_tags(metadata), "-f", "mp4", "-y", file_url(temporary)]
         if audio is None or audio_source is None:

@@ -51,11 +51,13 @@ def write_mezzanine(
     limits: MediaLimits,
     *,
     field: str = "driving_video",
+    check_audio: bool = True,
     on_fraction: OnFraction | None = None,
 ) -> Mezzanine:
     """Decode all of `source` and write it to `destination`, which appears only when it is whole.
 
-    info: what `probe_video` said of `source`. The audio is decoded too, so that its faults are found now.
+    info: what `probe_video` said of `source`.
+    check_audio: decode the audio too, so that its faults are found before the render and not at its end.
     on_fraction: called about four times a second with 0 to 1; what it raises stops the work (that is how to cancel).
     Raises `MediaError` on `field` when the bytes do not decode, `MediaTooLarge` when that takes more than `limits`.
     """
@@ -67,7 +69,12 @@ def write_mezzanine(
             on_fraction(min(1.0, seconds / float(info.duration_s)))
 
     with written_whole(destination) as temporary:
-        arguments = [*_reading(source, info), *_checking_audio(info), *_writing(info, limits), file_url(temporary)]
+        arguments = [
+            *_reading(source, info),
+            *_checking_audio(info if check_audio else None),
+            *_writing(info, limits),
+            file_url(temporary),
+        ]
         run_ffmpeg(arguments, decode_bounds(limits), field=field, on_tick=on_tick)
         mezzanine = _read(temporary, limits, field=field)
         _check_complete(mezzanine, info, field=field)
@@ -95,8 +102,8 @@ def _reading(source: Path, info: VideoInfo) -> list[str]:
     ]
 
 
-def _checking_audio(info: VideoInfo) -> list[str]:
-    return [] if info.audio is None else ["-map", f"0:{info.audio.index}", "-f", "null", "-"]
+def _checking_audio(info: VideoInfo | None) -> list[str]:
+    return [] if info is None or info.audio is None else ["-map", f"0:{info.audio.index}", "-f", "null", "-"]
 
 
 def _writing(info: VideoInfo, limits: MediaLimits) -> list[str]:

@@ -18,7 +18,7 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import Packets, Timing, packets_of, timing_of
 
 _STREAM = re.compile(
-    r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\(\w*\))?: (Video|Audio|Subtitle|Data|Attachment)\b(.*)$"
+    r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (Video|Audio|Subtitle|Data|Attachment)\b(.*)$"
 )
 _DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)")
 _ROTATION = re.compile(r"^\[info\] +Display Matrix: rotation of (-?[\d.]+) degrees", re.I)
@@ -136,7 +136,8 @@ def check_timing(timing: Timing, limits: MediaLimits, *, field: str) -> None:
     fps = timing.mean_fps if timing.is_variable else timing.fps
     if fps > limits.max_fps:
         raise _too_fast(float(fps), limits, field=field)
-    if timing.duration_s > limits.max_duration_s:
+    # "Ten minutes" at 29.97 fps end within the frame that begins before the limit.
+    if timing.duration_s - 1 / timing.fps >= limits.max_duration_s:
         raise _too_long(float(timing.duration_s), limits, field=field)
 
 

@@ -17,6 +17,7 @@ _STANDARD = sorted(
 # A frame this far (in frames) from where a constant rate would put it is still that frame: the times of a container
 # are rounded to its clock (1 ms in Matroska, 0.12 frames at 120 fps), and below 0.5 no frame can take another's place.
 _MAX_JITTER = Fraction(3, 10)
+_ANY_RATE = Fraction(25)  # of a single frame that does not say how long it lasts
 _DISCARD = 4  # AV_PKT_FLAG_DISCARD: decoded for the sake of others, hidden by an edit list
 
 
@@ -89,7 +90,7 @@ def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | Non
     measured = _least_squares_rate(packets)
     candidates = [rate for rate in _STANDARD if abs(rate / measured - 1) < Fraction(1, 50)]
     candidates.sort(key=lambda rate: (stated_fps is None or abs(rate - stated_fps) > 0.006, abs(rate - measured)))
-    for rate in (*candidates, measured.limit_denominator(1001)):
+    for rate in (*candidates, _short(measured)):
         if _fits(packets, rate):
             return rate
     return None
@@ -101,7 +102,7 @@ def _least_squares_rate(packets: Packets) -> Fraction:
     numbers, squares = n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6
     step = n * sum(i * time for i, time in enumerate(times)) - numbers * sum(times)
     if step <= 0:
-        return 1 / ((packets.durations[0] or 1) * packets.tick_s)
+        return 1 / (packets.durations[0] * packets.tick_s) if packets.durations[0] else _ANY_RATE
     return Fraction(n * squares - numbers**2, step) / packets.tick_s
 
 
@@ -124,4 +125,8 @@ def _nominal_rate(mean: Fraction, step_s: Fraction) -> Fraction:
 
 def _nearest_standard(rate: Fraction) -> Fraction:
     nearest = min(_STANDARD, key=lambda standard: abs(standard - rate))
-    return nearest if abs(nearest / rate - 1) < Fraction(1, 20) else rate.limit_denominator(1001)
+    return nearest if abs(nearest / rate - 1) < Fraction(1, 20) else _short(rate)
+
+
+def _short(rate: Fraction) -> Fraction:
+    return max(rate.limit_denominator(1001), Fraction(1, 1001))
