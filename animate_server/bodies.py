@@ -100,7 +100,7 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
     text = bytearray()
     async for chunk in _limited(request, max_json_bytes):
         text += chunk
-    return await run_in_threadpool(_read_json, bytes(text))
+    return await run_in_threadpool(_read_json, text)
 
 
 async def read_file(request: Request, *, name: str, max_bytes: int) -> Body:
@@ -180,7 +180,7 @@ async def _read_form(request: Request, limit_bytes: int) -> Body:
     return body
 
 
-def _read_json(text: bytes) -> Body:
+def _read_json(text: bytearray) -> Body:
     try:
         fields = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

@@ -59,6 +59,7 @@ class BundleRenderer:
         workspace: Path,
         report: Report,
     ) -> dict[str, Any]:
+        # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
         from animate_pipelines.animate import Media, animate
 
         media = Media(reference_image=reference_image, driving_video=driving_video)
@@ -75,6 +76,7 @@ def load_renderer(bundle: str, home: Path, device: str, limits: MediaLimits) -> 
     path = find_bundle(bundle, home)
     manifest = read_manifest(path)
 
+    import animate_pipelines.animate  # noqa: F401
     from animate_pipelines.models import load_models
 
     models = load_models(path, device=device)

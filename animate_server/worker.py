@@ -83,6 +83,8 @@ class Worker:
             self._bundle, self._state = renderer.bundle, "ready"
             self._backend.board.beat(self.name, "ready", renderer.bundle)
             log.info("%s has loaded %s", self.name, renderer.bundle.get("name"))
+            if renderer.bundle.get("warning"):
+                log.warning("%s", renderer.bundle["warning"])
             while not self._draining.is_set():
                 self._take_one(renderer)
         finally:
@@ -219,7 +221,7 @@ class _JobReport:
     def __call__(self, progress: Progress) -> None:
         before, self._last = self._last, progress
         boundary = before is None or (progress.stage, progress.segment) != (before.stage, before.segment)
-        if boundary or time.monotonic() - self._written_at >= REPORT_S:
+        if boundary or progress.fraction >= 1 or time.monotonic() - self._written_at >= REPORT_S:
             self._write(progress)
         # Between segments everything is in files; inside one, its work would be lost.
         if self._draining.is_set() and progress.stage != "finish" and (boundary or progress.stage != "render"):

@@ -79,9 +79,10 @@ class Status(BaseModel):
 
 
 class Result(Status):
-    output: str | None = Field(None, description="URL of the MP4; it needs no credentials.")
-    seed: int | None = None
-    created_at: datetime | None = None
+    output: str | None = Field(description="URL of the MP4; it needs no credentials.")
+    seed: int
+    warnings: list[str] = Field(description="What the caller should know of the video; not among Segmind's own fields.")
+    created_at: datetime
 
 
 class ErrorView(BaseModel):
@@ -201,6 +202,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "metrics": _metrics(job),
         "output": desk.artefact_url(job.artefact, caller) if job.artefact else None,
         "seed": job.params.seed,
+        "warnings": (job.result or {}).get("warnings", []),
         "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
     }
 

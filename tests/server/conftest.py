@@ -212,8 +212,3 @@ def idle(serve: Callable[..., Any]) -> Iterator[Served]:
     """A server without a worker: jobs stay queued."""
     with serve(worker=False) as running:
         yield running
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # The published Segmind client leaves its httpx client open; its sockets are closed by the garbage collector.
-    config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
