@@ -72,7 +72,8 @@ def animate(
     files = Workspace.claim(workspace, _identity(models, params, media))
     reference = read_image(media.reference_image, limits)
     source = probe_video(media.driving_video, limits)
-    with Clip(_mezzanine(media, source, files, limits, tracker), fps=params.fps, max_frames=params.num_frames) as clip:
+    mezzanine = _mezzanine(media, source, files, params, limits, tracker)
+    with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
@@ -97,12 +98,22 @@ def animate(
 
 
 def _mezzanine(
-    media: Media, source: VideoInfo, files: Workspace, limits: MediaLimits, tracker: ProgressTracker
+    media: Media,
+    source: VideoInfo,
+    files: Workspace,
+    params: AnimateParams,
+    limits: MediaLimits,
+    tracker: ProgressTracker,
 ) -> Mezzanine:
     if files.mezzanine.is_file():
         return read_mezzanine(files.mezzanine, limits)
     return write_mezzanine(
-        media.driving_video, files.mezzanine, source, limits, on_fraction=lambda done: tracker.advance(done, 1)
+        media.driving_video,
+        files.mezzanine,
+        source,
+        limits,
+        check_audio=params.keep_audio,
+        on_fraction=lambda done: tracker.advance(done, 1),
     )
 
 
