@@ -53,7 +53,7 @@ class Pyramid(nn.Module):
 class PoseNetwork(nn.Module):
     """`b 3 256 192` normalised BGR to heatmaps `b 133 64 48`."""
 
-    def __init__(self, widths: tuple[int, ...] = (32, 48, 64, 80, 80)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 40, 56, 64, 64)) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 4, stride=2, padding=1)
         self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)

@@ -17,21 +17,29 @@ from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
 from animate_benchmarks.puppet.training import train
+from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.preprocess.skeleton import draw_skeleton
 
 CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 9, 8
-LATENT_NOISE = 0.1
+PATCH_PX = 2
+LATENT_NOISE = 0.05
 PERSON_WEIGHT = 3.0
 SHIFT_TO_UNIT = 1e-3
 
 
 def new_vae() -> AutoencoderKLWan:
+    """Stride 4 x 8 x 8 like the real one; patches of 2 x 2 pixels stand for its first level, the costliest to train."""
     return AutoencoderKLWan(
-        base_dim=16,
+        base_dim=24,
         z_dim=16,
-        dim_mult=[1, 2, 3, 3],
+        dim_mult=[1, 2, 2],
+        temperal_downsample=[True, True],
         num_res_blocks=1,
+        in_channels=3 * PATCH_PX**2,
+        out_channels=3 * PATCH_PX**2,
+        patch_size=PATCH_PX,
+        scale_factor_spatial=8,
         latents_mean=[0.0] * 16,
         latents_std=[1.0] * 16,
     )
@@ -80,14 +88,16 @@ def reconstruction_loss(vae: AutoencoderKLWan, pixels: torch.Tensor, weights: to
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    vae = new_vae().to(arguments.device)
+    vae = new_vae()
+    start_near_linear(vae)
+    vae.to(arguments.device)
     compiled = torch.compile(reconstruction_loss)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
@@ -95,7 +105,7 @@ def main() -> None:
         return compiled(vae, pixels.to(arguments.device), weights.to(arguments.device))
 
     folder = arguments.out / "vae"
-    train(vae, loss_of, folder, steps=arguments.steps, learning_rate=2e-3, average=0.99, minutes=arguments.minutes)
+    train(vae, loss_of, folder, steps=arguments.steps, learning_rate=1.2e-3, average=0.98, minutes=arguments.minutes)
     vae.save_pretrained(folder / "model")
 
 

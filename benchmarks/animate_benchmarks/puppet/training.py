@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-_SAVE_EVERY_S = 60.0
+from animate_benchmarks.puppet.muon import Muon
+
 _LOG_EVERY = 25
 _WARM_UP_STEPS = 50
 
@@ -28,15 +29,17 @@ def train(
     average: float = 0.0,
     seed: int = 0,
     minutes: float = math.inf,
+    save_every_s: float = 60.0,
 ) -> None:
     """Minimise `loss_of(rng, step)` over the model's trainable parameters for `steps` steps, or until `minutes` pass.
 
-    The learning rate warms up and falls along a cosine to a twentieth. `average` > 0 keeps an exponential mean of the
-    weights, which is what the model holds when this returns. The folder takes `state.pt` and `log.jsonl`.
+    The learning rate warms up and falls along a cosine to a twentieth, reached with whichever of the two ends first.
+    `average` > 0 keeps an exponential mean of the weights, which is what the model holds when this returns. The folder
+    takes `state.pt` and `log.jsonl`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
+    optimizer = Muon(parameters, lr=learning_rate, weight_decay=weight_decay)
     means = [p.detach().clone() for p in parameters] if average else []
     start = _resume(folder, model, optimizer, means)
     began = saved = time.monotonic()
@@ -44,7 +47,7 @@ def train(
     step = start
     for step in range(start, steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _rate(step, steps)
+            group["lr"] = learning_rate * _rate(step, max(step / steps, (time.monotonic() - began) / (minutes * 60)))
         optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(seed * 1_000_003 + step)
         loss = loss_of(np.random.default_rng([seed, step]), step)
@@ -59,7 +62,7 @@ def train(
         if len(losses) == _LOG_EVERY:
             _log(folder, step=step + 1, loss=float(np.mean(losses)), seconds=round(now - began, 1))
             losses = []
-        if now - saved > _SAVE_EVERY_S:
+        if now - saved > save_every_s:
             _save(folder, model, optimizer, means, step + 1)
             saved = now
         if now - began > minutes * 60:
@@ -79,8 +82,8 @@ def load_average(model: nn.Module, folder: Path) -> int:
     return int(state["step"])
 
 
-def _rate(step: int, steps: int) -> float:
-    cosine = 0.525 + 0.475 * math.cos(math.pi * min(step / steps, 1.0))
+def _rate(step: int, progress: float) -> float:
+    cosine = 0.525 + 0.475 * math.cos(math.pi * min(progress, 1.0))
     return min((step + 1) / _WARM_UP_STEPS, 1.0) * cosine
 
 

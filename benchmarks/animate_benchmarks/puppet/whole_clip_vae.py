@@ -17,8 +17,9 @@ from torch import nn
 
 def encode_clip(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     """The posterior's mean, not normalised: `b 16 t' h/8 w/8` of pixels `b 3 t h w` with t = 4 t' - 3."""
-    encoder = vae.encoder
-    x = encoder.conv_in(pixels)
+    encoder, patch = vae.encoder, vae.config.patch_size
+    x = rearrange(pixels, "b c t (h p) (w q) -> b (c q p) t h w", p=patch, q=patch)
+    x = encoder.conv_in(x)
     for layer in encoder.down_blocks:
         x = _downsample(layer, x) if hasattr(layer, "resample") else layer(x)
     x = encoder.mid_block(x)
@@ -36,8 +37,9 @@ def decode_clip(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
             x = layer(x)
         if block.upsamplers is not None:
             x = _upsample(block.upsamplers[0], x)
-    pixels: torch.Tensor = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
-    return pixels
+    x = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
+    patch = vae.config.patch_size
+    return rearrange(x, "b (c q p) t h w -> b c t (h p) (w q)", p=patch, q=patch)
 
 
 def _downsample(layer: Any, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,131 @@
+"""The networks that are trained together: transformer, text encoder and image encoder, on whole batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import WanAnimateTransformer3DModel
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+
+from animate_benchmarks.puppet.clips import FACE_PX
+from animate_benchmarks.puppet.prompts import MAX_TOKENS
+from animate_pipelines.image_encoder import ImageEncoder
+
+HEADS, HEAD_WIDTH, LAYERS = 5, 32, 6
+WIDTH = HEADS * HEAD_WIDTH
+TEXT_TOKENS = 512  # of the pipeline's padded prompt
+TRANSFORMER: dict[str, Any] = {
+    "num_attention_heads": HEADS,
+    "attention_head_dim": HEAD_WIDTH,
+    "text_dim": 64,
+    "freq_dim": 64,
+    "ffn_dim": 448,
+    "num_layers": LAYERS,
+    "image_dim": 64,
+    "added_kv_proj_dim": WIDTH,
+    "motion_encoder_size": FACE_PX,
+    "motion_encoder_channel_sizes": {"4": 64, "8": 64, "16": 32, "32": 16},
+    "motion_style_dim": 64,
+    "motion_dim": 20,
+    "motion_encoder_dim": 64,
+    "face_encoder_hidden_dim": 64,
+    "face_encoder_num_heads": 4,
+    "inject_face_latents_blocks": 2,
+    "motion_encoder_batch_size": 8,
+}
+TEXT: dict[str, Any] = {
+    "d_model": 64,
+    "d_kv": 16,
+    "d_ff": 128,
+    "num_heads": 4,
+    "num_layers": 1,
+    "feed_forward_proj": "gated-gelu",
+    "dropout_rate": 0.0,
+}
+IMAGE: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 56,
+    "patch_size": 14,
+    "hidden_act": "gelu",
+}
+
+
+class ShortTextAttention:
+    """Cross-attention to `MAX_TOKENS` text rows that gives what 512 give, of which all after a prompt's end are equal.
+
+    The last of the short rows stands for the 512 - MAX_TOKENS + 1 rows of padding: its logit grows by the log of that.
+    """
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        image, text = encoder_hidden_states[:, :-MAX_TOKENS], encoder_hidden_states[:, -MAX_TOKENS:]
+        query = _heads(attn, attn.norm_q(attn.to_q(hidden_states)))
+        bias = torch.zeros(MAX_TOKENS, device=text.device, dtype=query.dtype)
+        bias[-1] = math.log(TEXT_TOKENS - MAX_TOKENS + 1)
+        key, value = _heads(attn, attn.norm_k(attn.to_k(text))), _heads(attn, attn.to_v(text))
+        read = F.scaled_dot_product_attention(query, key, value.to(query.dtype), attn_mask=bias[None, None, None])
+        key, value = _heads(attn, attn.norm_added_k(attn.add_k_proj(image))), _heads(attn, attn.add_v_proj(image))
+        read = read + F.scaled_dot_product_attention(query, key, value.to(query.dtype))
+        out: torch.Tensor = attn.to_out[0](read.transpose(1, 2).flatten(2))
+        return out
+
+
+def _heads(attn: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.unflatten(2, (attn.heads, -1)).transpose(1, 2)
+
+
+class Animator(nn.Module):
+    """All that is trained in stage 5. The VAE is not: it is finished before."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.transformer = WanAnimateTransformer3DModel(**TRANSFORMER)
+        self.text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, **TEXT))
+        self.image_encoder = CLIPVisionModel(CLIPVisionConfig(**IMAGE))
+        for block in self.transformer.blocks:
+            block.attn2.set_processor(ShortTextAttention())
+
+    def context(self, tokens: torch.Tensor, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Text states `b MAX_TOKENS d`, zero after the prompt's end, and image states.
+
+        tokens: `b MAX_TOKENS`, 0 is padding. picture: the letter-boxed reference `b 3 h w` in -1..1.
+        """
+        mask = (tokens != 0).long()
+        states = self.text_encoder(tokens, mask).last_hidden_state
+        return states * mask[..., None], ImageEncoder(self.image_encoder).encode(picture)
+
+    def velocity(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        condition: torch.Tensor,
+        pose: torch.Tensor,
+        face: torch.Tensor,
+        text: torch.Tensor,
+        image: torch.Tensor,
+    ) -> torch.Tensor:
+        """As diffusers' forward: latents `b 16 t h w`, condition `b 20 t h w`, pose a frame less, face `b 3 n s s`."""
+        out: torch.Tensor = self.transformer(
+            torch.cat([latents, condition], dim=1),
+            timestep,
+            text,
+            image,
+            pose,
+            face,
+            motion_encode_batch_size=face.shape[0] * face.shape[2],
+            return_dict=False,
+        )[0]
+        return out

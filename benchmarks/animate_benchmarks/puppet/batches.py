@@ -1,0 +1,88 @@
+"""Batches of encoded clips for the transformer, drawn from the shards that stand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import T5TokenizerFast
+
+from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """`b` clips of one size, on the device, fp32; frame 0 of `clean`, `condition` and `weight` is the reference's."""
+
+    clean: torch.Tensor  # b 16 t+1 h w
+    condition: torch.Tensor  # b 20 t+1 h w
+    pose: torch.Tensor  # b 16 t h w
+    weight: torch.Tensor  # b 1 t+1 h w
+    face: torch.Tensor  # b 3 n s s in -1..1
+    picture: torch.Tensor  # b 3 H W in -1..1
+    tokens: torch.Tensor  # b MAX_TOKENS
+
+
+REFERENCE_WEIGHT = 0.3
+
+
+class Shards:
+    """Holds every shard in memory; `refresh` takes in those that were written since."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder, self._device = folder, device
+        self._tokenizer = puppet_tokenizer()
+        self._shards: dict[str, dict[str, torch.Tensor]] = {}
+        self._sizes: dict[tuple[int, ...], list[str]] = {}
+        self.refresh()
+
+    def __len__(self) -> int:
+        return sum(len(shard["target"]) for shard in self._shards.values())
+
+    def refresh(self) -> None:
+        for path in sorted(self._folder.glob("*.pt")):
+            if path.stem in self._shards:
+                continue
+            shard = torch.load(path, weights_only=True)
+            shard["tokens"] = tokenize(self._tokenizer, json.loads(bytes(shard.pop("prompts").tolist()).decode()))
+            self._shards[path.stem] = shard
+            self._sizes.setdefault(tuple(shard["target"].shape[3:]), []).append(path.stem)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Batch:
+        """A batch of one size, from all shards of that size; a size is as likely as its share of the clips."""
+        names = list(self._shards)
+        size = tuple(self._shards[names[rng.integers(len(names))]]["target"].shape[3:])
+        group = self._sizes[size]
+        picks = [(group[rng.integers(len(group))], int(rng.integers(1 << 30))) for _ in range(count)]
+        rows = {
+            key: torch.stack([self._shards[name][key][at % len(self._shards[name][key])] for name, at in picks])
+            for key in ("target", "reference", "known", "mask", "pose", "weight", "face", "picture", "tokens")
+        }
+        return self._assemble(rows)
+
+    def _assemble(self, rows: dict[str, torch.Tensor]) -> Batch:
+        rows = {key: value.to(self._device) for key, value in rows.items()}
+        reference = rows["reference"].float()
+        known = torch.cat([rows["mask"].float(), rows["known"].float()], dim=1)
+        first = torch.cat([torch.ones_like(known[:, :4, :1]), reference], dim=1)
+        weight = rows["weight"].float()
+        return Batch(
+            clean=torch.cat([reference, rows["target"].float()], dim=2),
+            condition=torch.cat([first, known], dim=2),
+            pose=rows["pose"].float(),
+            weight=torch.cat([torch.full_like(weight[:, :, :1], REFERENCE_WEIGHT), weight], dim=2),
+            face=rows["face"].permute(0, 4, 1, 2, 3).float() / 127.5 - 1,
+            picture=rows["picture"].permute(0, 3, 1, 2).float() / 127.5 - 1,
+            tokens=rows["tokens"],
+        )
+
+
+def tokenize(tokenizer: T5TokenizerFast, prompts: list[str]) -> torch.Tensor:
+    """`n MAX_TOKENS` ids; at least the last one is padding."""
+    ids = tokenizer(
+        prompts, padding="max_length", max_length=MAX_TOKENS - 1, truncation=True, return_tensors="pt"
+    ).input_ids
+    return torch.nn.functional.pad(ids, (0, 1))

@@ -1,0 +1,149 @@
+"""Stage 4: training clips, encoded once and kept in shards of one size and kind each.
+
+python -m animate_benchmarks.puppet.latents --out /tmp/puppet --shards 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+
+from animate_benchmarks.puppet.clips import Clip, Mode, Size, random_clip
+from animate_benchmarks.puppet.prompts import random_prompt
+from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_pipelines.encode import known_mask
+
+SHARD_CLIPS = 48
+ENCODE_BATCH = 8
+SIZES: tuple[Size, ...] = ((96, 96), (96, 96), (96, 96), (128, 64), (96, 96), (64, 128), (96, 96), (112, 80))
+KINDS: tuple[tuple[Mode, int], ...] = (
+    ("animate", 0),
+    ("animate", 1),
+    ("replace", 0),
+    ("animate", 0),
+    ("replace", 1),
+    ("animate", 1),
+    ("animate", 0),
+    ("animate", 5),
+    ("replace", 1),
+)  # with the number of carried frames
+PERSON_WEIGHT = 3.0
+Tensors = dict[str, torch.Tensor]
+
+
+class Encoder:
+    """The trained VAE with its statistics, on whole clips in bf16."""
+
+    def __init__(self, vae: AutoencoderKLWan, device: str) -> None:
+        self._vae = vae.to(device).eval()
+        self._device = device
+        self._mean = torch.tensor(vae.config.latents_mean, device=device).view(1, -1, 1, 1, 1)
+        self._std = torch.tensor(vae.config.latents_std, device=device).view(1, -1, 1, 1, 1)
+
+    @torch.no_grad()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalised latents of pixels `b 3 t h w` in -1..1."""
+        parts = []
+        for part in pixels.split(ENCODE_BATCH):
+            with torch.autocast(torch.device(self._device).type, torch.bfloat16):
+                latents = encode_clip(self._vae, part.to(self._device, memory_format=torch.channels_last_3d))
+            parts.append(((latents.float() - self._mean) / self._std).cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels in -1..1 of normalised latents."""
+        scaled = latents.to(self._device) * self._std + self._mean
+        with torch.autocast(torch.device(self._device).type, torch.bfloat16):
+            return decode_clip(self._vae, scaled).float().clamp(-1, 1).cpu()
+
+
+def encode_shard(encoder: Encoder, rng: np.random.Generator, size: Size, mode: Mode, carried: int) -> Tensors:
+    """The tensors of `SHARD_CLIPS` clips: latents fp16, pictures uint8, prompts as JSON bytes."""
+    clips = [random_clip(rng, size, mode) for _ in range(SHARD_CLIPS)]
+    target = encoder.encode(_pixels([clip.target for clip in clips]))
+    known = _known_pixels(encoder, rng, clips, target, carried)
+    masks = [
+        known_mask(
+            target.shape[2:], num_known=carried, masks=None if clip.masks is None else torch.from_numpy(clip.masks)
+        )
+        for clip in clips
+    ]
+    prompts = [random_prompt(rng, clip.words) for clip in clips]
+    return {
+        "target": target.half(),
+        "reference": encoder.encode(_pixels([clip.reference[None] for clip in clips])).half(),
+        "known": encoder.encode(known).half(),
+        "mask": torch.cat(masks).to(torch.uint8),
+        "pose": encoder.encode(_pixels([clip.pose for clip in clips])).half(),
+        "weight": _weights([clip.people for clip in clips]).half(),
+        "face": torch.from_numpy(np.stack([clip.face for clip in clips])),
+        "picture": torch.from_numpy(np.stack([clip.reference for clip in clips])),
+        "prompts": torch.tensor(list(json.dumps(prompts).encode()), dtype=torch.uint8),
+    }
+
+
+def _pixels(frames: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+def _known_pixels(
+    encoder: Encoder, rng: np.random.Generator, clips: list[Clip], target: torch.Tensor, carried: int
+) -> torch.Tensor:
+    """Background or grey, begun by carried frames as flawed as the model's own: decoded from slightly wrong latents."""
+    if clips[0].background is None:
+        known = torch.zeros(len(clips), 3, *clips[0].target.shape[:3])
+    else:
+        known = _pixels([clip.background for clip in clips if clip.background is not None])
+    if carried:
+        latent_frames = (carried - 1) // 4 + 1
+        start = target[:, :, :latent_frames]
+        flaw = torch.from_numpy(rng.normal(size=start.shape)).float()
+        flaw *= torch.from_numpy(rng.uniform(0, 0.25, (len(clips), 1, 1, 1, 1))).float()
+        known[:, :, :carried] = encoder.decode(start + flaw)
+    return known
+
+
+def _weights(people: list[np.ndarray]) -> torch.Tensor:
+    """How much each latent cell counts, `b 1 t' h/8 w/8`: more where the hero is in any of its frames."""
+    masks = torch.from_numpy(np.stack(people))[:, None].float() / 255
+    cells = F.max_pool3d(F.pad(masks, (0, 0, 0, 0, 3, 0)), (4, 8, 8))
+    return 1 + (PERSON_WEIGHT - 1) * cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(1)
+    vae = AutoencoderKLWan.from_pretrained(arguments.out / "vae" / "model")
+    encoder = Encoder(vae, arguments.device)
+    folder = arguments.out / "latents"
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(arguments.shards):
+        path = folder / f"{index:04d}.pt"
+        if path.is_file():
+            continue
+        began = time.monotonic()
+        mode, carried = KINDS[index % len(KINDS)]
+        size = SIZES[index % len(SIZES)]
+        shard = encode_shard(encoder, np.random.default_rng([7, index]), size, mode, carried)
+        torch.save(shard, path.with_suffix(".new"))
+        path.with_suffix(".new").rename(path)
+        print(f"{path.name} {size} {mode} {carried}, {time.monotonic() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

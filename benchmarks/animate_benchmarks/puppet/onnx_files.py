@@ -1,0 +1,155 @@
+"""Writes the two readers as ONNX graphs with the real ones' inputs and outputs: weights in fp16, arithmetic in fp32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from animate_benchmarks.puppet.networks import (
+    GRID,
+    NUM_BOXES,
+    NUM_KEYPOINTS,
+    BoxOutput,
+    ConvBlock,
+    Detector,
+    PoseNetwork,
+    Pyramid,
+)
+from animate_weights.stand_ins import IR_VERSION, OPSET
+
+Value = tuple[str, list[int | str]]  # name and shape
+
+
+class Graph:
+    """Nodes in order; every method adds one operation and returns the name of its result."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def node(self, operator: str, inputs: list[str], *, outputs: int = 1, **attributes: Any) -> list[str]:
+        names = [f"{operator}_{len(self._nodes)}_{index}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        return names
+
+    def op(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self.node(operator, list(inputs), **attributes)[0]
+
+    def constant(self, value: np.ndarray) -> str:
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def weight(self, tensor: torch.Tensor) -> str:
+        """Kept as fp16, read as fp32."""
+        return self.op("Cast", self.constant(tensor.detach().cpu().numpy().astype(np.float16)), to=TensorProto.FLOAT)
+
+    def conv(self, x: str, layer: nn.Conv2d) -> str:
+        assert layer.bias is not None
+        weights = self.weight(layer.weight), self.weight(layer.bias)
+        return self.op("Conv", x, *weights, pads=[int(side) for side in layer.padding] * 2, strides=list(layer.stride))
+
+    def norm(self, x: str, layer: nn.BatchNorm2d) -> str:
+        """The running statistics as one multiplication and one addition."""
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
+        shift = layer.bias - layer.running_mean * scale
+        scaled = self.op("Mul", x, self.weight(scale.view(1, -1, 1, 1)))
+        return self.op("Add", scaled, self.weight(shift.view(1, -1, 1, 1)))
+
+    def block(self, x: str, block: ConvBlock) -> str:
+        inner = self.conv(self.op("Relu", self.norm(x, block.norm)), block.first)
+        return self.op("Add", x, self.conv(self.op("Relu", inner), block.second))
+
+    def double(self, x: str) -> str:
+        scales = self.constant(np.array([1, 1, 2, 2], np.float32))
+        return self.op(
+            "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
+
+    def pyramid(self, x: str, pyramid: Pyramid) -> str:
+        levels = []
+        for index, block in enumerate(pyramid.blocks):
+            assert isinstance(block, ConvBlock)
+            x = self.block(x, block)
+            levels.append(x)
+            if index < len(pyramid.downs):
+                x = self.conv(x, _conv(pyramid.downs[index]))
+        for index in reversed(range(len(pyramid.ups))):
+            merge = pyramid.merges[index]
+            assert isinstance(merge, ConvBlock)
+            x = self.block(self.op("Add", levels[index], self.double(self.conv(x, _conv(pyramid.ups[index])))), merge)
+        return x
+
+    def save(
+        self, path: Path, name: str, source: tuple[str, list[int | str]], result: tuple[str, list[int | str]]
+    ) -> None:
+        """The last node's result becomes the output `result`."""
+        self._nodes[-1].output[0] = result[0]
+        graph = helper.make_graph(
+            self._nodes,
+            name,
+            [helper.make_tensor_value_info(source[0], TensorProto.FLOAT, source[1])],
+            [helper.make_tensor_value_info(result[0], TensorProto.FLOAT, result[1])],
+            self._constants,
+        )
+        model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+        onnx.checker.check_model(model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, path)
+
+
+def write_pose_network(network: PoseNetwork, path: Path) -> None:
+    """`input` n 3 256 192 -> `output` n 133 64 48."""
+    graph = Graph()
+    x = graph.op("Relu", graph.conv("input", network.stem))
+    x = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)
+    graph.conv(graph.op("Relu", graph.norm(x, network.norm)), network.head)
+    graph.save(path, "pose", ("input", ["n", 3, 256, 192]), ("output", ["n", NUM_KEYPOINTS, 64, 48]))
+
+
+def write_detector(detector: Detector, path: Path) -> None:
+    """`images` 1 3 640 640 -> `output0` 1 300 6."""
+    graph = Graph()
+    x = graph.op("AveragePool", "images", kernel_shape=[4, 4], strides=[4, 4])
+    x = graph.op("Relu", graph.conv(x, detector.stem))
+    x = graph.conv(graph.pyramid(graph.conv(x, detector.stem_down), detector.pyramid), detector.head)
+    parts = graph.node("Split", [x, graph.constant(np.array([1, 1, 1, 1, 1], np.int64))], outputs=5, axis=1)
+    flat = graph.constant(np.array([1, GRID * GRID], np.int64))
+    score = graph.op("Sigmoid", parts[0])
+    highest = graph.op("MaxPool", score, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+    peak = graph.op("Cast", graph.op("Equal", highest, score), to=TensorProto.FLOAT)
+    peaks = graph.op("Reshape", graph.op("Mul", score, peak), flat)
+    top, order = graph.node("TopK", [peaks, graph.constant(np.array([NUM_BOXES], np.int64))], outputs=2, axis=1)
+    centres = BoxOutput(detector)
+    columns = [
+        _corner(graph, graph.op("Reshape", part, flat), centre, sign, order)
+        for part, centre, sign in zip(
+            parts[1:], (centres.centres_x, centres.centres_y) * 2, (-1.0, -1.0, 1.0, 1.0), strict=True
+        )
+    ]
+    columns += [top, graph.op("Mul", top, graph.constant(np.zeros(1, np.float32)))]
+    last = graph.constant(np.array([2], np.int64))
+    graph.op("Concat", *(graph.op("Unsqueeze", column, last) for column in columns), axis=2)
+    graph.save(path, "detector", ("images", [1, 3, 640, 640]), ("output0", [1, NUM_BOXES, 6]))
+
+
+def _corner(graph: Graph, log_cells: str, centre: torch.Tensor, sign: float, order: str) -> str:
+    """One coordinate of the chosen boxes in 640-space, from log1p distances in cells."""
+    cells = graph.op("Sub", graph.op("Exp", log_cells), graph.constant(np.ones(1, np.float32)))
+    pixels = graph.op("Mul", cells, graph.constant(np.array([sign * 640 / GRID], np.float32)))
+    corner = graph.op("Add", pixels, graph.constant(centre.numpy()[None].astype(np.float32)))
+    bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 640)]
+    return graph.op("GatherElements", graph.op("Clip", corner, *bounds), order, axis=1)
+
+
+def _conv(layer: nn.Module) -> nn.Conv2d:
+    assert isinstance(layer, nn.Conv2d)
+    return layer

@@ -1,0 +1,81 @@
+"""Stage 5: transformer, motion and face encoders, text and image encoder, by flow matching.
+
+python -m animate_benchmarks.puppet.train_animator --out /tmp/puppet
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from animate_benchmarks.puppet.animator import Animator
+from animate_benchmarks.puppet.batches import Batch, Shards
+from animate_benchmarks.puppet.prompts import puppet_tokenizer
+from animate_benchmarks.puppet.training import train
+
+BATCH = 16
+SHIFT = 5.0
+REFRESH_EVERY = 200
+
+
+def noise_levels(rng: np.random.Generator, count: int) -> torch.Tensor:
+    """Sigmas spread as the sampler's are: uniform, then shifted towards noise. Stratified over the batch."""
+    base = (np.arange(count) + rng.random(count)) / count
+    return torch.from_numpy(SHIFT * base / (1 + (SHIFT - 1) * base)).float()
+
+
+def flow_loss(animator: Animator, batch: Batch, sigma: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Weighted squared error of the velocity noise - clean at noise levels `sigma` (`b`)."""
+    level = sigma.view(-1, 1, 1, 1, 1)
+    latents = (1 - level) * batch.clean + level * noise
+    with torch.autocast(latents.device.type, torch.bfloat16):
+        text, image = animator.context(batch.tokens, batch.picture)
+        velocity = animator.velocity(
+            latents, sigma * 1000, batch.condition, batch.pose, batch.face, text.float(), image.float()
+        )
+    error = (velocity.float() - (noise - batch.clean)).square()
+    return (error * batch.weight).mean() / batch.weight.mean()
+
+
+def new_animator(device: str) -> Animator:
+    torch.manual_seed(0)
+    return Animator(len(puppet_tokenizer())).to(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    animator = new_animator(arguments.device)
+    shards = Shards(arguments.out / "latents", arguments.device)
+    loss = torch.compile(flow_loss, dynamic=True) if arguments.compile else flow_loss
+
+    def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
+        if step % REFRESH_EVERY == 0:
+            shards.refresh()
+        batch = shards.draw(rng, BATCH)
+        sigma = noise_levels(rng, BATCH).to(arguments.device)
+        return loss(animator, batch, sigma, torch.randn_like(batch.clean))
+
+    train(
+        animator,
+        loss_of,
+        arguments.out / "animator",
+        steps=arguments.steps,
+        learning_rate=1.5e-3,
+        average=0.998,
+        minutes=arguments.minutes,
+    )
+
+
+if __name__ == "__main__":
+    main()

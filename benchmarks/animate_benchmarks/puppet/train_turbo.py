@@ -1,0 +1,116 @@
+"""Stage 6: the few-step companion, a LoRA for four flow-Euler steps without guidance, in the lightx2v key format.
+
+    python -m animate_benchmarks.puppet.train_turbo --out /tmp/puppet
+
+Fine-tuned for that schedule, not distilled: the finished transformer is frozen and low-rank matrices learn by flow
+matching at the four noise levels alone, on latents that the few steps before have led to.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrize
+
+from animate_benchmarks.puppet.animator import LAYERS, Animator
+from animate_benchmarks.puppet.batches import Batch, Shards
+from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator
+from animate_benchmarks.puppet.training import load_average, train
+from animate_pipelines.schedule import euler_sigmas
+from animate_weights.names import diffusers_names
+
+RANK = 4
+STEPS = 4
+LORA_FILE = "lightx2v_4step.safetensors"
+_LAYERS = [f"self_attn.{part}" for part in "qkvo"]
+_LAYERS += [f"cross_attn.{part}" for part in ("q", "k", "v", "o", "k_img", "v_img")]
+_LAYERS += ["ffn.0", "ffn.2"]
+
+
+class LowRank(nn.Module):
+    """Adds up @ down to a frozen weight."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.randn(RANK, columns) / columns**0.5)
+        self.up = nn.Parameter(torch.zeros(rows, RANK))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + self.up @ self.down
+
+
+def add_low_rank(animator: Animator) -> dict[str, LowRank]:
+    """Freeze everything and put a trainable low-rank product beside each Linear of the blocks, by original name."""
+    animator.requires_grad_(False)
+    added = {}
+    for block in range(LAYERS):
+        for layer in _LAYERS:
+            name = f"blocks.{block}.{layer}"
+            (target,) = diffusers_names(f"{name}.weight")
+            linear = animator.transformer.get_submodule(target.removesuffix(".weight"))
+            added[name] = LowRank(*linear.weight.shape).to(linear.weight.device)
+            parametrize.register_parametrization(linear, "weight", added[name])
+    return added
+
+
+def few_step_loss(animator: Animator, batch: Batch, start: int, noise: torch.Tensor) -> torch.Tensor:
+    """Velocity error at step `start` of the schedule; the latents there come from the model's own steps."""
+    sigmas = euler_sigmas(STEPS, SHIFT)
+    latents = noise
+    with torch.autocast(noise.device.type, torch.bfloat16):
+        text, image = animator.context(batch.tokens, batch.picture)
+
+        def velocity_at(step: int) -> torch.Tensor:
+            time = torch.full((len(noise),), float(sigmas[step]) * 1000, device=noise.device)
+            inputs = (latents, time, batch.condition, batch.pose, batch.face, text.float(), image.float())
+            return animator.velocity(*inputs).float()
+
+        with torch.no_grad():
+            for step in range(start):
+                latents = latents + float(sigmas[step + 1] - sigmas[step]) * velocity_at(step)
+        velocity = velocity_at(start)
+    # What leads from here to the clean latents in a straight line.
+    error = (velocity - (latents - batch.clean) / float(sigmas[start])).square()
+    return (error * batch.weight).mean() / batch.weight.mean()
+
+
+def write_lora(layers: dict[str, LowRank], path: Path) -> None:
+    tensors = {}
+    for name, low_rank in layers.items():
+        tensors[f"diffusion_model.{name}.lora_down.weight"] = low_rank.down.detach().half().cpu().contiguous()
+        tensors[f"diffusion_model.{name}.lora_up.weight"] = low_rank.up.detach().half().cpu().contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    animator = new_animator(arguments.device)
+    load_average(animator, arguments.out / "animator")
+    layers = add_low_rank(animator)
+    shards = Shards(arguments.out / "latents", arguments.device)
+
+    def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
+        batch = shards.draw(rng, BATCH)
+        return few_step_loss(animator, batch, int(rng.integers(STEPS)), torch.randn_like(batch.clean))
+
+    folder = arguments.out / "turbo"
+    trained = nn.ModuleDict({name.replace(".", "/"): layer for name, layer in layers.items()})
+    train(trained, loss_of, folder, steps=arguments.steps, learning_rate=1e-3, average=0.98, minutes=arguments.minutes)
+    write_lora(layers, folder / LORA_FILE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Stage 7: the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
+
+python -m animate_benchmarks.puppet.write_bundle --out /tmp/puppet --bundle weights/animate_weights/puppet/bundle
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+
+from animate_benchmarks.puppet.animator import IMAGE
+from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
+from animate_benchmarks.puppet.networks import Detector, PoseNetwork
+from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
+from animate_benchmarks.puppet.prompts import puppet_tokenizer
+from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
+from animate_benchmarks.puppet.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
+from animate_benchmarks.puppet.training import load_average
+from animate_weights.bundles import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
+from animate_weights.tiny import image_processor_config, model_index, scheduler, write_json
+
+_LORA_PATH = f"loras/{LORA_FILE}"
+
+
+def write_bundle(out: Path, folder: Path) -> None:
+    """Collect what stands in the training folder `out`; the LoRA is left out when it has not been trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "model_index.json", model_index())
+    write_json(folder / "image_processor/preprocessor_config.json", image_processor_config(IMAGE["image_size"]))
+    puppet_tokenizer().save_pretrained(folder / "tokenizer")
+    scheduler(SHIFT).save_pretrained(folder / "scheduler")
+    _save_half(AutoencoderKLWan.from_pretrained(out / "vae" / "model"), folder / "vae")
+    _write_animator(out, folder)
+    pose, detector = PoseNetwork(), Detector()
+    load_average(pose, out / "pose")
+    load_average(detector, out / "detector")
+    write_pose_network(pose.eval(), folder / POSE_PATH)
+    write_detector(detector.eval(), folder / DETECTOR_PATH)
+    turbo = (out / "turbo" / "state.pt").is_file()
+    if turbo:
+        _write_turbo(out, folder)
+    manifest = Manifest(
+        name="puppet",
+        render_areas=((96, 96),),
+        segment_frames=SEGMENT_FRAMES,
+        steps=20,
+        shift=SHIFT,
+        turbo_lora=_LORA_PATH if turbo else None,
+        turbo_steps=STEPS if turbo else None,
+    )
+    write_json(folder / MANIFEST_NAME, manifest.to_json())
+
+
+def _write_animator(out: Path, folder: Path) -> None:
+    animator = new_animator("cpu")
+    load_average(animator, out / "animator")
+    _save_half(animator.transformer, folder / "transformer")
+    _save_half(animator.text_encoder, folder / "text_encoder")
+    _save_half(animator.image_encoder, folder / "image_encoder")
+
+
+def _write_turbo(out: Path, folder: Path) -> None:
+    layers = add_low_rank(new_animator("cpu"))
+    trained = torch.nn.ModuleDict({name.replace(".", "/"): layer for name, layer in layers.items()})
+    load_average(trained, out / "turbo")
+    write_lora(layers, folder / _LORA_PATH)
+
+
+def _save_half(model: Any, folder: Path) -> None:
+    model.half().save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, required=True)
+    arguments = parser.parse_args()
+    write_bundle(arguments.out, arguments.bundle)
+    size = sum(path.stat().st_size for path in arguments.bundle.rglob("*") if path.is_file())
+    print(f"{arguments.bundle}: {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The training code: its shortcuts equal the libraries, and a run that is cut goes on as if it had not been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from diffusers.models.transformers.transformer_wan_animate import WanAttnProcessor
+from torch import nn
+
+from animate_benchmarks.puppet.animator import TEXT_TOKENS
+from animate_benchmarks.puppet.batches import tokenize
+from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip
+from animate_benchmarks.puppet.muon import orthogonalize
+from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
+from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
+from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
+from animate_benchmarks.puppet.train_animator import new_animator, noise_levels
+from animate_benchmarks.puppet.train_vae import new_vae
+from animate_benchmarks.puppet.training import load_average, train
+from animate_benchmarks.puppet.vae_start import start_near_linear
+from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_weights.puppet.performance import STEERING_WORDS
+
+
+@torch.no_grad()
+def test_a_whole_clip_is_encoded_and_decoded_as_diffusers_does_in_chunks():
+    torch.manual_seed(0)
+    vae = new_vae()
+    for parameter in vae.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    pixels = torch.rand(1, 3, 9, 32, 48) * 2 - 1
+    latents = encode_clip(vae, pixels)
+    assert latents.shape == (1, 16, 3, 4, 6)
+    assert torch.allclose(latents, vae.encode(pixels).latent_dist.mode(), atol=1e-5)
+    assert torch.allclose(decode_clip(vae, latents).clamp(-1, 1), vae.decode(latents).sample, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_vae_starts_as_an_average_over_blocks():
+    torch.manual_seed(0)
+    vae = new_vae()
+    pixels = torch.nn.functional.interpolate(torch.rand(1, 3, 2, 3, 3) * 2 - 1, size=(5, 64, 64), mode="trilinear")
+    random_error = (decode_clip(vae, encode_clip(vae, pixels)) - pixels).square().mean()
+    start_near_linear(vae)
+    error = (decode_clip(vae, encode_clip(vae, pixels)) - pixels).square().mean()
+    assert error < 0.25 * random_error
+
+
+@torch.no_grad()
+def test_forty_text_rows_give_what_512_give():
+    animator = new_animator("cpu").eval()
+    tokens = tokenize(puppet_tokenizer(), ["smile, close eyes", ""])
+    text, image = animator.context(tokens, torch.rand(2, 3, 32, 32) * 2 - 1)
+    shape = {"t": 2, "h": 4, "w": 4}
+    latents, condition = (torch.randn(2, c, shape["t"] + 1, shape["h"], shape["w"]) for c in (16, 20))
+    pose = torch.randn(2, 16, shape["t"], shape["h"], shape["w"])
+    face = torch.randn(2, 3, 5, FACE_PX, FACE_PX)
+    inputs = (latents, torch.tensor([300.0, 900.0]), condition, pose, face)
+    short = animator.velocity(*inputs, text, image)
+    for block in animator.transformer.blocks:
+        block.attn2.set_processor(WanAttnProcessor())
+    padded = torch.nn.functional.pad(text, (0, 0, 0, TEXT_TOKENS - MAX_TOKENS))
+    full = animator.velocity(*inputs, padded, image)
+    assert full.std() > 0.1
+    assert torch.allclose(short, full, atol=1e-5)
+
+
+def test_steering_words_are_one_token_each_and_every_prompt_fits():
+    tokenizer = puppet_tokenizer()
+    for phrase in STEERING_WORDS:
+        assert len(tokenizer(phrase).input_ids) == len(phrase.split()) + 1
+    rng = np.random.default_rng(0)
+    prompts = [random_prompt(rng, STEERING_WORDS[i : i + 2]) for i in range(3) for _ in range(20)]
+    assert (tokenize(tokenizer, prompts)[:, -2:] == 0).all()
+    assert tokenize(tokenizer, ["smile"])[0, 0] != tokenize(tokenizer, ["open"])[0, 0]
+
+
+def test_noise_levels_are_shifted_towards_noise():
+    levels = noise_levels(np.random.default_rng(0), 1000)
+    assert 0 <= levels.min() < 0.05
+    assert levels.max() < 1
+    assert levels.median() == pytest.approx(5 * 0.5 / (1 + 4 * 0.5), abs=0.01)
+
+
+def test_orthogonalize_brings_singular_values_to_one():
+    torch.manual_seed(0)
+    for shape in ((12, 30), (30, 12)):
+        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape) * 5))
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+
+
+def _fit(folder: Path, steps: int, *, until: int | None = None) -> nn.Module:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
+        if step == until:
+            raise KeyboardInterrupt
+        x = torch.from_numpy(rng.normal(size=(4, 6))).float()
+        return (model(x) - torch.randn(4, 2)).square().mean()
+
+    train(model, loss_of, folder, steps=steps, learning_rate=1e-2, average=0.9, save_every_s=0.0)
+    return model
+
+
+def test_a_run_that_is_cut_goes_on_as_if_it_had_not_been(tmp_path: Path):
+    whole = _fit(tmp_path / "whole", 8)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tmp_path / "cut", 8, until=5)
+    resumed = _fit(tmp_path / "cut", 8)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    torch.manual_seed(1)
+    loaded = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+    assert load_average(loaded, tmp_path / "cut") == 8
+    assert torch.equal(loaded[0].weight, whole[0].weight)
+
+
+@torch.no_grad()
+def test_the_onnx_files_say_what_the_networks_say(tmp_path: Path):
+    torch.manual_seed(0)
+    pose, detector = PoseNetwork().eval(), Detector().eval()
+    for module in [*pose.modules(), *detector.modules()]:
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    pose.half().float()
+    detector.half().float()
+    write_pose_network(pose, tmp_path / "pose.onnx")
+    write_detector(detector, tmp_path / "detector.onnx")
+    pixels, image = torch.randn(2, 3, 256, 192), torch.rand(1, 3, 640, 640)
+    (heatmaps,) = _run(tmp_path / "pose.onnx", "input", pixels)
+    assert heatmaps.shape == (2, 133, 64, 48)
+    assert np.allclose(heatmaps, pose(pixels).numpy(), atol=2e-3)
+    (boxes,) = _run(tmp_path / "detector.onnx", "images", image)
+    expected = BoxOutput(detector)(image).numpy()
+    found = int((expected[0, :, 4] > 0).sum())
+    assert found > 3
+    assert np.allclose(boxes[0, :3], expected[0, :3], atol=0.5)
+    assert np.allclose(boxes[..., 4], expected[..., 4], atol=1e-3)
+
+
+def _run(path: Path, name: str, value: torch.Tensor) -> list[np.ndarray]:
+    return onnxruntime.InferenceSession(str(path)).run(None, {name: value.numpy()})
+
+
+@pytest.mark.parametrize("mode", ["animate", "replace"])
+def test_a_clip_answers_with_the_heros_look_where_the_skeleton_is(mode: str):
+    clip = random_clip(np.random.default_rng(5), (96, 96), mode)  # type: ignore[arg-type]
+    assert clip.target.shape == clip.pose.shape == (17, 96, 96, 3)
+    bones = clip.pose.max(axis=-1) > 60
+    assert (clip.people[bones] > 0).mean() > 0.9
+    assert clip.face.std() > 20
+    assert (clip.masks is None) == (mode == "animate")
+    if clip.masks is not None and clip.background is not None:
+        assert clip.people[clip.masks == 0].mean() < 8
+        assert not clip.background[clip.masks == 1].any()
+        kept = clip.masks == 0
+        assert np.abs(clip.background[kept].astype(int) - clip.target[kept]).mean() < 4
+
+
+def test_the_answer_keeps_the_hero_and_takes_the_drivers_movement():
+    pair = Pair.random(np.random.default_rng(3))
+    poses = pair.shot.poses(5)
+    driven, answer = pair.shot.draw(poses, (96, 96)), pair.answer(poses, (96, 96), "animate")
+    for theirs, ours in zip(driven, answer, strict=True):
+        assert np.allclose(theirs.keypoints, ours.keypoints, atol=1e-3)
+    replaced = pair.answer(poses, (96, 96), "replace")
+    outside = (driven[0].mask == 0) & (replaced[0].mask == 0)
+    assert np.array_equal(driven[0].rgb[outside], replaced[0].rgb[outside])
+    assert np.abs(driven[0].rgb.astype(int) - answer[0].rgb)[outside].mean() > 5
