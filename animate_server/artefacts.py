@@ -31,9 +31,9 @@ class Artefacts:
         return Artefact(name=name, media_type=media_type, size_bytes=written.size_bytes, sha256=written.sha256)
 
     def path(self, artefact: Artefact) -> Path:
-        """Raises `JobNotFound` when the file is gone."""
+        """Raises `JobNotFound` when the file is gone, or is not the whole file any more."""
         path = self._folder / artefact.name
-        if not _NAME.fullmatch(artefact.name) or not path.is_file():
+        if not _NAME.fullmatch(artefact.name) or not path.is_file() or path.stat().st_size != artefact.size_bytes:
             raise JobNotFound("there is no such file")
         return path
 

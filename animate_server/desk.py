@@ -22,6 +22,7 @@ from animate_server.dialects import Caller, StoredUpload
 from animate_server.files import check_free_disk
 from animate_server.inputs import UPLOAD_PATH, Gate, fingerprint
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
+from animate_server.rates import RateLimit
 from animate_server.settings import MIB, Settings
 from animate_server.store import Store
 from animate_server.uploads import Upload, Uploads
@@ -45,17 +46,19 @@ class JobDesk:
         self._settings = settings
         self._keyring = Keyring(key.get_secret_value() for key in settings.api_keys)
         policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+        self._rate = RateLimit(settings.max_requests_per_minute)
         self._gate = Gate(uploads, policy, board.bundle)
 
     def caller(self, request: Request) -> Caller:
         return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))
 
-    async def read(self, request: Request) -> Body:
+    async def read(self, request: Request, caller: Caller) -> Body:
+        await run_in_threadpool(self._admit, caller)
         both_files = 2 * self._settings.max_file_bytes + MIB
         return await read_body(request, max_json_bytes=self._settings.max_json_bytes, max_form_bytes=both_files)
 
-    async def read_file(self, request: Request, name: str) -> Body:
-        await run_in_threadpool(self._check_room)
+    async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
+        await run_in_threadpool(self._admit, caller)
         return await read_file(request, name=name, max_bytes=self._settings.max_file_bytes + MIB)
 
     async def submit(
@@ -114,13 +117,13 @@ class JobDesk:
         upload = self.uploads.get(upload_id)
         return self.uploads.path(upload.id), upload.media_type
 
-    def _check_room(self) -> None:
+    def _admit(self, caller: Caller) -> None:
+        self._rate.take(caller.owner)
         check_free_disk(self._settings.home, self._settings.min_free_disk)
 
     def _submit(
         self, params: AnimateParams, body: Body, caller: Caller, dialect: str, idempotency_key: str | None
     ) -> Job:
-        self._check_room()
         print_of = fingerprint(dialect, body.fields, body.parts) if idempotency_key else ""
         accepted = self._gate.accept(params, body.parts, caller.owner, caller.base_url)
         new = NewJob(

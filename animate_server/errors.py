@@ -7,7 +7,9 @@ RequestError        request
 ├── JobNotFound         no such job, upload or file, or it belongs to another key
 ├── JobUnfinished       there is no artefact yet
 ├── KeyReused           one idempotency key for two different requests
-└── QueueFull           ask again later
+└── TryLater            the same request will do at another time
+    ├── QueueFull           too many jobs wait
+    └── TooManyRequests     too many from this key
 ServerError         server
 ├── DiskFull            no room for another job
 ├── SchemaUnknown       the database was written by a newer version
@@ -61,11 +63,23 @@ class KeyReused(RequestError):
     code = "idempotency_key_reused"
 
 
-class QueueFull(RequestError):
+class TryLater(RequestError):
+    """Send the request again later."""
+
+    code = "try_later"
+    retry_after_s = 30
+
+
+class QueueFull(TryLater):
     """The queue is full; send the request again later."""
 
     code = "queue_full"
-    retry_after_s = 30
+
+
+class TooManyRequests(TryLater):
+    """Too many requests with this key; send this one again later."""
+
+    code = "too_many_requests"
 
 
 class DiskFull(ServerError):
@@ -94,7 +108,7 @@ _STATUSES: tuple[tuple[type[AnimateError], int], ...] = (
     (JobNotFound, 404),
     (JobUnfinished, 409),
     (KeyReused, 409),
-    (QueueFull, 429),
+    (TryLater, 429),
     (DiskFull, 507),
     (MediaTooLarge, 413),
     (InvalidField, 422),
@@ -109,6 +123,6 @@ def http_status(error: AnimateError) -> int:
 
 def http_headers(error: AnimateError) -> dict[str, str]:
     """What HTTP wants said beside the status."""
-    if isinstance(error, QueueFull):
+    if isinstance(error, TryLater):
         return {"Retry-After": str(error.retry_after_s)}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthorized) else {}

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, gt=0)
     max_json_bytes: int = Field(64 * MIB, gt=0, description="A JSON body, data URIs included.")
     max_queued: int = Field(1_000, gt=0)
+    max_requests_per_minute: int = Field(600, gt=0, description="Submits and uploads of one key.")
     min_free_disk: float = Field(0.05, ge=0, lt=1, description="Part of the disk that must stay free.")
 
     job_retention_s: float = Field(7 * 24 * 3600.0, gt=0)

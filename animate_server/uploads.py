@@ -24,6 +24,7 @@ from animate_server.tables import job_uploads, jobs, uploads
 SCHEME = "upload:"
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _STRAY_S = 3600.0
+_ARTICLES: dict[Family, str] = {"image": "an image", "video": "a video"}
 _MEDIA_TYPES = {
     "jpeg": "image/jpeg",
     "png": "image/png",
@@ -119,7 +120,7 @@ class Uploads:
             raise JobNotFound(f"{field}: there is no upload {upload_id[:64]!r}", field=field, value=upload_id) from None
         if upload.family != family:
             raise MediaError(
-                f"{field} must be {family}, but the upload is {upload.family}",
+                f"{field} must be {_ARTICLES[family]}, but the upload is {_ARTICLES[upload.family]}",
                 field=field,
                 value=upload.family,
                 limit=family,

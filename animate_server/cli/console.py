@@ -27,7 +27,12 @@ _STAGES = {
     "render": "rendering",
     "finish": "writing the video",
 }
-_CODES = {"not_authorized": EXIT_AUTH, "queue_full": EXIT_RETRY, "canceled": EXIT_FAILED}
+_CODES = {
+    "not_authorized": EXIT_AUTH,
+    "queue_full": EXIT_RETRY,
+    "too_many_requests": EXIT_RETRY,
+    "canceled": EXIT_FAILED,
+}
 
 
 def exit_code(error: AnimateError) -> int:

@@ -47,16 +47,19 @@ class Desk(Protocol):
     def caller(self, request: Request) -> Caller:
         """Raises `NotAuthorized`."""
 
-    async def read(self, request: Request) -> Body:
-        """A JSON or form body under the limits. Raises `BodyInvalid`, `BodyTooLarge`."""
+    async def read(self, request: Request, caller: Caller) -> Body:
+        """A JSON or form body under the limits. Raises `BodyInvalid`, `BodyTooLarge`.
 
-    async def read_file(self, request: Request, name: str) -> Body:
-        """A body that is one file, raw or as the form field `name`."""
+        Before anything is read, `TooManyRequests` and `DiskFull`.
+        """
+
+    async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
+        """A body that is one file, raw or as the form field `name`. Raises like `read`."""
 
     async def submit(
         self, params: AnimateParams, body: Body, caller: Caller, *, dialect: str, idempotency_key: str | None = None
     ) -> Job:
-        """A stored job. Raises what gate one finds wrong, `KeyReused`, `QueueFull` and `DiskFull`."""
+        """A stored job. Raises what gate one finds wrong, `KeyReused` and `QueueFull`."""
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         """Raises `JobNotFound`."""

@@ -51,7 +51,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         409: "In conflict with what is there.",
         413: "Too large.",
         422: "A field is wrong; the error names field, value and limit.",
-        429: "The queue is full.",
+        429: "The queue is full, or too many requests with this key.",
         507: "The disk is full.",
     }.items()
 }
@@ -71,7 +71,7 @@ async def create_job(
     ] = None,
 ) -> dict[str, Any]:
     """Answers at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
-    with await desk.read(request) as body:
+    with await desk.read(request, caller) as body:
         params = parse(_typed(body.fields) if body.is_form else body.fields)
         job = await desk.submit(params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key)
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
@@ -173,7 +173,7 @@ async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> Redirec
 )
 async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     """The raw bytes as the body, or a form with one `file`. JPEG, PNG, WebP, MP4, MOV, Matroska or WebM."""
-    with await desk.read_file(request, "file") as body:
+    with await desk.read_file(request, "file", caller) as body:
         (upload,) = await desk.upload(body, caller)
     return _upload(upload, desk, caller)
 

@@ -19,7 +19,7 @@ from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect
-from animate_server.errors import BodyInvalid, JobNotFound, QueueFull, http_headers, http_status
+from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
 from animate_server.jobs import Failure, Job, JobStatus
 
 router = APIRouter(prefix="/segmind", tags=["segmind"])
@@ -103,7 +103,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorView, "description": "No valid key."},
     404: {"model": ErrorView, "description": "No such request."},
     422: {"model": Result, "description": "The request has failed; status is FAILED and error says why."},
-    429: {"model": ErrorView, "description": "The queue is full."},
+    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
 }
 _BODY = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": AnimateRequest.model_json_schema()}}}
@@ -164,7 +164,7 @@ async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
 
 @router.post("/upload-asset", response_model=StoredAssets, responses=_ERRORS, summary="Hand over files")
 async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read(request) as body:
+    with await desk.read(request, caller) as body:
         _check_assets(body)
         uploads = await desk.upload(body, caller)
     return {
@@ -212,14 +212,14 @@ def render_error(error: AnimateError) -> Response:
     if status in (413, 422):
         status = 400  # 422 is theirs for a job that ran and failed
     headers = http_headers(error)
-    if isinstance(error, QueueFull):
+    if isinstance(error, TryLater):
         reset = datetime.fromtimestamp(time.time() + error.retry_after_s, UTC)
         headers["x-rate-limit-reset-at-utc"] = reset.isoformat(timespec="seconds")
     return JSONResponse({"error": _in_their_words(error.message)}, status_code=status, headers=headers)
 
 
 async def _submit(request: Request, desk: Desk, caller: Caller) -> Job:
-    with await desk.read(request) as body:
+    with await desk.read(request, caller) as body:
         try:
             return await desk.submit(parse(body.fields), body, caller, dialect=dialect.name)
         except JobNotFound as missing:  # an upload that is gone is a bad field, not an unknown path

@@ -83,10 +83,10 @@ def test_unknown_paths_and_methods_speak_the_dialect(idle: Any) -> None:
     assert (wrong.status_code, wrong.json()["error"]["field"]) == (422, "limit")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "%2e%2e%2fanimate.sqlite3", "a" * 300, "%00", "x" * 32 + ".mp4"])
-def test_no_path_reaches_the_disk(idle: Any, name: str) -> None:
-    for folder in ("files", "files/uploads", "v1/jobs", "segmind/v2/requests"):
-        assert idle.http.get(f"/{folder}/{name}").status_code == 404
+def test_no_path_reaches_the_disk(idle: Any) -> None:
+    for name in ("../../etc/passwd", "%2e%2e%2fanimate.sqlite3", "a" * 300, "%00", "x" * 32 + ".mp4"):
+        for folder in ("files", "files/uploads", "v1/jobs", "segmind/v2/requests"):
+            assert idle.http.get(f"/{folder}/{name}").status_code == 404
 
 
 def test_what_was_not_foreseen_is_a_500_that_tells_nothing(idle: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import insert, select
 
+from animate_server.errors import TooManyRequests
 from animate_server.jobs import JobStatus
+from animate_server.rates import RateLimit
+from animate_server.tables import jobs
 
 URLS = {"reference_image": "https://example.com/a.png", "driving_video": "https://example.com/b.mp4"}
 
@@ -155,7 +159,7 @@ def test_anothers_upload_does_not_exist(idle: Any, png: bytes) -> None:
     assert (answer.status_code, answer.json()["error"]["field"]) == (404, "reference_image")
 
 
-BAD = [
+BAD: list[tuple[dict[str, Any], int, str, Any, Any]] = [
     ({"fps": 0}, 422, "fps", 0, "int from 1 to 120"),
     ({"fps": 24.5}, 422, "fps", 24.5, "int from 1 to 120"),
     ({"resolution": "4k"}, 422, "resolution", "4k", "480p, 580p, 720p, 1080p"),
@@ -183,41 +187,40 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("change", "status", "field", "value", "limit"), BAD)
 def test_bad_input_names_field_value_and_limit_and_leaves_nothing(
-    serve: Any, inline: dict[str, Any], change: dict[str, Any], status: int, field: str, value: Any, limit: Any
+    served: Any, inline: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
-    with serve() as served:  # with a worker: whether there is turbo is known once a bundle is loaded
-        before = files_of(served)
-        answer = served.http.post("/v1/jobs", json=inline | change)
-        error = answer.json()["error"]
-        assert (answer.status_code, error["field"]) == (status, field), error
-        if value is not ...:
-            assert error.get("value") == value
-        if limit is not ...:
-            assert error.get("limit") == limit
-        assert served.http.get("/v1/jobs").json()["jobs"] == []
-        assert files_of(served) == before == []
+    # with a worker: whether there is turbo is known once a bundle is loaded
+    for change, status, field, value, limit in BAD:
+        with subtests.test(change=str(change)[:80]):
+            answer = served.http.post("/v1/jobs", json=inline | change)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["field"]) == (status, field), error
+            assert value is ... or error.get("value") == value
+            assert limit is ... or error.get("limit") == limit
+            assert served.http.get("/v1/jobs").json()["jobs"] == []
+            assert files_of(served) == []
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type", "status", "code"),
-    [
-        (b"{", "application/json", 400, "body_invalid"),
-        (b"[]", "application/json", 400, "body_invalid"),
-        (b'{"seed": NaN}', "application/json", 400, "body_invalid"),
-        (b"[" * 100_000, "application/json", 400, "body_invalid"),
-        (b"<x/>", "text/xml", 400, "body_invalid"),
-        (b"nonsense", "multipart/form-data; boundary=x", 400, "body_invalid"),
-        (b"nonsense", "multipart/form-data", 400, "body_invalid"),
-        (b"{}", "application/json", 422, "invalid_field"),
-        (b" " * 200_000, "application/json", 413, "body_too_large"),
-    ],
-)
-def test_bad_bodies(serve: Any, body: bytes, content_type: str, status: int, code: str) -> None:
+BAD_BODIES = [
+    (b"{", "application/json", 400, "body_invalid"),
+    (b"[]", "application/json", 400, "body_invalid"),
+    (b'{"seed": NaN}', "application/json", 400, "body_invalid"),
+    (b"[" * 100_000, "application/json", 400, "body_invalid"),
+    (b"<x/>", "text/xml", 400, "body_invalid"),
+    (b"nonsense", "multipart/form-data; boundary=x", 400, "body_invalid"),
+    (b"nonsense", "multipart/form-data", 400, "body_invalid"),
+    (b"{}", "application/json", 422, "invalid_field"),
+    (b" " * 200_000, "application/json", 413, "body_too_large"),
+]
+
+
+def test_bad_bodies(serve: Any, subtests: pytest.Subtests) -> None:
     with serve(worker=False, max_json_bytes=150_000) as idle:
-        answer = idle.http.post("/v1/jobs", content=body, headers={"content-type": content_type})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        for body, content_type, status, code in BAD_BODIES:
+            with subtests.test(body=body[:20], content_type=content_type):
+                answer = idle.http.post("/v1/jobs", content=body, headers={"content-type": content_type})
+                assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
 def test_a_chunked_body_is_cut_off_at_the_limit(serve: Any) -> None:
@@ -280,6 +283,32 @@ def test_a_full_queue_and_a_full_disk(serve: Any) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
 
 
+def test_one_key_may_send_so_many_in_a_minute(serve: Any, png: bytes) -> None:
+    with serve(worker=False, max_requests_per_minute=2) as idle:
+        idle.http.post("/v1/jobs", json=URLS)
+        idle.http.post("/v1/uploads", content=png)
+        answer = idle.http.post("/v1/jobs", json=URLS)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_requests")
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+        other = idle.http.post("/v1/jobs", json=URLS, headers={"x-api-key": "key-of-another"})
+        assert other.status_code == 202
+        assert idle.http.get("/v1/jobs").status_code == 200
+
+
+def test_the_rate_recovers(clock: Any) -> None:
+    rate = RateLimit(60, clock=clock)
+    for _ in range(60):
+        rate.take("owner")
+    with pytest.raises(TooManyRequests) as refused:
+        rate.take("owner")
+    assert refused.value.retry_after_s == 1
+    clock.now += 2
+    rate.take("owner")
+    rate.take("owner")
+    with pytest.raises(TooManyRequests):
+        rate.take("owner")
+
+
 def test_a_submit_with_urls_needs_no_network_and_answers_at_once(idle: Any) -> None:
     started = time.monotonic()
     answer = idle.http.post(
@@ -290,9 +319,17 @@ def test_a_submit_with_urls_needs_no_network_and_answers_at_once(idle: Any) -> N
     assert "hunter2" not in answer.text
 
 
-def test_status_is_quick_with_many_jobs(idle: Any, new_job: Any) -> None:
-    for _ in range(300):
-        idle.backend.store.add(new_job())
+def test_status_is_quick_with_many_jobs(serve: Any, new_job: Any) -> None:
+    with serve(worker=False, max_queued=20_000) as idle:
+        _check_quick(idle, new_job)
+
+
+def _check_quick(idle: Any, new_job: Any) -> None:
+    idle.backend.store.add(new_job())
+    with idle.backend.engine.begin() as connection:
+        (row,) = connection.execute(select(jobs)).mappings()
+        copies = [dict(row) | {"seq": number + 2, "id": f"copy-{number}"} for number in range(10_000)]
+        connection.execute(insert(jobs), copies)
     job_id = idle.http.post("/v1/jobs", json=URLS).json()["id"]
     times = []
     for _ in range(50):
@@ -300,6 +337,7 @@ def test_status_is_quick_with_many_jobs(idle: Any, new_job: Any) -> None:
         assert idle.http.get(f"/v1/jobs/{job_id}").status_code == 200
         times.append(time.monotonic() - started)
     assert sorted(times)[-3] < 0.05
+    assert len(idle.http.get("/v1/jobs", params={"limit": 100}).json()["jobs"]) == 1
 
 
 def test_a_closing_server_lets_go_of_those_who_watch(serve: Any) -> None:
