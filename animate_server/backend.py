@@ -48,6 +48,7 @@ class Backend:
                 self.artefacts.remove(job.artefact)
         self.store.purge()
         self.uploads.sweep()
+        self.board.forget()
         for stray in self.artefacts.strays(self.store.artefact_names()):
             stray.unlink(missing_ok=True)
         self._drop_workspaces()

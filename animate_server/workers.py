@@ -12,6 +12,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from animate_server.database import writing
 from animate_server.tables import workers
 
+FORGET_S = 3600.0
 WorkerState = Literal["starting", "ready", "busy", "draining"]
 
 
@@ -54,6 +55,11 @@ class WorkerBoard:
     def leave(self, name: str) -> None:
         with self._writer.begin() as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
+
+    def forget(self) -> None:
+        """Drop those that were killed long ago and could not leave."""
+        with self._writer.begin() as connection:
+            connection.execute(delete(workers).where(workers.c.heartbeat_at < self._clock() - FORGET_S))
 
     def alive(self) -> Sequence[WorkerInfo]:
         """Those heard of lately, by name."""

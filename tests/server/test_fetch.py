@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import socketserver
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +86,45 @@ def test_without_an_allow_list_nothing_is_connected(origin: Any, tmp_path: Path)
         get(origin, "/file", tmp_path / "a", policy=AddressPolicy.of([]))
     assert refused.value.field == "driving_video"
     assert origin.seen == []
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for films.example, with its key in the same file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    path = tmp_path / "films.pem"
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=films.example"]
+    names = ["-addext", "subjectAltName=DNS:films.example", "-keyout", str(path), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run([openssl, *made, *names], check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "cert.pem").read_text())
+    return path
+
+
+def test_https_is_checked_by_name_though_the_address_is_pinned(
+    origin: Any, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    origin.socket = context.wrap_socket(origin.socket, server_side=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def get_from(host: str) -> None:
+        fetch(
+            f"https://{host}:{origin.server_port}/file",
+            tmp_path / host,
+            field="driving_video",
+            limit_bytes=10**6,
+            timeout_s=20,
+            policy=LOOPBACK,
+            resolver=lambda *_: [ipaddress.ip_address("127.0.0.1")],
+        )
+
+    get_from("films.example")
+    assert (tmp_path / "films.example").read_bytes() == DATA
+    with pytest.raises(FetchError, match="could not be fetched"):
+        get_from("other.example")
 
 
 def test_redirects_are_followed_three_times(origin: Any, tmp_path: Path) -> None:
