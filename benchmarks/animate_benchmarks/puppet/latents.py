@@ -23,7 +23,7 @@ from animate_pipelines.encode import known_mask
 
 SHARD_CLIPS = 48
 ENCODE_BATCH = 8
-SIZES: tuple[Size, ...] = ((96, 96), (96, 96), (96, 96), (128, 64), (96, 96), (64, 128), (96, 96), (112, 80))
+SIZES: tuple[Size, ...] = (*((96, 96),) * 4, (128, 64), *((96, 96),) * 4, (64, 128))
 KINDS: tuple[tuple[Mode, int], ...] = (
     ("animate", 0),
     ("animate", 1),

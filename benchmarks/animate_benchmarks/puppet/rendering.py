@@ -87,6 +87,12 @@ def read_poses(models: Models, frames: DrivingFrames) -> Conditioning:
     )
 
 
+def find_people(models: Models, frames: DrivingFrames, conditioning: Conditioning) -> np.ndarray:
+    """Masks `t h w` of all frames."""
+    poses = conditioning.source_keypoints
+    return np.stack(list(models.masks.person_masks(frames.read(range(len(poses))), poses)))
+
+
 @torch.no_grad()
 def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Size, take: Take) -> Rendered:
     """All frames of `driving` (`t h w 3`) with the person of `reference`, generated at `size`."""
@@ -98,6 +104,7 @@ def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Siz
     conditioning = read_poses(models, frames)
     segments = plan_segments(len(driving), manifest.segment_frames, OVERLAP)
     transformer = models.transformers.select(turbo=take.turbo)
+    people = find_people(models, frames, conditioning) if take.mode == "replace" else None
     sources = {
         segment.index: draw_segment(
             frames,
@@ -105,7 +112,7 @@ def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Siz
             segment,
             size=size,
             face_size_px=transformer.face_size_px,
-            masks=models.masks if take.mode == "replace" else None,
+            masks=people.__getitem__ if people is not None else None,
         )
         for segment in segments
     }

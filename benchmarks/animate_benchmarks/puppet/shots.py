@@ -10,7 +10,7 @@ from animate_weights.puppet import Character, Frame, Performance, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
 
-FPS = 15.0
+FPS = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,12 +57,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     animator = new_animator(arguments.device)
     shards = Shards(arguments.out / "latents", arguments.device)
-    loss = torch.compile(flow_loss, dynamic=True) if arguments.compile else flow_loss
+    compiled = torch.compile(flow_loss, dynamic=False) if arguments.compile else flow_loss
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         if step % REFRESH_EVERY == 0:
             shards.refresh()
         batch = shards.draw(rng, BATCH)
+        height, width = batch.clean.shape[-2:]
+        loss = compiled if height == width else flow_loss  # compiling takes minutes: only for the usual shape
         sigma = noise_levels(rng, BATCH).to(arguments.device)
         return loss(animator, batch, sigma, torch.randn_like(batch.clean))
 

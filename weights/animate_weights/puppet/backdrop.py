@@ -32,11 +32,11 @@ class Backdrop:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Backdrop":
-        top = random_colour(rng, value=(0.3, 1.0))
-        bottom = _near(rng, top, 60)
-        shapes = tuple(_random_shape(rng, bottom) for _ in range(rng.integers(0, 5)))
+        top = random_colour(rng, value=(0.4, 1.0))
+        bottom = _near(rng, top, 30)
+        shapes = tuple(_random_shape(rng, bottom) for _ in range(rng.integers(0, 4)))
         horizon = float(rng.uniform(0.6, 0.85)) if rng.random() < 0.7 else 1.0
-        return cls(top=top, bottom=bottom, floor=_near(rng, bottom, 70), horizon=horizon, shapes=shapes)
+        return cls(top=top, bottom=bottom, floor=_near(rng, bottom, 35), horizon=horizon, shapes=shapes)
 
     def paint(self, width: int, height: int, *, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
         """`h w 3` uint8, moved by `shift` in parts of the picture (up to the margin)."""
@@ -79,7 +79,7 @@ def _random_shape(rng: np.random.Generator, base: Rgb) -> Shape:
         y=rng.random(),
         width=rng.uniform(0.1, 0.45),
         height=rng.uniform(0.1, 0.45),
-        colour=_near(rng, base, 55),
+        colour=_near(rng, base, 28),
     )
 
 

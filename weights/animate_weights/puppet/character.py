@@ -86,16 +86,16 @@ class Look:
     def random(cls, rng: np.random.Generator) -> "Look":
         return cls(
             skin=SKINS[rng.integers(len(SKINS))],
-            hair=random_colour(rng, value=(0.1, 0.75)),
+            hair=random_colour(rng, value=(0.25, 0.75)),
             hair_style=HAIR_STYLES[rng.integers(len(HAIR_STYLES))],
             iris=random_colour(rng, value=(0.2, 0.5)),
-            shirt=random_colour(rng, value=(0.35, 1.0)),
-            shirt_second=random_colour(rng, value=(0.35, 1.0)),
+            shirt=random_colour(rng, value=(0.4, 1.0)),
+            shirt_second=random_colour(rng, value=(0.4, 1.0)),
             pattern=PATTERNS[rng.integers(len(PATTERNS))],
             long_sleeves=bool(rng.random() < 0.5),
             legwear=LEGWEAR[rng.integers(len(LEGWEAR))],
-            trousers=random_colour(rng, value=(0.15, 0.85)),
-            shoes=random_colour(rng, value=(0.1, 0.9)),
+            trousers=random_colour(rng, value=(0.3, 0.85)),
+            shoes=random_colour(rng, value=(0.25, 0.9)),
         )
 
 
@@ -112,8 +112,8 @@ class Character:
 
 
 def random_colour(rng: np.random.Generator, *, value: tuple[float, float]) -> Rgb:
-    """A colour of any hue, with its brightness (HSV value) in the given range."""
-    r, g, b = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.25, 0.95), rng.uniform(*value))
+    """A muted colour of any hue, with its brightness (HSV value) in the given range."""
+    r, g, b = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(*value))
     return int(r * 255), int(g * 255), int(b * 255)
 
 

@@ -12,7 +12,7 @@ from animate_weights.puppet.draw import draw
 from animate_weights.puppet.performance import Performance
 from animate_weights.puppet.pose import Pose
 
-FPS = 15
+FPS = 20
 SAMPLE_RATE = 16_000
 REFERENCE_POSE = Pose(left_shoulder=0.35, right_shoulder=0.35, left_spread=0.9, right_spread=0.9)
 _PITCH_HZ = 180.0
