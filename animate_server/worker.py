@@ -111,9 +111,9 @@ class Worker:
     def _attempt(self, job: Job, renderer: Renderer) -> None:
         """Run the job and store what came of it. Raises `LeaseLost`, and `DeviceError` after it is stored."""
         store = self._backend.store
-        workspace = self._settings.work_dir / job.id
+        folder = self._settings.work_dir / job.id
         try:
-            ended = self._render(job, renderer, workspace)
+            ended = self._render(job, renderer, folder)
         except LeaseLost:
             raise
         except Drained:
@@ -132,13 +132,13 @@ class Worker:
             ended = store.retry(job, ServerError(f"unexpected {type(error).__name__} in the worker"))
         log.info("job %s: %s%s", job.id, ended.status, f": {ended.error.message}" if ended.error else "")
         if ended.status.is_final:
-            shutil.rmtree(workspace, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _render(self, job: Job, renderer: Renderer, workspace: Path) -> Job:
+    def _render(self, job: Job, renderer: Renderer, folder: Path) -> Job:
         report = _JobReport(self._backend, job, self._draining)
         report(Progress(stage="check", fraction=0.0))
         check_free_disk(self._settings.home, self._settings.min_free_disk)
-        workspace.mkdir(parents=True, exist_ok=True)
+        workspace = _take_over(folder, job.token)
         destination = workspace / "output.mp4"
         result = renderer(
             job.params,
@@ -206,6 +206,20 @@ class Worker:
             log.error("job %s did not stop within %g s", job.id, CANCEL_LIMIT_S)
             self._on_stuck()
         return since
+
+
+def _take_over(folder: Path, token: int) -> Path:
+    """The workspace of attempt `token`, with what the attempt before it has left.
+
+    It is renamed, not shared: an earlier worker that was only asleep finds its files gone, and cannot mix its frames
+    with ours.
+    """
+    mine = folder / str(token)
+    earlier = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    if earlier:
+        (folder / str(max(earlier))).rename(mine)
+    mine.mkdir(parents=True, exist_ok=True)
+    return mine
 
 
 class _JobReport:

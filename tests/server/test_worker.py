@@ -113,21 +113,39 @@ def test_a_drained_worker_finishes_its_segment_and_another_goes_on(backend: Back
     assert list(backend.settings.work_dir.iterdir()) == []
 
 
-def test_a_worker_that_lost_its_lease_publishes_nothing(backend: Backend, stored: Any, clock: Any) -> None:
+class AsleepRenderer(SegmentRenderer):
+    """Sets `woken` when it has left."""
+
+    woken = threading.Event()
+
+    def __call__(self, params: AnimateParams, **places: Any) -> dict[str, Any]:
+        try:
+            return super().__call__(params, **places)
+        finally:
+            self.woken.set()
+
+
+def test_a_worker_that_lost_its_lease_mixes_and_publishes_nothing(backend: Backend, stored: Any, clock: Any) -> None:
     reached, go = threading.Event(), threading.Event()
 
-    def gate(segment: int, step: int) -> None:
-        if (segment, step) == (2, 1):  # after its last report
+    def sleep(segment: int, step: int) -> None:
+        if (segment, step) == (1, 1):
             reached.set()
             assert go.wait(10)
 
+    def wake_the_other(segment: int, step: int) -> None:
+        if (segment, step) == (2, 0):
+            go.set()
+            assert asleep.woken.wait(10)
+
     job = stored()
-    with running(backend, SegmentRenderer(gate), "asleep"):
+    asleep, awake = AsleepRenderer(sleep), SegmentRenderer(wake_the_other)
+    with running(backend, asleep, "asleep"):
         assert reached.wait(10)
         clock.now += 31
-        with running(backend, SegmentRenderer(lambda *_: None), "awake"):
+        with running(backend, awake, "awake"):
             done = wait_for(backend, job, JobStatus.SUCCEEDED)
-            go.set()
+    assert (asleep.rendered, awake.rendered) == ([0], [1, 2])
     assert backend.store.get(job.id) == done
     assert len(list(backend.settings.artefacts_dir.iterdir())) == 1
 
