@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,14 +26,13 @@ from animate_pipelines.media.probe import VideoInfo, probe_video
 from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
-from animate_pipelines.pictures import SegmentFrames, draw_segment
+from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, check_params, plan_render
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.progress import ProgressTracker
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.report import Report, silent
 from animate_pipelines.result import AnimateResult
-from animate_pipelines.segments import Segment
 from animate_pipelines.state import first_state
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
@@ -142,7 +141,14 @@ def _render(
         models.vae,
         constants,
         plan.segments[first:],
-        _picture_source(models, params, frames, conditioning, plan, transformer.face_size_px),
+        partial(
+            draw_segment,
+            frames,
+            conditioning,
+            size=plan.render_size,
+            face_size_px=transformer.face_size_px,
+            masks=partial(files.load_masks, width=frames.size[0]) if params.mode == "replace" else None,
+        ),
         Schedule(num_steps=plan.num_steps, shift=plan.shift, guidance_scale=params.guidance_scale, turbo=params.turbo),
         state,
         overlap=params.overlap,
@@ -159,20 +165,6 @@ def _render(
         shown = pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width]
         writer.write_segment(segment.index, to_frames(shown))
         files.save_state(segment.index, state)
-
-
-def _picture_source(
-    models: Models,
-    params: AnimateParams,
-    frames: DrivingFrames,
-    conditioning: Conditioning,
-    plan: RenderPlan,
-    face_size_px: int,
-) -> Callable[[Segment], SegmentFrames]:
-    masks = models.masks if params.mode == "replace" else None
-    return lambda segment: draw_segment(
-        frames, conditioning, segment, size=plan.render_size, face_size_px=face_size_px, masks=masks
-    )
 
 
 def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, object]:

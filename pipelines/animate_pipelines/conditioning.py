@@ -15,6 +15,7 @@ from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.detector import detect_person
 from animate_pipelines.preprocess.face import face_box
 from animate_pipelines.preprocess.keypoints import NUM_KEYPOINTS, interpolate
+from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.pose import estimate_pose
 from animate_pipelines.preprocess.resize import padding_resize, resize_interpolation
 from animate_pipelines.workspace import FoundPoses, Workspace
@@ -25,6 +26,7 @@ class DrivingFrames:
 
     def __init__(self, clip: Clip, mode: Mode, render_size: Size) -> None:
         self.clip = clip
+        self.mode = mode
         self.size: Size = clip.size if mode == "animate" else render_size
         self._interpolation = resize_interpolation(clip.size, self.size)
 
@@ -56,7 +58,7 @@ class Conditioning:
 def preprocess(
     models: Models, frames: DrivingFrames, files: Workspace, on_frame: Callable[[int, int], None]
 ) -> Conditioning:
-    """Find the person and the pose in every frame that is needed. The poses are kept in the workspace.
+    """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
 
     on_frame: called with (frames done, frames in all). Raises `NoPersonFound` when no frame shows anybody.
     """
@@ -69,6 +71,8 @@ def preprocess(
         raise NoPersonFound(
             f"no person was found in any of the {len(needed)} frames looked at", field="driving_video", value=0, limit=1
         )
+    if frames.mode == "replace" and not files.has_masks():
+        _find_masks(models.masks, frames, saved.poses, needed, files)
     return Conditioning(
         keypoints=_at_output_rate(saved.poses, frames.clip),
         source_keypoints=saved.poses,
@@ -101,6 +105,13 @@ def _estimate_poses(models: Models, frames: DrivingFrames, on_frame: Callable[[i
         found[index] = box is not None
         on_frame(done, len(needed))
     return FoundPoses(poses=poses, found=found)
+
+
+def _find_masks(
+    source: MaskSource, frames: DrivingFrames, poses: np.ndarray, needed: Sequence[int], files: Workspace
+) -> None:
+    masks = source.person_masks(frames.read(needed), poses[list(needed)])
+    files.save_masks(zip(needed, masks, strict=True), len(poses), frames.size)
 
 
 def _frames_with_face(poses: np.ndarray, needed: Sequence[int], size: Size) -> np.ndarray:

@@ -9,17 +9,18 @@ from typing import Any
 import onnxruntime
 import torch
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
-from transformers import CLIPVisionModel, T5TokenizerFast, UMT5EncoderModel
+from transformers import CLIPVisionModel, Sam2VideoModel, T5TokenizerFast, UMT5EncoderModel
 from transformers.utils import logging as hub_logging
 
 from animate_pipelines.errors import BundleError, InvalidField
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
+from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.recipe import Recipe, default_recipe
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
-from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, Manifest, fingerprint, read_manifest
+from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, fingerprint, read_manifest
 from animate_weights.lora import merge_lora, read_lora
 
 
@@ -81,7 +82,7 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         recipe=recipe,
         detector=_session(bundle / DETECTOR_PATH, device),
         pose=_session(bundle / POSE_PATH, device),
-        masks=KeypointBoxes(),
+        masks=_mask_source(bundle / SAM2_PATH, device),
         prompt_encoder=PromptEncoder(
             _load(T5TokenizerFast, bundle / "tokenizer"),
             _network(UMT5EncoderModel, bundle / "text_encoder", recipe.dtype, device),
@@ -90,6 +91,13 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         vae=VideoVae(_network(AutoencoderKLWan, bundle / "vae", recipe.vae_dtype, device)),
         transformers=Transformers(bundle, manifest, recipe),
     )
+
+
+def _mask_source(folder: Path, device: str) -> MaskSource:
+    """SAM 2 where the bundle has it in transformers' layout, else boxes around the keypoints."""
+    if not (folder / "config.json").is_file():
+        return KeypointBoxes()
+    return Sam2Masks(_network(Sam2VideoModel, folder, "float32", device))
 
 
 def _load_transformer(bundle: Path, recipe: Recipe) -> WanAnimateTransformer3DModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from animate_pipelines.conditioning import Conditioning, DrivingFrames
 from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.face import crop_face
-from animate_pipelines.preprocess.masks import MaskSource, dilate, fill_grid
+from animate_pipelines.preprocess.masks import dilate, fill_grid
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess.skeleton import draw_skeleton
 from animate_pipelines.segments import Segment, segment_indices
@@ -36,11 +36,11 @@ def draw_segment(
     *,
     size: Size,
     face_size_px: int,
-    masks: MaskSource | None,
+    masks: Callable[[Sequence[int]], np.ndarray] | None,
 ) -> SegmentFrames:
     """The pictures that condition one segment, at the render size; beyond the clip's end they run back and forth.
 
-    masks: where the person to replace is known from; None in animate mode.
+    masks: gives `t h w`, 1 on the person, for source frames; None in animate mode.
     """
     indices = segment_indices(segment, frames.clip.num_frames)
     sources = frames.clip.indices[indices].tolist()
@@ -48,8 +48,9 @@ def draw_segment(
     face = _crop_faces(conditioning, frames, sources, face_size_px)
     if masks is None:
         return SegmentFrames(pose=pose, face=face)
-    background, people = _mask_person(conditioning, frames, sources, masks)
-    return SegmentFrames(pose=pose, face=face, background=background, masks=people)
+    coarse = np.stack([fill_grid(dilate(mask)) for mask in masks(sources)])
+    background = np.stack(list(frames.read(sources))) * (1 - coarse[..., None])
+    return SegmentFrames(pose=pose, face=face, background=background, masks=coarse)
 
 
 def _draw_pose(conditioning: Conditioning, indices: Sequence[int], canvas: Size, size: Size) -> np.ndarray:
@@ -70,13 +71,3 @@ def _crop_faces(
         if crop is not None:
             crops[slot] = crop
     return crops
-
-
-def _mask_person(
-    conditioning: Conditioning, frames: DrivingFrames, source_indices: Sequence[int], masks: MaskSource
-) -> tuple[np.ndarray, np.ndarray]:
-    """Background frames `t h w 3` with the person blacked out, and masks `t h w`, 1 where the person is."""
-    pictures = np.stack(list(frames.read(source_indices)))
-    people = masks.person_masks(pictures, conditioning.source_keypoints[list(source_indices)])
-    coarse = np.stack([fill_grid(dilate(person)) for person in people])
-    return pictures * (1 - coarse[..., None]), coarse

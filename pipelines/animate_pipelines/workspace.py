@@ -3,6 +3,7 @@
     job.json                   what is being rendered; another job's files are never continued
     mezzanine.mp4              the driving video, rewritten
     poses.npz                  the keypoints
+    masks.npy                  where the person is, eight pixels a byte (replace mode)
     segment-00000.mp4          one closed-GOP piece a segment, written by `VideoWriter`
     state-00000.safetensors    the carried frames and the generator after that segment
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,25 @@ class Workspace:
         with np.load(self._poses) as saved:
             return FoundPoses(poses=saved["poses"], found=saved["found"])
 
+    def has_masks(self) -> bool:
+        return self._masks.is_file()
+
+    def save_masks(self, masks: Iterable[tuple[int, np.ndarray]], num_frames: int, size: tuple[int, int]) -> None:
+        """Keep (source frame, `h w` mask of 0 and 1) pairs on the disk. size: (width, height) of a mask."""
+        width, height = size
+        with written_whole(self._masks) as partial:
+            packed = np.lib.format.open_memmap(
+                partial, mode="w+", dtype=np.uint8, shape=(num_frames, height, -(-width // 8))
+            )
+            for index, mask in masks:
+                packed[index] = np.packbits(mask, axis=1)
+            packed.flush()
+
+    def load_masks(self, indices: Sequence[int], width: int) -> np.ndarray:
+        """The masks `t h w` of those source frames."""
+        packed = np.load(self._masks, mmap_mode="r")
+        return np.unpackbits(packed[list(indices)], axis=2, count=width)
+
     def save_state(self, index: int, state: LoopState) -> None:
         """Mark segment `index` as done. Its piece must be on the disk already."""
         carried = state.carried if state.carried is not None else torch.empty(0)
@@ -92,6 +113,10 @@ class Workspace:
     @property
     def _poses(self) -> Path:
         return self.folder / "poses.npz"
+
+    @property
+    def _masks(self) -> Path:
+        return self.folder / "masks.npy"
 
     def _state(self, index: int) -> Path:
         return self.folder / f"state-{index:05d}.safetensors"

@@ -140,6 +140,6 @@ def test_box_masks_hold_the_confident_keypoints_and_nothing_far() -> None:
     pose = np.zeros((1, 133, 3))
     pose[0, 0], pose[0, 1] = [0.4, 0.4, 0.9], [0.6, 0.6, 0.9]
     pose[0, 2] = [0.95, 0.95, 0.1]  # not confident: ignored
-    (mask,) = KeypointBoxes().person_masks(np.zeros((1, 100, 100, 3), np.uint8), pose)
+    (mask,) = KeypointBoxes().person_masks([np.zeros((100, 100, 3), np.uint8)], pose)
     ys, xs = np.nonzero(mask)
     assert (xs.min(), xs.max(), ys.min(), ys.max()) == (38, 61, 38, 61)

@@ -21,6 +21,7 @@ from animate_weights.errors import BundleError, BundleNotFound
 MANIFEST_NAME = "manifest.json"
 DETECTOR_PATH = Path("process_checkpoint/det/yolov10m.onnx")
 POSE_PATH = Path("process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx")
+SAM2_PATH = Path("process_checkpoint/sam2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

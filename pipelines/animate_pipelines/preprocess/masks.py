@@ -1,10 +1,11 @@
 """Which pixels are regenerated in replace mode, and where that is known from.
 
-`MaskSource` is the seam: a source sees the frames and keypoints of a stretch of the clip and says where the person is.
+`MaskSource` is the seam: a source sees the clip's frames and poses in order and says where the person is in each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import cv2
@@ -20,8 +21,8 @@ class MaskSource(Protocol):
 
     name: str
 
-    def person_masks(self, frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        """`t h w` uint8, 1 on the person, for frames `t h w 3` and their poses `t 133 3` (fractions of the frame)."""
+    def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
+        """One `h w` mask a frame, 1 on the person, for frames `h w 3` and their poses `t 133 3` (fractions)."""
 
 
 class KeypointBoxes:
@@ -30,17 +31,19 @@ class KeypointBoxes:
     name = "keypoint_box"
     margin = 0.08  # of the box's longer side: keypoints are joints, clothes and hair reach beyond them
 
-    def person_masks(self, frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        masks = np.zeros(frames.shape[:3], np.uint8)
-        height, width = frames.shape[1:3]
-        for mask, pose in zip(masks, keypoints, strict=True):
-            seen = pose[pose[:, 2] >= _MIN_CONFIDENCE, :2] * [width, height]
-            if len(seen):
-                (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
-                grow = self.margin * max(x2 - x1, y2 - y1)
-                top, left = max(int(y1 - grow), 0), max(int(x1 - grow), 0)
-                mask[top : max(int(y2 + grow), 0) + 1, left : max(int(x2 + grow), 0) + 1] = 1
-        return masks
+    def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
+        for frame, pose in zip(frames, poses, strict=True):
+            yield self._box_mask(pose, *frame.shape[:2])
+
+    def _box_mask(self, pose: np.ndarray, height: int, width: int) -> np.ndarray:
+        mask = np.zeros((height, width), np.uint8)
+        seen = pose[pose[:, 2] >= _MIN_CONFIDENCE, :2] * [width, height]
+        if len(seen):
+            (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
+            grow = self.margin * max(x2 - x1, y2 - y1)
+            top, left = max(int(y1 - grow), 0), max(int(x1 - grow), 0)
+            mask[top : max(int(y2 + grow), 0) + 1, left : max(int(x2 + grow), 0) + 1] = 1
+        return mask
 
 
 def dilate(mask: np.ndarray, *, kernel_px: int = _KERNEL_PX, iterations: int = _DILATIONS) -> np.ndarray:
