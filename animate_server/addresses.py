@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from animate_pipelines.errors import FetchError, InvalidField
+from animate_pipelines.params import MAX_REFERENCE_CHARS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-MAX_URL_CHARS = 8_192
+MAX_URL_CHARS = MAX_REFERENCE_CHARS
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 # What inet_aton, and so some resolvers, take for an IPv4 address: decimal, octal or hexadecimal, one to four parts.
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*")
@@ -89,6 +90,16 @@ def check_url(url: str, policy: AddressPolicy) -> Target:
         raise refusal(host)
     default = 443 if parts.scheme == "https" else 80
     return Target(scheme=parts.scheme, host=host, port=parts.port or default, address=address)
+
+
+def check_length(reference: object, field: str) -> None:
+    """Raises `InvalidField` for text that is too long to be a URL, without repeating any of it."""
+    if isinstance(reference, str) and (len(reference) > MAX_URL_CHARS or "\0" in reference):
+        limit = f"{MAX_URL_CHARS} characters, none of them NUL"
+        value = len(reference)
+        raise InvalidField(
+            f"{field} has {value} characters; the limit is {limit}", field=field, value=value, limit=limit
+        )
 
 
 def redact(url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+_QUERY = re.compile(r"(/[^\s?\"'<>]*)\?[^\s\"'<>]*")
 _USERINFO = re.compile(r"(https?://)[^\s/@]+@")
 
 

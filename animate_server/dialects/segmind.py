@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
+from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
@@ -179,6 +180,8 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
         asked = AnimateRequest.model_validate(dict(fields))
     except ValidationError as invalid:
         raise _invalid(invalid) from None
+    check_length(asked.image, "image")
+    check_length(asked.video, "video")
     return AnimateParams(
         reference_image=asked.image,
         driving_video=asked.video,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -10,8 +11,12 @@ import pytest
 
 from animate_pipelines.errors import AnimateError
 from animate_pipelines.params import AnimateParams
+from animate_server.addresses import AddressPolicy, check_url
+from animate_server.auth import Keyring
 from animate_server.dialects import native
 from animate_server.dialects.native_schema import JobRequest
+from animate_server.jobs import NewJob
+from animate_server.logs import configure_logging
 
 
 def test_the_http_side_imports_no_torch_and_starts_in_a_second() -> None:
@@ -71,6 +76,30 @@ def test_no_key_is_stored(idle: Any) -> None:
     idle.http.post("/v1/jobs", json={"reference_image": "https://a.example/", "driving_video": "https://b.example/"})
     home = idle.backend.settings.home
     assert not any(b"key-of-one-studio" in path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_secrets_reach_no_answer_log_or_metric(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("debug")
+    secret = "http://127.0.0.1:1/a.mp4?X-Amz-Signature=hunter2"
+    inputs = {"reference_image": secret, "driving_video": secret}
+    answers = [served.http.post("/v1/jobs", json=inputs), served.http.get("/v1/jobs", params={"token": "hunter2"})]
+    with served.http.stream("GET", "/v1/jobs?token=hunter2") as answer:
+        answer.read()
+        answers.append(answer)
+    answers.append(served.http.post("/v1/jobs", json=inputs | {"driving_video": secret + "\n"}))
+    answers.append(served.http.post("/v1/jobs", json=inputs | {"driving_video": secret + "x" * 9000}))
+    allowed = AddressPolicy.of(["127.0.0.1"])
+    params = AnimateParams(reference_image=secret, driving_video=secret)
+    job = served.backend.store.add(NewJob(id="job", owner=Keyring([]).owner({}), dialect="native", params=params))
+    while not (failed := served.backend.store.get(job.id)).status.is_final:
+        time.sleep(0.02)
+    with pytest.raises(AnimateError) as refused:
+        check_url(secret + "\\", allowed)
+    said = [answer.text for answer in answers] + [str(failed.error), str(refused.value.to_json())]
+    said += [httpx.get(f"{served.url}/metrics").text, capsys.readouterr().err]
+    logging.getLogger().handlers.clear()
+    assert "job job: failed" in said[-1]
+    assert not [text for text in said if "hunter2" in text]
 
 
 def test_unknown_paths_and_methods_speak_the_dialect(idle: Any) -> None:
