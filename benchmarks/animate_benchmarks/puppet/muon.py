@@ -23,8 +23,8 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Parameters with two axes or more take orthogonal steps; of convolutions the inner axes are one."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> None:
-        super().__init__(list(parameters), {"lr": lr, "weight_decay": weight_decay})
+    def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, weight_decay: float) -> None:
+        super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

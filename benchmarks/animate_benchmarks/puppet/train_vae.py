@@ -21,7 +21,7 @@ from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.preprocess.skeleton import draw_skeleton
 
-CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 9, 8
+CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 17, 4
 PATCH_PX = 2
 LATENT_NOISE = 0.05
 PERSON_WEIGHT = 3.0
@@ -85,6 +85,15 @@ def reconstruction_loss(vae: AutoencoderKLWan, pixels: torch.Tensor, weights: to
     return fidelity + SHIFT_TO_UNIT * F.relu(latents.float().square() - 1).mean()
 
 
+@torch.no_grad()
+def keep_statistics(vae: AutoencoderKLWan, device: str, *, batches: int = 16) -> None:
+    """Put the latents' mean and deviation, channel by channel, into the configuration."""
+    rng = np.random.default_rng(1)
+    latents = torch.cat([encode_clip(vae, batch_of(rng, BATCH)[0].to(device)) for _ in range(batches)])
+    flat = latents.transpose(0, 1).flatten(1).float().cpu()
+    vae.register_to_config(latents_mean=flat.mean(1).tolist(), latents_std=flat.std(1).tolist())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
@@ -106,6 +115,7 @@ def main() -> None:
 
     folder = arguments.out / "vae"
     train(vae, loss_of, folder, steps=arguments.steps, learning_rate=1.2e-3, average=0.98, minutes=arguments.minutes)
+    keep_statistics(vae, arguments.device)
     vae.save_pretrained(folder / "model")
 
 

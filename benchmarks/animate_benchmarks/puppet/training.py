@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,24 +31,26 @@ def train(
     seed: int = 0,
     minutes: float = math.inf,
     save_every_s: float = 60.0,
+    boosts: Mapping[str, float] | None = None,
 ) -> None:
     """Minimise `loss_of(rng, step)` over the model's trainable parameters for `steps` steps, or until `minutes` pass.
 
     The learning rate warms up and falls along a cosine to a twentieth, reached with whichever of the two ends first.
     `average` > 0 keeps an exponential mean of the weights, which is what the model holds when this returns. The folder
-    takes `state.pt` and `log.jsonl`.
+    takes `state.pt` and `log.jsonl`. `boosts`: factors of the learning rate, by the beginning of parameters' names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = Muon(parameters, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = Muon(_groups(model, boosts or {}), lr=learning_rate, weight_decay=weight_decay)
     means = [p.detach().clone() for p in parameters] if average else []
     start = _resume(folder, model, optimizer, means)
     began = saved = time.monotonic()
     losses: list[float] = []
     step = start
     for step in range(start, steps):
+        progress = max(step / steps, (time.monotonic() - began) / (minutes * 60))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _rate(step, max(step / steps, (time.monotonic() - began) / (minutes * 60)))
+            group["lr"] = group["boost"] * learning_rate * _rate(step, progress)
         optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(seed * 1_000_003 + step)
         loss = loss_of(np.random.default_rng([seed, step]), step)
@@ -80,6 +83,15 @@ def load_average(model: nn.Module, folder: Path) -> int:
     for mean, parameter in zip(state["means"], parameters, strict=bool(state["means"])):
         parameter.data.copy_(mean)
     return int(state["step"])
+
+
+def _groups(model: nn.Module, boosts: Mapping[str, float]) -> list[dict[str, Any]]:
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            boost = next((factor for prefix, factor in boosts.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault(boost, []).append(parameter)
+    return [{"params": parameters, "boost": boost} for boost, parameters in groups.items() if parameters]
 
 
 def _rate(step: int, progress: float) -> float:
