@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import torch
-from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
-from transformers import CLIPVisionModel, Sam2VideoModel, T5TokenizerFast, UMT5EncoderModel
+from transformers import Sam2VideoModel, T5TokenizerFast
 from transformers.utils import logging as hub_logging
 
 from animate_pipelines.errors import BundleError, InvalidField
 from animate_pipelines.image_encoder import ImageEncoder
+from animate_pipelines.networks import open_network
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.recipe import Recipe, default_recipe
@@ -21,32 +22,48 @@ from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
 from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, fingerprint, read_manifest
-from animate_weights.lora import merge_lora, read_lora
+from animate_weights.layouts import Component, tokenizer_folder
+from animate_weights.lora import Lora, read_lora
 
 
 class Transformers:
-    """The transformer for full and for few steps. The few-step one is loaded on first use and kept beside the other."""
+    """The transformer plain and with LoRAs merged in: few-step, relighting, both. Each is loaded on first use.
+
+    The `recipe.transformers_kept` last used ones stay in memory.
+    """
 
     def __init__(self, bundle: Path, manifest: Manifest, recipe: Recipe) -> None:
         self._bundle, self._manifest, self._recipe = bundle, manifest, recipe
-        self._full = AnimateTransformer(_load_transformer(bundle, recipe))
-        self._turbo: AnimateTransformer | None = None
+        self._loaded: OrderedDict[tuple[bool, bool], AnimateTransformer] = OrderedDict()
+        self.select(turbo=False)
 
-    def select(self, *, turbo: bool) -> AnimateTransformer:
-        """`InvalidField` when few steps are asked of a bundle without a few-step LoRA."""
-        if not turbo:
-            return self._full
-        if self._turbo is None:
-            self._turbo = self._load_turbo()
-        return self._turbo
+    def select(self, *, turbo: bool, relight: bool = False) -> AnimateTransformer:
+        """`InvalidField` when few steps are asked of a bundle without a few-step LoRA.
 
-    def _load_turbo(self) -> AnimateTransformer:
-        name, lora = self._manifest.name, self._manifest.turbo_lora
-        if lora is None:
+        relight: whether the relighting LoRA is merged in, where the bundle has one.
+        """
+        if turbo and self._manifest.turbo_lora is None:
+            name = self._manifest.name
             raise InvalidField(f"the bundle {name!r} has no few-step LoRA", field="turbo", value=True, limit=False)
-        model = _load_transformer(self._bundle, self._recipe)
-        merge_lora(dict(model.named_parameters()), read_lora(self._bundle / lora))
-        return AnimateTransformer(model)
+        key = (turbo, relight and self._manifest.relighting_lora is not None)
+        if key not in self._loaded:
+            while len(self._loaded) >= self._recipe.transformers_kept:
+                self._loaded.popitem(last=False)
+            self._loaded[key] = self._load(turbo=key[0], relight=key[1])
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
+
+    def _load(self, *, turbo: bool, relight: bool) -> AnimateTransformer:
+        network = open_network(self._bundle, "transformer", chosen=self._manifest.transformer)
+        loras = [
+            *self._loras(self._manifest.relighting_lora if relight else None, self._manifest.relighting_strength),
+            *self._loras(self._manifest.turbo_lora if turbo else None, self._manifest.turbo_strength),
+        ]
+        dtype, device = getattr(torch, self._recipe.dtype), torch.device(self._recipe.device)
+        return AnimateTransformer(network.load(dtype, device, loras))
+
+    def _loras(self, path: str | None, strength: float) -> list[Lora]:
+        return [] if path is None else [read_lora(self._bundle / path, strength=strength)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,29 +100,27 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         detector=_session(bundle / DETECTOR_PATH, device),
         pose=_session(bundle / POSE_PATH, device),
         masks=_mask_source(bundle / SAM2_PATH, device),
-        prompt_encoder=PromptEncoder(
-            _load(T5TokenizerFast, bundle / "tokenizer"),
-            _network(UMT5EncoderModel, bundle / "text_encoder", recipe.dtype, device),
-        ),
-        image_encoder=ImageEncoder(_network(CLIPVisionModel, bundle / "image_encoder", recipe.dtype, device)),
-        vae=VideoVae(_network(AutoencoderKLWan, bundle / "vae", recipe.vae_dtype, device)),
+        prompt_encoder=PromptEncoder(_tokenizer(bundle), _network(bundle, "text_encoder", recipe.dtype, device)),
+        image_encoder=ImageEncoder(_network(bundle, "image_encoder", recipe.image_dtype, device)),
+        vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device)),
         transformers=Transformers(bundle, manifest, recipe),
     )
+
+
+def _network(bundle: Path, component: Component, dtype: str, device: str) -> Any:
+    return open_network(bundle, component).load(getattr(torch, dtype), torch.device(device))
+
+
+def _tokenizer(bundle: Path) -> T5TokenizerFast:
+    return _load(T5TokenizerFast, tokenizer_folder(bundle))
 
 
 def _mask_source(folder: Path, device: str) -> MaskSource:
     """SAM 2 where the bundle has it in transformers' layout, else boxes around the keypoints."""
     if not (folder / "config.json").is_file():
         return KeypointBoxes()
-    return Sam2Masks(_network(Sam2VideoModel, folder, "float32", device))
-
-
-def _load_transformer(bundle: Path, recipe: Recipe) -> WanAnimateTransformer3DModel:
-    return _network(WanAnimateTransformer3DModel, bundle / "transformer", recipe.dtype, recipe.device)
-
-
-def _network(kind: Any, folder: Path, dtype: str, device: str) -> Any:
-    return _load(kind, folder, torch_dtype=getattr(torch, dtype)).to(device).eval().requires_grad_(False)
+    model = _load(Sam2VideoModel, folder, torch_dtype=torch.float32)
+    return Sam2Masks(model.to(device).eval().requires_grad_(False))
 
 
 def _load(kind: Any, folder: Path, **options: Any) -> Any:

@@ -10,17 +10,30 @@ import torch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Names as torch writes them: "float32", "bfloat16". The VAE keeps fp32: its errors are seen as colour drift."""
+    """Names as torch writes them: "float32", "bfloat16".
+
+    dtype: of the transformer's and the text encoder's weights and products. Residuals, modulation, time embedding and
+        head are fp32 whatever it is, as in the official code.
+    vae_dtype: fp32, because its errors are seen as colour drift.
+    image_dtype: of the image encoder; the official one runs it in fp16.
+    pixel_dtype: what the pixels of the conditions are rounded to before they are encoded; the official code's bf16 is
+        what the model was trained on.
+    transformers_kept: how many variants of the transformer (plain, few-step, relighting) stay in memory.
+    """
 
     device: str
     dtype: str
     vae_dtype: str = "float32"
+    image_dtype: str = "float32"
+    pixel_dtype: str = "float32"
+    transformers_kept: int = 2
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def default_recipe(device: str) -> Recipe:
-    """bf16 on CUDA devices, fp32 on the CPU, whose bf16 is slower and no truer."""
-    kind = torch.device(device).type
-    return Recipe(device=device, dtype="float32" if kind == "cpu" else "bfloat16")
+    """On CUDA devices the official types; on the CPU fp32, whose bf16 is slower and no truer."""
+    if torch.device(device).type == "cpu":
+        return Recipe(device=device, dtype="float32")
+    return Recipe(device=device, dtype="bfloat16", image_dtype="float16", pixel_dtype="bfloat16")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from animate_weights.errors import BundleError
-from animate_weights.lora import merge_lora, read_lora
+from animate_weights.lora import Lora, merge_lora, read_lora
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def weights() -> dict[str, torch.Tensor]:
     }
 
 
-def _read(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _read(tmp_path: Path, tensors: dict[str, torch.Tensor], strength: float = 1.0) -> Lora:
     save_file(tensors, tmp_path / "lora.safetensors")
-    return read_lora(tmp_path / "lora.safetensors")
+    return read_lora(tmp_path / "lora.safetensors", strength=strength)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_products_in_every_spelling(
     if alpha is not None:
         tensors[f"{layer}.alpha"] = torch.tensor(alpha)
     before = weights["blocks.0.attn1.to_q.weight"].clone()
-    merge_lora(weights, _read(tmp_path, tensors), strength=0.5)
+    merge_lora(weights, _read(tmp_path, tensors, strength=0.5))
     expected = before + high @ low * 0.5 * (1.0 if alpha is None else alpha / 2)
     torch.testing.assert_close(weights["blocks.0.attn1.to_q.weight"], expected)
 

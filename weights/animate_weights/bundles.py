@@ -12,11 +12,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from animate_weights.errors import BundleError, BundleNotFound
+from animate_weights.layouts import find_layout
 
 MANIFEST_NAME = "manifest.json"
 DETECTOR_PATH = Path("process_checkpoint/det/yolov10m.onnx")
@@ -31,6 +32,9 @@ class Manifest:
     render_areas: (width, height) whose products are the areas, in pixels, the model was trained to generate at.
     segment_frames: frames generated at once, 4n+1. steps, shift: of the full schedule.
     turbo_lora: path in the bundle of the few-step LoRA, with its number of steps; None when the bundle has none.
+    relighting_lora: path in the bundle of the LoRA that fits a replaced person to the light of the scene.
+    turbo_strength, relighting_strength: what the LoRAs' deltas are multiplied by.
+    transformer: path in the bundle of the transformer's safetensors file, where it is not the layout's own.
     warning: said wherever a result of this bundle is shown; empty for real weights.
     """
 
@@ -42,24 +46,34 @@ class Manifest:
     turbo_lora: str | None = None
     turbo_steps: int | None = None
     warning: str = ""
+    relighting_lora: str | None = None
+    turbo_strength: float = 1.0
+    relighting_strength: float = 1.0
+    transformer: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-# The published Wan2.2-Animate-14B in the Diffusers layout.
+# The published Wan2.2-Animate-14B, and where its original layout has the relighting LoRA, by preference.
 _PUBLISHED = Manifest(
     name="wan2.2-animate-14b", render_areas=((1280, 720), (832, 480)), segment_frames=77, steps=20, shift=5.0
 )
+_RELIGHTING = ("relighting_lora/adapter_model.safetensors", "relighting_lora.ckpt")
 
 
 def read_manifest(bundle: Path) -> Manifest:
     """The manifest of a bundle folder. `BundleError` when the folder is no bundle or its manifest cannot be read."""
-    if not (bundle / "model_index.json").is_file():
-        raise BundleError(f"{bundle} holds no bundle: it has no model_index.json", field="bundle", value=str(bundle))
+    if find_layout(bundle) is None:
+        raise BundleError(
+            f"{bundle} holds no bundle: it has neither model_index.json nor the original config.json",
+            field="bundle",
+            value=str(bundle),
+        )
     path = bundle / MANIFEST_NAME
     if not path.is_file():
-        return _PUBLISHED
+        relighting = next((name for name in _RELIGHTING if (bundle / name).is_file()), None)
+        return replace(_PUBLISHED, relighting_lora=relighting)
     try:
         values = json.loads(path.read_text())
         areas = tuple((int(width), int(height)) for width, height in values["render_areas"])
@@ -87,7 +101,7 @@ def find_bundle(name_or_path: str, home: Path) -> Path:
     `BundleNotFound` says where was looked.
     """
     for candidate in (Path(name_or_path).expanduser(), home / "bundles" / name_or_path):
-        if (candidate / "model_index.json").is_file():
+        if candidate.is_dir() and find_layout(candidate) is not None:
             return candidate
     if name_or_path == "tiny":
         return _make_tiny(home / "bundles" / "tiny")

@@ -6,7 +6,9 @@ tables. All are merged; a key that matches nothing is an error, never silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,70 +17,172 @@ from safetensors.torch import load_file
 from animate_weights.errors import BundleError
 from animate_weights.names import diffusers_names
 
-_PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.")
+_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _DOWN, _UP = ("lora_down.weight", "lora_A.weight"), ("lora_up.weight", "lora_B.weight")
 # The whole-tensor deltas and the parameter of the layer that each one changes.
 _DELTAS = {"diff": "weight", "diff_b": "bias", "diff_m": "modulation"}
 
 
-def read_lora(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by original layer name, prefixes of the various spellings removed. `BundleError` when unreadable."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Part `part` of `parts` of the rows of a delta: the tensor `key` itself, or its product with `down`."""
+
+    layer: str
+    key: str
+    down: str | None
+    part: int
+    parts: int
+
+
+class Lora:
+    """The deltas of one LoRA by the transformer's tensor names. Products are computed when they are asked for.
+
+    name: for messages and results, such as `lightx2v_4step.safetensors`. strength: applied to every delta.
+    """
+
+    def __init__(
+        self, name: str, tensors: Mapping[str, torch.Tensor], *, strength: float = 1.0, alpha: float | None = None
+    ) -> None:
+        self.name, self.strength = name, strength
+        self._tensors, self._alpha = tensors, alpha
+        self._sources = _index(name, tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """For each tensor that is changed: the key that changes it, and the delta's shape."""
+        return {
+            target: (source.key, self._part_shape(source))
+            for target, sources in self._sources.items()
+            for source in sources
+        }
+
+    def problems(self, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """One sentence for each key that matches no tensor or has the wrong shape."""
+        found = []
+        for target, sources in self._sources.items():
+            for source in sources:
+                shape = self._part_shape(source)
+                if target not in expected:
+                    found.append(f"the LoRA's {source.key} matches no tensor of the transformer")
+                elif shape != tuple(expected[target]):
+                    found.append(f"the LoRA's {source.key} has the wrong shape: {shape} for {tuple(expected[target])}")
+        return found
+
+    def delta(self, target: str) -> torch.Tensor | None:
+        """What is added to the tensor of that Diffusers name, fp32, strength included; None when nothing is."""
+        deltas = [self._part(source) for source in self._sources.get(target, ())]
+        return torch.stack(deltas).sum(0) * self.strength if deltas else None
+
+    def _part(self, source: _Source) -> torch.Tensor:
+        tensors = self._tensors
+        if source.down is None:
+            whole = tensors[source.key].float()
+        else:
+            low, high = tensors[source.down].float(), tensors[source.key].float()
+            whole = (high.flatten(1) @ low.flatten(1)).reshape(high.shape[0], *low.shape[1:])
+            whole *= self._scale(source, rank=low.shape[0])
+        return whole.chunk(source.parts)[source.part]
+
+    def _scale(self, source: _Source, rank: int) -> float:
+        stored = self._tensors.get(f"{source.layer}.alpha")
+        alpha = self._alpha if stored is None else float(stored)
+        return 1.0 if alpha is None else alpha / rank
+
+    def _part_shape(self, source: _Source) -> tuple[int, ...]:
+        shape = tuple(self._tensors[source.key].shape)
+        if source.down is not None:
+            shape = (shape[0], *self._tensors[source.down].shape[1:])
+        return (shape[0] // source.parts, *shape[1:]) if source.parts > 1 else shape
+
+
+def read_lora(path: Path, *, strength: float = 1.0) -> Lora:
+    """A LoRA in any published spelling, by original layer name: safetensors, or a pickle with a `state_dict`.
+
+    Of PEFT's folder (`adapter_model.safetensors` beside `adapter_config.json`) the alpha is read from the config.
+    `BundleError` when a file cannot be read or a key is of no known kind.
+    """
+    folder = path if path.is_dir() else path.parent
+    file = path / "adapter_model.safetensors" if path.is_dir() else path
     try:
-        tensors = load_file(path)
+        tensors = _read_tensors(file)
+        alpha = _peft_alpha(folder / "adapter_config.json") if file.name.startswith("adapter_model") else None
     except Exception as error:
         raise BundleError(f"the LoRA {path.name} cannot be read: {error}", field="lora", value=path.name) from error
-    return {_plain_name(name): tensor for name, tensor in tensors.items()}
+    return Lora(path.name, {_plain_name(name): t for name, t in tensors.items()}, strength=strength, alpha=alpha)
 
 
-def merge_lora(weights: Mapping[str, torch.Tensor], lora: Mapping[str, torch.Tensor], *, strength: float = 1.0) -> None:
+def check_loras(loras: Sequence[Lora], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """`BundleError` names the first key of a LoRA that matches no tensor or has the wrong shape."""
+    for lora in loras:
+        if problems := lora.problems(expected):
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise BundleError(f"{lora.name}: {problems[0]}{more}", field="lora", value=lora.name)
+
+
+@torch.no_grad()
+def merge_lora(weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
     """Add a LoRA to the transformer's tensors, in place, in fp32. `weights` are by Diffusers name.
 
-    `BundleError` names the first key that matches no tensor or has the wrong shape.
+    `BundleError` as `check_loras`; nothing is changed then.
     """
-    used: set[str] = set()
-    for key in lora:
-        for down, up in zip(_DOWN, _UP, strict=True):
-            if key.endswith(f".{down}"):
-                used |= _merge_product(weights, lora, key.removesuffix(f".{down}"), down, up, strength)
-        for suffix, parameter in _DELTAS.items():
-            if key.endswith(f".{suffix}"):
-                target = f"{key.removesuffix(suffix)}{parameter}"
-                _add(weights, target, lora[key].float() * strength, key)
-                used.add(key)
-    if unused := sorted(set(lora) - used):
-        raise BundleError(f"{len(unused)} keys of the LoRA are of no known kind: {unused[0]}", field="lora")
+    check_loras([lora], {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    for target in lora.shapes:
+        delta = lora.delta(target)
+        assert delta is not None
+        weights[target].copy_(weights[target].float() + delta.to(weights[target].device))
 
 
-def _merge_product(
-    weights: Mapping[str, torch.Tensor],
-    lora: Mapping[str, torch.Tensor],
-    layer: str,
-    down: str,
-    up: str,
-    strength: float,
-) -> set[str]:
-    keys = {f"{layer}.{down}", f"{layer}.{up}"}
-    if missing := sorted(keys - set(lora)):
-        raise BundleError(f"the LoRA lacks {missing[0]}", field="lora", value=missing[0])
-    low, high = lora[f"{layer}.{down}"].float(), lora[f"{layer}.{up}"].float()
-    rank = low.shape[0]
-    alpha = lora.get(f"{layer}.alpha")
-    scale = strength if alpha is None else strength * float(alpha) / rank
-    _add(weights, f"{layer}.weight", high @ low * scale, f"{layer}.{up}")
-    return keys | ({f"{layer}.alpha"} & set(lora))
+def _index(lora: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, list[_Source]]:
+    """The sources of each tensor's delta. `BundleError` on a key of no known kind or a product with one half."""
+    sources: dict[str, list[_Source]] = {}
+    used = set()
+    for key in tensors:
+        layer, kind = _split(key)
+        if kind in _UP:
+            down = f"{layer}.{_DOWN[_UP.index(kind)]}"
+            _require(lora, tensors, down)
+            used |= {key, down, f"{layer}.alpha"}
+            target = f"{layer}.weight"
+        elif kind in _DOWN:
+            _require(lora, tensors, f"{layer}.{_UP[_DOWN.index(kind)]}")
+            continue
+        elif kind in _DELTAS:
+            down, target = None, f"{layer}.{_DELTAS[kind]}"
+            used.add(key)
+        else:
+            continue
+        names = diffusers_names(target)
+        for part, name in enumerate(names):
+            source = _Source(layer=layer, key=key, down=down, part=part, parts=len(names))
+            sources.setdefault(name, []).append(source)
+    if unused := sorted(set(tensors) - used):
+        raise BundleError(f"{lora}: {len(unused)} keys are of no known kind: {unused[0]}", field="lora", value=lora)
+    return sources
 
 
-def _add(weights: Mapping[str, torch.Tensor], original: str, delta: torch.Tensor, key: str) -> None:
-    names = diffusers_names(original)
-    targets = [weights.get(name) for name in names]
-    parts = delta.chunk(len(targets)) if len(targets) > 1 else [delta]
-    for target, part in zip(targets, parts, strict=True):
-        if target is None:
-            raise BundleError(f"the LoRA's {key} matches no tensor of the transformer", field="lora", value=key)
-        if target.shape != part.shape:
-            shapes = f"{tuple(part.shape)} for {tuple(target.shape)}"
-            raise BundleError(f"the LoRA's {key} has the wrong shape: {shapes}", field="lora", value=key)
-        target.copy_((target.float() + part.to(target.device)).to(target.dtype))
+def _split(key: str) -> tuple[str, str]:
+    """Layer and kind of a key."""
+    for kind in (*_UP, *_DOWN, *_DELTAS):
+        if key.endswith(f".{kind}"):
+            return key.removesuffix(f".{kind}"), kind
+    return key, ""
+
+
+def _require(lora: str, tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    if name not in tensors:
+        raise BundleError(f"the LoRA {lora} lacks {name}", field="lora", value=name)
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    values = torch.load(path, map_location="cpu", weights_only=True)
+    inner: dict[str, torch.Tensor] = values.get("state_dict", values)
+    return inner
+
+
+def _peft_alpha(path: Path) -> float | None:
+    return float(json.loads(path.read_text())["lora_alpha"]) if path.is_file() else None
 
 
 def _plain_name(name: str) -> str:

@@ -1,0 +1,90 @@
+"""The sizes of the original checkpoint's networks, read off their tensors' shapes.
+
+The original files come with a configuration for the transformer only, and its single-file copies with none at all.
+What shapes do not tell is as published: the head widths, the VAE's levels, the motion encoder.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from animate_weights.checkpoint import StoredTensor
+from animate_weights.errors import BundleError
+
+_TRANSFORMER_HEAD = 128
+_PATCH_AREA = 4
+# 16 heads of 80 as published; the small networks that tests record values of have heads of 16.
+_CLIP_WIDTH, _CLIP_HEADS, _SMALL_CLIP_HEAD = 1280, 16, 16
+
+Tensors = Mapping[str, StoredTensor]
+
+
+def transformer_options(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of diffusers' `WanAnimateTransformer3DModel`. config: the original `config.json`, or empty."""
+    width, in_channels = _shape(tensors, "patch_embedding.weight")[:2]
+    return {
+        "num_attention_heads": config.get("num_heads", width // _TRANSFORMER_HEAD),
+        "attention_head_dim": width // config.get("num_heads", width // _TRANSFORMER_HEAD),
+        "in_channels": in_channels,
+        "latent_channels": _shape(tensors, "pose_patch_embedding.weight")[1],
+        "out_channels": _shape(tensors, "head.head.weight")[0] // _PATCH_AREA,
+        "text_dim": _shape(tensors, "text_embedding.0.weight")[1],
+        "freq_dim": _shape(tensors, "time_embedding.0.weight")[1],
+        "ffn_dim": _shape(tensors, "blocks.0.ffn.0.weight")[0],
+        "num_layers": config.get("num_layers", _count(tensors, r"blocks\.(\d+)\.")),
+        "image_dim": _shape(tensors, "img_emb.proj.1.weight")[1],
+        "added_kv_proj_dim": width,
+    }
+
+
+def text_encoder_options(tensors: Tensors) -> dict[str, Any]:
+    """Arguments of transformers' `UMT5Config`."""
+    vocabulary, width = _shape(tensors, "token_embedding.weight")
+    buckets, heads = _shape(tensors, "blocks.0.pos_embedding.embedding.weight")
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": _shape(tensors, "blocks.0.attn.q.weight")[0] // heads,
+        "d_ff": _shape(tensors, "blocks.0.ffn.fc1.weight")[0],
+        "num_heads": heads,
+        "num_layers": _count(tensors, r"blocks\.(\d+)\."),
+        "relative_attention_num_buckets": buckets,
+        "feed_forward_proj": "gated-gelu",
+    }
+
+
+def image_encoder_options(tensors: Tensors) -> dict[str, Any]:
+    """Arguments of transformers' `CLIPVisionConfig`."""
+    width, _, patch, _ = _shape(tensors, "visual.patch_embedding.weight")
+    num_patches = _shape(tensors, "visual.pos_embedding")[1] - 1
+    return {
+        "hidden_size": width,
+        "intermediate_size": _shape(tensors, "visual.transformer.0.mlp.0.weight")[0],
+        "num_hidden_layers": _count(tensors, r"visual\.transformer\.(\d+)\."),
+        "num_attention_heads": _CLIP_HEADS if width == _CLIP_WIDTH else width // _SMALL_CLIP_HEAD,
+        "image_size": math.isqrt(num_patches) * patch,
+        "patch_size": patch,
+        "hidden_act": "gelu",
+    }
+
+
+def vae_options(tensors: Tensors) -> dict[str, Any]:
+    """Arguments of diffusers' `AutoencoderKLWan`."""
+    return {
+        "base_dim": _shape(tensors, "encoder.conv1.weight")[0],
+        "z_dim": _shape(tensors, "conv2.weight")[0],
+    }
+
+
+def _shape(tensors: Tensors, name: str) -> tuple[int, ...]:
+    if name not in tensors:
+        raise BundleError(f"{name} is missing", field="bundle", value=name)
+    return tensors[name].shape
+
+
+def _count(tensors: Tensors, pattern: str) -> int:
+    found = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
+    return max(found, default=-1) + 1

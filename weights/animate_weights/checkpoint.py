@@ -1,0 +1,176 @@
+"""The named tensors of a checkpoint's files: which there are, of what shape, and one of them at a time.
+
+Files are mapped, not read: a tensor costs memory when it is asked for. Pickles are opened with `weights_only`, which
+runs no code of theirs. Quantised tensors and their scales are one tensor here, given back dequantised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import safe_open
+
+from animate_weights.errors import BundleError
+from animate_weights.layouts import ComponentFiles
+from animate_weights.quantized import EIGHT_BIT, dequantize, is_marker, scale_owner
+
+Shape = tuple[int, ...]
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+# What the single files for ComfyUI put before the original names.
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTensor:
+    """A tensor in a file, not read yet. scale: the name of the tensor that its values are to be multiplied by."""
+
+    name: str
+    shape: Shape
+    dtype: torch.dtype
+    file: Path
+    scale: str | None = None
+
+
+class _Reader(Protocol):
+    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]: ...
+
+    def read(self, name: str) -> torch.Tensor: ...
+
+
+class Checkpoint:
+    """The tensors of one network. `tensors` are by name without prefix, in the order of the files."""
+
+    def __init__(self, files: ComponentFiles) -> None:
+        self.files = files
+        self._readers = {path: _open(path) for path in files.files}
+        self._raw: dict[str, tuple[str, StoredTensor]] = {}
+        for path, reader in self._readers.items():
+            for name, shape, dtype in reader.list():
+                self._add(name, StoredTensor(name=_plain(name), shape=shape, dtype=dtype, file=path))
+        if files.index is not None:
+            _check_index(files.index, self._raw)
+        self.tensors: Mapping[str, StoredTensor] = _with_scales({name: t for name, (_, t) in self._raw.items()})
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor on the CPU, in its stored type; what is stored quantised comes back in fp32."""
+        stored = self.tensors[name]
+        tensor = self._read(name)
+        if stored.scale is None:
+            return tensor
+        return dequantize(tensor, self._read(stored.scale))
+
+    def _read(self, name: str) -> torch.Tensor:
+        full_name, stored = self._raw[name]
+        return self._readers[stored.file].read(full_name)
+
+    def _add(self, full_name: str, stored: StoredTensor) -> None:
+        if stored.name in self._raw:
+            first = self._raw[stored.name][1].file.name
+            raise BundleError(f"{stored.name} is both in {first} and in {stored.file.name}", field="bundle")
+        self._raw[stored.name] = (full_name, stored)
+
+
+class _Safetensors:
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, framework="pt")
+
+    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
+        for name in self._file.keys():  # noqa: SIM118 - not a dict, has no iterator
+            part = self._file.get_slice(name)
+            yield name, tuple(part.get_shape()), _DTYPES[part.get_dtype()]
+
+    def read(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._file.get_tensor(name)
+        return tensor
+
+
+class _Pickle:
+    def __init__(self, path: Path) -> None:
+        values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        inner = values.get("state_dict", values)
+        self._tensors: dict[str, torch.Tensor] = {k: v for k, v in inner.items() if isinstance(v, torch.Tensor)}
+
+    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
+        for name, tensor in self._tensors.items():
+            yield name, tuple(tensor.shape), tensor.dtype
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._tensors[name]
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The tensors of a single file. `BundleError` when it cannot be read."""
+    return Checkpoint(ComponentFiles(files=(path,)))
+
+
+def _open(path: Path) -> _Reader:
+    try:
+        return _Safetensors(path) if path.suffix == ".safetensors" else _Pickle(path)
+    except Exception as error:  # both libraries raise whatever their parsers do
+        raise BundleError(f"{path.name} cannot be read: {error}", field="bundle", value=str(path)) from error
+
+
+def _plain(name: str) -> str:
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name
+
+
+def _check_index(index: Path, raw: Mapping[str, tuple[str, StoredTensor]]) -> None:
+    listed: dict[str, str] = json.loads(index.read_text())["weight_map"]
+    placed = {full_name: stored.file.name for full_name, stored in raw.values()}
+    for name in sorted(listed.keys() | placed.keys()):
+        if listed.get(name) != placed.get(name):
+            there = f"is in {placed[name]}" if name in placed else "is in none of its files"
+            says = f"in {listed[name]}" if name in listed else "nowhere"
+            raise BundleError(f"{index.name} has {name} {says}, but it {there}", field="bundle", value=name)
+
+
+def _with_scales(raw: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Without the tensors that only serve quantised ones, which are tied to their scales instead."""
+    scales: dict[str, str] = {}
+    for name in raw:
+        owner = scale_owner(name)
+        if owner is None:
+            continue
+        if owner not in raw:
+            raise BundleError(f"{name} is the scale of a tensor that is not there", field="bundle", value=name)
+        scales[owner] = name
+    kept = {name: stored for name, stored in raw.items() if scale_owner(name) is None and not is_marker(name)}
+    tied = {}
+    for name, stored in kept.items():
+        needs_scale = stored.dtype == torch.int8 or (bool(scales) and stored.dtype in EIGHT_BIT)
+        if needs_scale and name not in scales:
+            raise BundleError(f"{name} is quantised and has no scale", field="bundle", value=name)
+        tied[name] = _tie(stored, raw[scales[name]]) if name in scales else stored
+    return tied
+
+
+def _tie(stored: StoredTensor, scale: StoredTensor) -> StoredTensor:
+    rows = stored.shape[0] if stored.shape else 1
+    if scale.shape not in ((), (1,), (rows,), (rows, 1)):
+        shapes = f"{scale.shape} for a weight of {stored.shape}"
+        raise BundleError(f"{scale.name} has the wrong shape: {shapes}", field="bundle", value=scale.name)
+    return StoredTensor(name=stored.name, shape=stored.shape, dtype=stored.dtype, file=stored.file, scale=scale.name)
+
+
+def file_sizes(files: Sequence[Path]) -> int:
+    """Bytes of the files together."""
+    return sum(path.stat().st_size for path in files)

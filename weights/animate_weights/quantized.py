@@ -1,0 +1,49 @@
+"""Weights stored in 8 bits: the spellings of their scales, from 8 bits, and to fp8 with one scale a row.
+
+A stored weight W8 stands for W8 * scale. Published: one fp32 scale a tensor (Kijai, `scale_weight` beside a marker
+`scaled_fp8`, later `weight_scale`; ComfyUI adds `comfy_quant`), or one an output channel, `out 1` (LightX2V, ours).
+"""
+
+from __future__ import annotations
+
+import torch
+
+SCALE_SUFFIX = ".weight_scale"
+_SCALES = (".scale_weight", SCALE_SUFFIX)
+# Scales of activations, which are measured anew here, and notes of the writer.
+_MARKERS = (".scale_input", ".input_scale", ".comfy_quant")
+_TOP_MARKER = "scaled_fp8"
+EIGHT_BIT = frozenset({torch.float8_e4m3fn, torch.float8_e5m2, torch.int8})
+_E4M3_MAX = 448.0
+
+
+def scale_owner(name: str) -> str | None:
+    """The weight whose scale a tensor of that name is; None when it is no scale."""
+    for suffix in _SCALES:
+        if name.endswith(suffix):
+            return f"{name.removesuffix(suffix)}.weight"
+    return None
+
+
+def is_marker(name: str) -> bool:
+    """Whether a tensor of that name says something about quantisation and holds nothing of the network."""
+    return name == _TOP_MARKER or name.endswith(_MARKERS)
+
+
+def dequantize(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """fp32 weight of 8-bit values and their scale: one number, or one a row (`out` or `out 1`)."""
+    factor = scale.float()
+    if factor.numel() > 1:
+        factor = factor.reshape(-1, *([1] * (weight.dim() - 1)))
+    return weight.float() * factor
+
+
+def quantize_rowwise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """e4m3 values `out in` and their fp32 scales `out 1`, for a weight `out in`: each row's largest value becomes 448.
+
+    A row of zeros gets the scale 1. The error is at most 1/16 of each value that is not tiny: e4m3 has 3 bits.
+    """
+    rows = weight.float()
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    scale = torch.where(largest > 0, largest / _E4M3_MAX, torch.ones_like(largest))
+    return (rows / scale).clamp(-_E4M3_MAX, _E4M3_MAX).to(torch.float8_e4m3fn), scale
