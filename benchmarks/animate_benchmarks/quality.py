@@ -25,13 +25,13 @@ from animate_benchmarks.puppet.shots import pictures
 from animate_pipelines.models import Models, load_models
 from animate_pipelines.preprocess.detector import detect_person
 from animate_pipelines.preprocess.pose import estimate_pose
+from animate_pipelines.preprocess.resize import render_size
 from animate_pipelines.recipe import Recipe
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import Frame, Pose
 from animate_weights.puppet.performance import STEERING_WORDS, steer
 
 DRIFT_SEGMENTS = 10
-SEAM_SEGMENTS = 3
 OPEN, CLOSED = 0.7, 0.2
 
 
@@ -231,9 +231,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     recipe = Recipe(device=arguments.device, dtype=arguments.dtype, vae_dtype=arguments.vae_dtype)
     models = load_models(find_bundle(arguments.bundle, arguments.home), device=arguments.device, recipe=recipe)
+    area = models.manifest.render_areas[0]
     setting = Setting(
         models=models,
-        size=models.manifest.render_areas[0],
+        size=render_size(arguments.native, arguments.native, area[0] * area[1]),
         native=(arguments.native, arguments.native),
         pairs=arguments.pairs,
         long_pairs=arguments.long_pairs,
