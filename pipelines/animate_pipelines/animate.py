@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from animate_pipelines.conditioning import Conditioning, DrivingFrames, preprocess
+from animate_pipelines.device import device_errors
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
@@ -80,7 +81,8 @@ def animate(
         writer = VideoWriter(
             files.folder, render_size=plan.picture_box[2:], output_size=plan.output_size, fps=clip.fps, limits=limits
         )
-        _render(models, params, reference, frames, conditioning, plan, files, writer, tracker)
+        with device_errors():
+            _render(models, params, reference, frames, conditioning, plan, files, writer, tracker)
         tracker.enter("finish")
         audio = join_pieces(
             [writer.path(segment.index) for segment in plan.segments],
@@ -128,7 +130,7 @@ def _render(
     tracker: ProgressTracker,
 ) -> None:
     """Render and write the segments that are not on the disk yet."""
-    first = min(files.count_done(), len(plan.segments))
+    first = files.count_done()
     if first == len(plan.segments):
         return
     tracker.enter("encode")

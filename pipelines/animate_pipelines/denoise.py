@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -30,25 +31,12 @@ def denoise(
 ) -> torch.Tensor:
     """Latents `1 16 t h w`; the first frame is the reference's. `on_step` is called with the number of steps done."""
     latents = noise
+    velocity_of = partial(transformer.velocity, condition=inputs.condition, pose=inputs.pose)
     for index, timestep in enumerate(solver.timesteps):
         time = timestep.to(latents.device)[None]
-        velocity = transformer.velocity(
-            latents,
-            time,
-            condition=inputs.condition,
-            pose=inputs.pose,
-            motion=inputs.motion,
-            context=constants.context,
-        )
+        velocity = velocity_of(latents, time, motion=inputs.motion, context=constants.context)
         if constants.negative_context is not None and inputs.negative_motion is not None:
-            unguided = transformer.velocity(
-                latents,
-                time,
-                condition=inputs.condition,
-                pose=inputs.pose,
-                motion=inputs.negative_motion,
-                context=constants.negative_context,
-            )
+            unguided = velocity_of(latents, time, motion=inputs.negative_motion, context=constants.negative_context)
             velocity = unguided + guidance_scale * (velocity - unguided)
         latents = solver.step(velocity, index, latents)
         on_step(index + 1)

@@ -38,7 +38,7 @@ def test_source_rate_is_the_identity(mezzanine: Mezzanine, numbers: Callable[[np
         assert (clip.fps, clip.source_fps, clip.size) == (Fraction(30000, 1001), Fraction(30000, 1001), (64, 48))
         assert clip.indices.tolist() == list(range(100))
         assert clip.repeats == 0
-        frames = clip.read(0, 100)
+        frames = read(clip, 0, 100)
         assert (frames.dtype, frames.shape) == (np.uint8, (100, 48, 64, 3))
         assert numbers(frames) == list(range(100))
 
@@ -47,7 +47,7 @@ def test_any_order_gives_the_frames_of_the_file(mezzanine: Mezzanine, studio: St
     expected = studio.decoded(mezzanine.path)
     with Clip(mezzanine) as clip:
         for start, stop in [(90, 100), (0, 5), (13, 14), (47, 61), (11, 13), (99, 100), (0, 1)]:
-            difference = np.abs(clip.read(start, stop).astype(int) - expected[start:stop])
+            difference = np.abs(read(clip, start, stop).astype(int) - expected[start:stop])
             assert difference.max() <= 3  # two versions of the same colour conversion
 
 
@@ -57,7 +57,7 @@ def test_other_rates(mezzanine: Mezzanine, numbers: Callable[[np.ndarray], list[
         assert clip.num_frames == int(100 / (30000 / 1001) * fps)
         assert clip.fps == fps
         assert clip.repeats == (0 if fps == 24 else clip.num_frames - len(set(clip.indices.tolist())))
-        seen = [number for start, frames in clip.chunks(7) for number in numbers(frames)]
+        seen = numbers(read(clip, 0, clip.num_frames))
         assert seen == clip.indices.tolist()
         assert np.abs(clip.positions - clip.indices).max() <= 0.5
         assert clip.positions[5] == pytest.approx(5 / fps * 30000 / 1001)
@@ -66,8 +66,18 @@ def test_other_rates(mezzanine: Mezzanine, numbers: Callable[[np.ndarray], list[
 def test_only_the_first_frames(mezzanine: Mezzanine) -> None:
     with Clip(mezzanine, fps=24, max_frames=10) as clip:
         assert (clip.num_frames, clip.duration_s) == (10, Fraction(10, 24))
-        with pytest.raises(IndexError):
-            clip.read(5, 11)
+        assert len(clip.indices) == len(clip.positions) == 10
+
+
+def test_frames_in_any_order_and_again(mezzanine: Mezzanine, numbers: Callable[[np.ndarray], list[int]]) -> None:
+    wanted = [5, 4, 3, 3, 0, 99, 5] * 5
+    with Clip(mezzanine) as clip:
+        assert numbers(np.stack(list(clip.read_source(wanted)))) == wanted
+
+
+def read(clip: Clip, start: int, stop: int) -> np.ndarray:
+    """Frames `start` to `stop` of the clip, as the segments read them."""
+    return np.stack(list(clip.read_source(clip.indices[start:stop])))
 
 
 def test_memory_does_not_grow_with_length(studio: Studio, limits: MediaLimits) -> None:
@@ -77,9 +87,9 @@ def test_memory_does_not_grow_with_length(studio: Studio, limits: MediaLimits) -
     written = write_mezzanine(source, studio.folder / "memory-mezzanine.mp4", probe_video(source, limits), limits)
     process = psutil.Process()
     with Clip(written, max_frames=100) as clip:
-        for _ in clip.chunks(20):
+        for _ in clip.read_source(clip.indices):
             pass
     before = process.memory_info().rss
     with Clip(written) as clip:
-        for _ in clip.chunks(20):
+        for _ in clip.read_source(clip.indices):
             assert process.memory_info().rss < before + 100_000_000

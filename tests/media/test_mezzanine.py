@@ -118,7 +118,8 @@ def test_rotation_and_sample_aspect_together(studio: Studio, limits: MediaLimits
 def test_odd_sides_lose_one_line_and_nothing_else(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
     source = studio.folder / "odd.mp4"
     # 4:4:4, smooth picture: what differs is the codec's noise only.
-    picture = "gradients=s=66x52:r=10:d=0.5:speed=0.00001:seed=3,format=yuv444p,crop=65:51:exact=1"
+    colours = "n=2:c0=orange:c1=navy:x0=0:y0=0:x1=65:y1=51"
+    picture = f"gradients=s=66x52:r=10:d=0.5:speed=0.00001:{colours},format=yuv444p,crop=65:51:exact=1"
     studio.ffmpeg("-f", "lavfi", "-i", picture, "-c:v", "libx264", "-qp", "0", source)
     info, mezzanine = rewrite(source, tmp_path, limits)
     assert (info.stored_width, info.stored_height, info.width, info.height) == (65, 51, 64, 50)

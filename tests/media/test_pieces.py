@@ -32,7 +32,8 @@ class Render:
         self.output = folder / "output.mp4"
         with Clip(mezzanine) as clip:
             writer = VideoWriter(folder, render_size=clip.size, output_size=clip.size, fps=clip.fps)
-            pieces = [writer.write_segment(i, frames) for i, (_, frames) in enumerate(clip.chunks(40))]
+            cuts = np.split(clip.indices, range(40, clip.num_frames, 40))
+            pieces = [writer.write_segment(i, np.stack(list(clip.read_source(cut)))) for i, cut in enumerate(cuts)]
             self.fps, self.num_frames = clip.fps, clip.num_frames
         self.audio = join_pieces(
             pieces,

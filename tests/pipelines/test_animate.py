@@ -11,15 +11,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from animate_pipelines.animate import Media, animate
-from animate_pipelines.errors import Canceled, InvalidField, MediaError, NoPersonFound
+from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, NoPersonFound
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.report import Progress
 from animate_pipelines.result import AnimateResult
+from animate_pipelines.vae import VideoVae
 
 NUM_FRAMES = 40  # of the driving video: three segments of 17 frames
 
@@ -174,3 +176,15 @@ def test_turbo_is_refused_where_there_is_none(tiny_models: Models, media: Media,
     with pytest.raises(InvalidField, match="few-step LoRA") as caught:
         animate(slow, _params(turbo=True), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "turbo"
+
+
+@pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("illegal")])
+def test_a_failing_device_is_told_from_other_faults(
+    failure: Exception, tiny_models: Models, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(VideoVae, "decode", fail)
+    with pytest.raises(DeviceError, match=str(failure)):
+        animate(tiny_models, _params(), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")

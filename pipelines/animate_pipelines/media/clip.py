@@ -15,6 +15,7 @@ from animate_pipelines.media.mezzanine import Mezzanine
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Frame = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 _READ_AHEAD = 16
 
 
@@ -25,7 +26,7 @@ class Clip:
     fps: of this clip, exact.                        num_frames: of this clip.
     indices: the mezzanine frame of each frame of this clip.
     positions: where each frame of this clip stands between the mezzanine's frames, for what can be interpolated.
-    Memory does not grow with length: 16 bytes a frame, and what `read` was asked for.
+    Memory does not grow with length: 16 bytes a frame, and the few frames that are being read.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Clip:
         self.source_fps = mezzanine.fps
         self.fps = mezzanine.fps if fps == "source" else Fraction(fps)
         self.positions = frame_positions(mezzanine.num_frames, mezzanine.fps, self.fps)[:max_frames]
-        self.indices: np.ndarray[tuple[int], np.dtype[np.int64]] = np.round(self.positions).astype(np.int64)
+        self.indices: Indices = np.round(self.positions).astype(np.int64)
         self.num_frames = len(self.indices)
         self._reader = decord.VideoReader(str(mezzanine.path), ctx=decord.cpu(0), num_threads=1)
         if len(self._reader) != mezzanine.num_frames:
@@ -51,23 +52,12 @@ class Clip:
     def duration_s(self) -> Fraction:
         return self.num_frames / self.fps
 
-    def read(self, start: int, stop: int) -> Frames:
-        """Frames `start` to `stop` (exclusive) as `t h w c`, RGB, uint8."""
-        if not 0 <= start < stop <= self.num_frames:
-            raise IndexError(f"frames {start} to {stop} of {self.num_frames}")
-        return self._fetch(self.indices[start:stop])
-
-    def chunks(self, length: int) -> Iterator[tuple[int, Frames]]:
-        """All frames in order, `length` at a time: (index of the first, frames)."""
-        for start in range(0, self.num_frames, length):
-            yield start, self.read(start, min(start + length, self.num_frames))
-
-    def read_source(self, indices: Sequence[int]) -> Iterator[Frame]:
+    def read_source(self, indices: Sequence[int] | Indices) -> Iterator[Frame]:
         """The mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
         for start in range(0, len(indices), _READ_AHEAD):
             yield from self._fetch(np.asarray(indices[start : start + _READ_AHEAD]))
 
-    def _fetch(self, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Frames:
+    def _fetch(self, indices: Indices) -> Frames:
         wanted, places = np.unique(indices, return_inverse=True)
         frames: Frames = self._reader.get_batch(wanted.tolist()).asnumpy()
         # decord reads ahead without bound and goes on decoding when nobody asks: 1.5 GB of frames after ten minutes of
