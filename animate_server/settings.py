@@ -119,13 +119,16 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *file)
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """From the environment; `overrides` (those not None) win. `InvalidField` names the setting that is wrong."""
+def load_settings(
+    *, host: str | None = None, port: int | None = None, bundle: str | None = None, devices: str | None = None
+) -> Settings:
+    """From the environment; what is given here wins. `InvalidField` names the setting that is wrong."""
+    given: dict[str, Any] = {"host": host, "port": port, "bundle": bundle, "devices": devices}
     config = os.environ.get("ANIMATE_CONFIG")
     if config and not Path(config).is_file():
         raise InvalidField(f"ANIMATE_CONFIG: there is no file {config}", field="ANIMATE_CONFIG", value=config)
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as invalid:
         first = invalid.errors(include_input=False)[0]  # the input may be a key
         name = f"ANIMATE_{first['loc'][0]}".upper() if first["loc"] else "settings"

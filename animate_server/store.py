@@ -7,8 +7,10 @@ record are one row, so that they cannot disagree after a crash.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
@@ -107,7 +109,7 @@ class Store:
             if job.status is JobStatus.QUEUED:
                 return self._end(connection, job, JobStatus.CANCELED)
             if job.status is JobStatus.RUNNING and not job.cancel_requested:
-                return _change(connection, job, cancel_requested=True)
+                return _change(connection, job, {"cancel_requested": True})
             return job
 
     def remove(self, job_id: str, owner: str) -> Job:
@@ -134,16 +136,14 @@ class Store:
             if row is None:
                 return None
             job, now = _job(row), self._clock()
-            return _move(
-                connection,
-                job,
-                JobStatus.RUNNING,
-                token=job.token + 1,
-                attempts=job.attempts + 1,
-                worker=worker,
-                started_at=now if job.started_at is None else job.started_at,
-                lease_expires_at=now + self._lease_s,
-            )
+            lease = {
+                "token": job.token + 1,
+                "attempts": job.attempts + 1,
+                "worker": worker,
+                "started_at": now if job.started_at is None else job.started_at,
+                "lease_expires_at": now + self._lease_s,
+            }
+            return _move(connection, job, JobStatus.RUNNING, lease)
 
     def renew(self, job: Job, progress: Progress | None = None) -> Job:
         """Keep the lease, and note `progress`. The returned job says whether cancellation was requested.
@@ -155,21 +155,19 @@ class Store:
             values["progress"] = progress.to_json()
         with self._write() as connection:
             _held(connection, job)
-            return _change(connection, job, **values)
+            return _change(connection, job, values)
 
     def finish(self, job: Job, artefact: Artefact, result: dict[str, Any]) -> Job:
         """Raises `LeaseLost`. A job whose cancellation was requested too late has succeeded all the same."""
         with self._write() as connection:
             held = _held(connection, job)
-            made = {name: getattr(artefact, name) for name in ("name", "media_type", "size_bytes", "sha256")}
-            return self._end(
-                connection, held, JobStatus.SUCCEEDED, artefact=made, artefact_name=artefact.name, result=result
-            )
+            made = {"artefact": asdict(artefact), "artefact_name": artefact.name, "result": result}
+            return self._end(connection, held, JobStatus.SUCCEEDED, made)
 
     def fail(self, job: Job, error: AnimateError) -> Job:
         """Failed for good. Raises `LeaseLost`."""
         with self._write() as connection:
-            return self._end(connection, _held(connection, job), JobStatus.FAILED, error=_record(error))
+            return self._end(connection, _held(connection, job), JobStatus.FAILED, {"error": _record(error)})
 
     def retry(self, job: Job, error: AnimateError) -> Job:
         """Queued again, or, after the last attempt, failed with `error` and the stage it was in. Raises `LeaseLost`."""
@@ -215,7 +213,8 @@ class Store:
         with self._write() as connection:
             found = [_job(row) for row in connection.execute(due).all()]
             for job in found:
-                _move(connection, job, JobStatus.EXPIRED, artefact=None, artefact_name=None, result=None, progress=None)
+                emptied = dict.fromkeys(("artefact", "artefact_name", "result", "progress"))
+                _move(connection, job, JobStatus.EXPIRED, emptied)
             _drop_inline_uploads(connection, [job.id for job in found])
             return found
 
@@ -288,19 +287,21 @@ class Store:
         if job.cancel_requested:
             return self._end(connection, job, JobStatus.CANCELED)
         if job.attempts < self._max_attempts:
-            return _requeue(connection, job)
+            return _requeue(connection, job, attempts=job.attempts)
         stage = (job.progress or {}).get("stage", "check")
         failure = _record(error)
         failure["message"] = f"{error.message} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
-        return self._end(connection, job, JobStatus.FAILED, error=failure)
+        return self._end(connection, job, JobStatus.FAILED, {"error": failure})
 
-    def _end(self, connection: Connection, job: Job, status: JobStatus, **values: Any) -> Job:
+    def _end(
+        self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any] = MappingProxyType({})
+    ) -> Job:
         now = self._clock()
         start = now if job.started_at is None else job.started_at
         spent = {"queue_s": start - job.created_at, "run_s": now - start}
         _add_total(connection, status, spent)
         times = {"finished_at": now, "expires_at": now + self._retention_s, "worker": None, "lease_expires_at": None}
-        return _move(connection, job, status, **times, **values)
+        return _move(connection, job, status, times | dict(values))
 
 
 def _job(row: Row[Any]) -> Job:
@@ -345,19 +346,20 @@ def _held(connection: Connection, job: Job) -> Job:
     return _job(row)
 
 
-def _move(connection: Connection, job: Job, status: JobStatus, **values: Any) -> Job:
+def _move(connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
     if status not in TRANSITIONS[job.status]:
         raise ServerError(f"job {job.id} cannot go from {job.status} to {status}")
-    return _change(connection, job, status=status, **values)
+    return _change(connection, job, {"status": status, **values})
 
 
-def _change(connection: Connection, job: Job, **values: Any) -> Job:
-    statement = update(jobs).where(jobs.c.id == job.id).values(values).returning(jobs)
+def _change(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+    statement = update(jobs).where(jobs.c.id == job.id).values(dict(values)).returning(jobs)
     return _job(connection.execute(statement).one())
 
 
-def _requeue(connection: Connection, job: Job, **values: Any) -> Job:
-    return _move(connection, job, JobStatus.QUEUED, worker=None, lease_expires_at=None, **values)
+def _requeue(connection: Connection, job: Job, *, attempts: int) -> Job:
+    freed = {"worker": None, "lease_expires_at": None, "attempts": attempts}
+    return _move(connection, job, JobStatus.QUEUED, freed)
 
 
 def _record(error: AnimateError) -> dict[str, Any]:

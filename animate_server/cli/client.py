@@ -47,7 +47,7 @@ class ServerClient:
 
     def check(self) -> None:
         """Whether the server answers and takes the key."""
-        self._ask("GET", "/jobs", params={"limit": 1})
+        self._ask("GET", "/jobs?limit=1")
 
     def upload(self, path: Path) -> str:
         """The `upload:ID` of a file."""
@@ -87,9 +87,17 @@ class ServerClient:
                     file.write(chunk)
         return partial.rename(path)
 
-    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: dict[str, Any] | None = None,
+        content: Iterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
         with self._faults():
-            response = self._http.request(method, path, **request)
+            response = self._http.request(method, path, json=json, content=content, headers=headers)
         if response.is_success:
             return dict(response.json()) if response.content else {}
         raise ServerFault(_exit_code(response.status_code), _error_of(response))

@@ -63,8 +63,9 @@ def test_a_wrong_value_is_named_without_secrets(monkeypatch: pytest.MonkeyPatch)
         ("0.0.0.0", "k", True),
     ],
 )
-def test_strangers_are_served_with_keys_only(host: str, keys: str, fine: bool) -> None:
-    settings = load_settings(host=host, api_keys=keys)
+def test_strangers_are_served_with_keys_only(host: str, keys: str, fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANIMATE_API_KEYS", keys)
+    settings = load_settings(host=host)
     if fine:
         check_exposure(settings)
     else:
