@@ -93,6 +93,20 @@ def test_uploads_are_used_by_id_and_by_url(served: Any, png: bytes, mp4: bytes, 
     served.wait(job["id"], "succeeded")
 
 
+def test_urls_are_fetched_in_the_job_where_the_allow_list_lets_them(serve: Any, png: bytes, mp4: bytes) -> None:
+    with serve(fetch_allow="localhost") as served:
+        image, video = (served.http.post("/v1/uploads", content=data).json()["url"] for data in (png, mp4))
+        elsewhere = {"reference_image": image, "driving_video": video.replace("127.0.0.1", "localhost")}
+        served.wait(served.http.post("/v1/jobs", json=elsewhere).json()["id"], "succeeded")
+        missing = elsewhere | {"driving_video": f"http://localhost:{served.url.rpartition(':')[2]}/files/none?token=x"}
+        failed = served.wait(served.http.post("/v1/jobs", json=missing).json()["id"], "failed")
+        assert failed["error"]["code"] == "fetch_failed"
+        assert failed["error"]["field"] == "driving_video"
+        assert failed["error"]["message"].endswith("/files/none?... answered 404")
+        refused = elsewhere | {"driving_video": video.replace("127.0.0.1", "127.0.0.2")}
+        assert served.http.post("/v1/jobs", json=refused).status_code == 422
+
+
 def test_events_end_with_the_job(served: Any, inline: dict[str, Any]) -> None:
     job = served.http.post("/v1/jobs", json=inline).json()
     with served.http.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
