@@ -169,6 +169,9 @@ async def _read_form(request: Request, limit_bytes: int) -> Body:
     except (MultiPartException, KeyError) as error:
         raise BodyInvalid(f"the form cannot be read: {error}") from None
     body = Body(fields={}, is_form=True)
+    if len(form.multi_items()) != len(form):
+        await form.close()
+        raise BodyInvalid("a field of the form is given twice")
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             body.parts[INLINE + name] = Part(field=name, file=value.file)

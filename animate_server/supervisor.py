@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 MAX_BACK_OFF_S = 60.0
+AGAIN_S = 5.0
 STABLE_S = 60.0  # a worker that lived this long starts afresh without delay
 
 Spawn = Callable[[str], subprocess.Popen[bytes]]
@@ -74,7 +75,11 @@ class Supervisor:
         posts = [_Post(device=device) for device in self.devices]
         while not self._stopping.wait(TICK_S):
             for post in posts:
-                self._look_after(post)
+                try:
+                    self._look_after(post)
+                except Exception:  # an outer wall: this thread must not end, its workers would end with it
+                    log.exception("the worker on %s could not be looked after; again in %g s", post.device, AGAIN_S)
+                    post.start_at = time.monotonic() + AGAIN_S
         self._drain([post.process for post in posts if post.process is not None])
 
     def _look_after(self, post: _Post) -> None:

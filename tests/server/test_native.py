@@ -237,6 +237,11 @@ def test_bad_bodies(serve: Any, subtests: pytest.Subtests) -> None:
                 assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+def test_a_field_given_twice_is_refused(idle: Any, png: bytes) -> None:
+    answer = idle.http.post("/v1/jobs", files=[("reference_image", png), ("reference_image", png)])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "body_invalid")
+
+
 def test_a_chunked_body_is_cut_off_at_the_limit(serve: Any) -> None:
     with serve(worker=False, max_file_bytes=100_000) as idle:
         sent = iter([b"\x89PNG\r\n\x1a\n" + bytes(2**20)] * 40)

@@ -69,6 +69,22 @@ def test_a_dead_worker_is_replaced_and_its_job_given_back_at_once(
     assert spawn.started[1].returncode == -signal.SIGTERM
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    backend: Backend, children: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "TICK_S", 0.02)
+    monkeypatch.setattr(supervisor_module, "AGAIN_S", 0.05)
+    spawn, failures = children(SLEEPER), iter([OSError("no more processes"), None])
+
+    def start(device: str) -> subprocess.Popen[bytes]:
+        if failure := next(failures):
+            raise failure
+        return spawn(device)
+
+    with Supervisor(backend=backend, devices=["cpu"], spawn=start, drain_s=5):
+        wait_until(lambda: spawn.started)
+
+
 def test_one_worker_a_device(backend: Backend, children: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "TICK_S", 0.02)
     spawn = children(SLEEPER)
