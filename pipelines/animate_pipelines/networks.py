@@ -55,8 +55,7 @@ class NetworkFiles:
             for name, tensor in tensors:
                 network.load_state_dict({name: tensor}, strict=False, assign=True)
         except BundleError as error:
-            error.message = f"{self.component}: {error.message}"
-            raise
+            raise BundleError(f"{self.component}: {error.message}", field=error.field, value=error.value) from None
         return _tied(network).to(device).eval().requires_grad_(False)
 
 

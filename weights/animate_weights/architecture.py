@@ -1,7 +1,7 @@
 """The sizes of the original checkpoint's networks, read off their tensors' shapes.
 
 The original files come with a configuration for the transformer only, and its single-file copies with none at all.
-What shapes do not tell is as published: the head widths, the VAE's levels, the motion encoder.
+What shapes do not tell is as published: the width of a head, the VAE's levels.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from animate_weights.errors import BundleError
 
 _TRANSFORMER_HEAD = 128
 _PATCH_AREA = 4
-# 16 heads of 80 as published; the small networks that tests record values of have heads of 16.
-_CLIP_WIDTH, _CLIP_HEADS, _SMALL_CLIP_HEAD = 1280, 16, 16
+# 16 heads of 80 as published; 4 in the small networks made by code.
+_CLIP_WIDTH, _CLIP_HEADS, _SMALL_CLIP_HEADS = 1280, 16, 4
+_MOTION = "motion_encoder.enc.net_app.convs"
+_MOTION_LAST_PX = 4  # side of the motion encoder's last feature map
 
 Tensors = Mapping[str, StoredTensor]
 
@@ -25,9 +27,10 @@ Tensors = Mapping[str, StoredTensor]
 def transformer_options(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of diffusers' `WanAnimateTransformer3DModel`. config: the original `config.json`, or empty."""
     width, in_channels = _shape(tensors, "patch_embedding.weight")[:2]
-    return {
-        "num_attention_heads": config.get("num_heads", width // _TRANSFORMER_HEAD),
-        "attention_head_dim": width // config.get("num_heads", width // _TRANSFORMER_HEAD),
+    heads = config.get("num_heads", width // _TRANSFORMER_HEAD)
+    return _motion_options(tensors) | {
+        "num_attention_heads": heads,
+        "attention_head_dim": width // heads,
         "in_channels": in_channels,
         "latent_channels": _shape(tensors, "pose_patch_embedding.weight")[1],
         "out_channels": _shape(tensors, "head.head.weight")[0] // _PATCH_AREA,
@@ -37,6 +40,26 @@ def transformer_options(tensors: Tensors, config: Mapping[str, Any]) -> dict[str
         "num_layers": config.get("num_layers", _count(tensors, r"blocks\.(\d+)\.")),
         "image_dim": _shape(tensors, "img_emb.proj.1.weight")[1],
         "added_kv_proj_dim": width,
+    }
+
+
+def _motion_options(tensors: Tensors) -> dict[str, Any]:
+    """Of the motion and face encoders. Each residual block of the motion encoder halves the side of the picture."""
+    blocks = _count(tensors, re.escape(_MOTION) + r"\.(\d+)\.conv1\.") - 1  # they count from 1
+    side = _MOTION_LAST_PX << max(blocks, 0)
+    channels = {str(side): _shape(tensors, f"{_MOTION}.0.0.weight")[0]}
+    for block in range(1, blocks + 1):
+        channels[str(side >> block)] = _shape(tensors, f"{_MOTION}.{block}.conv2.1.weight")[0]
+    width, features = _shape(tensors, "motion_encoder.dec.direction.weight")
+    face_width = _shape(tensors, "face_encoder.conv2.conv.weight")[0]
+    return {
+        "motion_encoder_size": side,
+        "motion_encoder_channel_sizes": channels,
+        "motion_style_dim": _shape(tensors, f"{_MOTION}.{blocks + 1}.weight")[0],
+        "motion_dim": features,
+        "motion_encoder_dim": width,
+        "face_encoder_hidden_dim": face_width,
+        "face_encoder_num_heads": _shape(tensors, "face_encoder.conv1_local.conv.weight")[0] // face_width,
     }
 
 
@@ -64,7 +87,7 @@ def image_encoder_options(tensors: Tensors) -> dict[str, Any]:
         "hidden_size": width,
         "intermediate_size": _shape(tensors, "visual.transformer.0.mlp.0.weight")[0],
         "num_hidden_layers": _count(tensors, r"visual\.transformer\.(\d+)\."),
-        "num_attention_heads": _CLIP_HEADS if width == _CLIP_WIDTH else width // _SMALL_CLIP_HEAD,
+        "num_attention_heads": _CLIP_HEADS if width == _CLIP_WIDTH else _SMALL_CLIP_HEADS,
         "image_size": math.isqrt(num_patches) * patch,
         "patch_size": patch,
         "hidden_act": "gelu",

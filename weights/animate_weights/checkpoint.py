@@ -1,37 +1,24 @@
 """The named tensors of a checkpoint's files: which there are, of what shape, and one of them at a time.
 
-Files are mapped, not read: a tensor costs memory when it is asked for. Pickles are opened with `weights_only`, which
+A tensor costs memory when it is asked for. Pickles are opened with `weights_only`, which
 runs no code of theirs. Quantised tensors and their scales are one tensor here, given back dequantised.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import safe_open
 
 from animate_weights.errors import BundleError
 from animate_weights.layouts import ComponentFiles
 from animate_weights.quantized import EIGHT_BIT, dequantize, is_marker, scale_owner
+from animate_weights.safetensors_file import SafetensorsFile, Shape
 
-Shape = tuple[int, ...]
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-}
 # What the single files for ComfyUI put before the original names.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 
@@ -86,20 +73,6 @@ class Checkpoint:
         self._raw[stored.name] = (full_name, stored)
 
 
-class _Safetensors:
-    def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="pt")
-
-    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
-        for name in self._file.keys():  # noqa: SIM118 - not a dict, has no iterator
-            part = self._file.get_slice(name)
-            yield name, tuple(part.get_shape()), _DTYPES[part.get_dtype()]
-
-    def read(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._file.get_tensor(name)
-        return tensor
-
-
 class _Pickle:
     def __init__(self, path: Path) -> None:
         values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -121,8 +94,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def _open(path: Path) -> _Reader:
     try:
-        return _Safetensors(path) if path.suffix == ".safetensors" else _Pickle(path)
-    except Exception as error:  # both libraries raise whatever their parsers do
+        return SafetensorsFile(path) if path.suffix == ".safetensors" else _Pickle(path)
+    except Exception as error:  # torch's and ours raise whatever their parsers do
         raise BundleError(f"{path.name} cannot be read: {error}", field="bundle", value=str(path)) from error
 
 
@@ -169,8 +142,3 @@ def _tie(stored: StoredTensor, scale: StoredTensor) -> StoredTensor:
         shapes = f"{scale.shape} for a weight of {stored.shape}"
         raise BundleError(f"{scale.name} has the wrong shape: {shapes}", field="bundle", value=scale.name)
     return StoredTensor(name=stored.name, shape=stored.shape, dtype=stored.dtype, file=stored.file, scale=scale.name)
-
-
-def file_sizes(files: Sequence[Path]) -> int:
-    """Bytes of the files together."""
-    return sum(path.stat().st_size for path in files)

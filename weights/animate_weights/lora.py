@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from animate_weights.errors import BundleError
 from animate_weights.names import diffusers_names
+from animate_weights.safetensors_file import SafetensorsFile
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _DOWN, _UP = ("lora_down.weight", "lora_A.weight"), ("lora_up.weight", "lora_B.weight")
@@ -175,7 +175,8 @@ def _require(lora: str, tensors: Mapping[str, torch.Tensor], name: str) -> None:
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
-        return load_file(path)
+        file = SafetensorsFile(path)
+        return {name: file.read(name) for name, _, _ in file.list()}
     values = torch.load(path, map_location="cpu", weights_only=True)
     inner: dict[str, torch.Tensor] = values.get("state_dict", values)
     return inner

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from animate_weights.checkpoint import Checkpoint, Shape, StoredTensor
+from animate_weights.checkpoint import Checkpoint, StoredTensor
 from animate_weights.errors import BundleError
 from animate_weights.lora import Lora, check_loras
+from animate_weights.safetensors_file import Shape
 
 # The parameters a stored tensor becomes: one, several (equal parts of its rows) or none (not used).
 Rename = Callable[[str], tuple[str, ...]]

@@ -1,0 +1,172 @@
+"""Bundles in the original layout, made by code: of the recorded small networks, and of any bundle of ours renamed."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from golden_weights import golden_scale, read_json
+from safetensors.torch import load_file, save_file
+
+from animate_weights.encoder_names import image_encoder_names, text_encoder_names
+from animate_weights.random_weights import Scale, random_tensor
+
+T5_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
+CLIP_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
+VAE_FILE = "Wan2.1_VAE.pth"
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
+_SHARDS = 4
+_MOTION = "motion_encoder.enc.net_app.convs"
+_BLUR = torch.tensor([1.0, 3.0, 3.0, 1.0])
+Tensors = dict[str, torch.Tensor]
+
+
+def text_scale(name: str, shape: tuple[int, ...]) -> Scale:
+    """The range of the recorded umT5's tensors."""
+    if name == "norm.weight" or name.endswith(("norm1.weight", "norm2.weight")):
+        return 0.2, 1.0
+    if "pos_embedding" in name or name == "token_embedding.weight":
+        return (0.5, 0.0) if "pos_embedding" in name else (1.0, 0.0)
+    return (3 / shape[1]) ** 0.5 * (0.35 if ".attn.q." in name else 1.0), 0.0
+
+
+def golden_tensors(part: str, scale: Callable[[str, tuple[int, ...]], Scale] = golden_scale) -> Tensors:
+    """Tensors by original name of "transformer", "vae", "t5" or "clip_visual", blur kernels included."""
+    shapes = {name: tuple(shape) for name, shape in read_json("tiny_shapes.json")[part].items()}
+    return {
+        name: torch.outer(_BLUR, _BLUR) / 64
+        if name.endswith(".kernel")
+        else random_tensor(name, shape, scale(name, shape))
+        for name, shape in shapes.items()
+    }
+
+
+def write_golden_bundle(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """The recorded transformer, VAE, umT5 and CLIP as the original download has them."""
+    write_shards(folder, {name: tensor.to(dtype) for name, tensor in golden_tensors("transformer").items()})
+    (folder / "config.json").write_text(json.dumps({"_class_name": "WanAnimateModel", "num_heads": 2}))
+    torch.save(golden_tensors("vae"), folder / VAE_FILE)
+    torch.save(golden_tensors("t5", text_scale), folder / T5_FILE)
+    torch.save(_with_text_tower(golden_tensors("clip_visual")), folder / CLIP_FILE)
+    return folder
+
+
+def write_renamed_bundle(bundle: Path, folder: Path) -> Path:
+    """The same weights as a Diffusers bundle, in the original layout, with the same tokeniser and manifest."""
+    transformer = load_file(bundle / "transformer/diffusion_pytorch_model.safetensors")
+    names = read_json("transformer_original_to_diffusers.json")
+    original = {name: _joined(name, to, transformer) for name, to in names.items() if _has(name, to, transformer)}
+    last = 1 + max(int(name.split(".")[4]) for name in original if ".conv1." in name)
+    original[f"{_MOTION}.{last}.weight"] = original.pop(f"{_MOTION}.8.weight")
+    write_shards(folder, original)
+    heads = json.loads((bundle / "transformer/config.json").read_text())["num_attention_heads"]
+    (folder / "config.json").write_text(json.dumps({"_class_name": "WanAnimateModel", "num_heads": heads}))
+    vae = load_file(bundle / "vae/diffusion_pytorch_model.safetensors")
+    vae_names = {name: [renamed] for name, (renamed, _) in read_json("vae_original_to_diffusers.json").items()}
+    torch.save({name: vae[targets[0]] for name, targets in vae_names.items()}, folder / VAE_FILE)
+    text = load_file(bundle / "text_encoder/model.safetensors")
+    torch.save(_renamed(text, read_json("t5_original_shapes.json"), text_encoder_names), folder / T5_FILE)
+    image = {
+        k.removeprefix("vision_model."): v for k, v in load_file(bundle / "image_encoder/model.safetensors").items()
+    }
+    visual = _renamed(image, read_json("clip_visual_original_shapes.json"), image_encoder_names)
+    visual["visual.cls_embedding"] = visual["visual.cls_embedding"][None, None]
+    visual["visual.pos_embedding"] = visual["visual.pos_embedding"][None]
+    torch.save(_with_text_tower({name.removeprefix("visual."): t for name, t in visual.items()}), folder / CLIP_FILE)
+    shutil.copytree(bundle / "tokenizer", folder / "google/umt5-xxl")
+    shutil.copytree(bundle / "process_checkpoint", folder / "process_checkpoint")
+    shutil.copytree(bundle / "loras", folder / "loras")
+    shutil.copy(bundle / "manifest.json", folder)
+    return folder
+
+
+def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Four safetensors files and their index, as published."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(tensors)
+    placed: dict[str, str] = {}
+    for shard in range(_SHARDS):
+        file = f"diffusion_pytorch_model-{shard + 1:05}-of-{_SHARDS:05}.safetensors"
+        mine = names[shard * len(names) // _SHARDS : (shard + 1) * len(names) // _SHARDS]
+        save_file({name: tensors[name].contiguous() for name in mine}, folder / file)
+        placed |= dict.fromkeys(mine, file)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+
+
+def _with_text_tower(visual: Tensors) -> Tensors:
+    """What else the published CLIP file holds."""
+    renamed = {f"visual.{name}": tensor for name, tensor in visual.items()}
+    return renamed | {"textual.token_embedding.weight": torch.zeros(4, 4), "log_scale": torch.zeros(())}
+
+
+def _renamed(tensors: Tensors, originals: Mapping[str, Any], rename: Callable[[str], tuple[str, ...]]) -> Tensors:
+    found = {name: rename(name) for name in originals}
+    return {
+        name: torch.cat([tensors[target] for target in targets])
+        for name, targets in found.items()
+        if targets and all(target in tensors for target in targets)
+    }
+
+
+def _has(name: str, targets: list[str], tensors: Tensors) -> bool:
+    if name.endswith(".kernel"):
+        block = int(name.split(".")[4]) - 1
+        return f"motion_encoder.res_blocks.{block}.conv1.weight" in tensors
+    return all(target in tensors for target in targets) and bool(targets)
+
+
+def _joined(name: str, targets: list[str], tensors: Tensors) -> torch.Tensor:
+    if name.endswith(".kernel"):
+        return torch.outer(_BLUR, _BLUR) / 64
+    tensor = torch.cat([tensors[target] for target in targets])
+    return tensor.view(1, -1, 1, 1) if name.startswith("motion_encoder.enc.net_app") and tensor.dim() == 1 else tensor
+
+
+def write_sparse_safetensors(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str = "BF16") -> None:
+    """A safetensors file of that content that takes no room: a header, and a hole where the values would be."""
+    width = {"BF16": 2, "F32": 4, "F16": 2}[dtype]
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + width * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
+def write_real_size_bundle(folder: Path) -> Path:
+    """Every file of the original download with its real names and shapes, and holes for values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = read_shapes("transformer_original_shapes.json")
+    names, placed = list(shapes), {}
+    for shard in range(_SHARDS):
+        file = f"diffusion_pytorch_model-{shard + 1:05}-of-{_SHARDS:05}.safetensors"
+        mine = names[shard * len(names) // _SHARDS : (shard + 1) * len(names) // _SHARDS]
+        write_sparse_safetensors(folder / file, {name: shapes[name] for name in mine})
+        placed |= dict.fromkeys(mine, file)
+    (folder / INDEX).write_text(json.dumps({"weight_map": placed}))
+    config = {"_class_name": "WanAnimateModel", "num_heads": 40, "num_layers": 40}
+    (folder / "config.json").write_text(json.dumps(config))
+    vae = {name: tuple(shape) for name, (_, shape) in read_json("vae_original_to_diffusers.json").items()}
+    torch.save(_hollow(vae, torch.float32), folder / VAE_FILE)
+    torch.save(_hollow(read_shapes("t5_original_shapes.json"), torch.bfloat16), folder / T5_FILE)
+    clip = _hollow(read_shapes("clip_visual_original_shapes.json"), torch.float16)
+    torch.save(_with_text_tower({name.removeprefix("visual."): t for name, t in clip.items()}), folder / CLIP_FILE)
+    return folder
+
+
+def read_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """A recorded table of names and shapes."""
+    return {key: tuple(shape) for key, shape in read_json(name).items()}
+
+
+def _hollow(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Tensors:
+    """Tensors of those shapes that are one stored value each."""
+    return {name: torch.zeros((), dtype=dtype).expand(shape) for name, shape in shapes.items()}

@@ -1,0 +1,92 @@
+"""A safetensors file, read a tensor at a time into memory of its own.
+
+The library's `safe_open` maps the whole file privately for writing, which Linux refuses where the file is larger than
+the memory that is free (seen: 34.5 GB on a host of 24 GB), and leaves a loaded tensor tied to the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+Shape = tuple[int, ...]
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    shape: Shape
+    dtype: torch.dtype
+    offset: int
+
+
+class SafetensorsFile:
+    """The tensors of one file. Raises `ValueError` for a file that is not whole or not of this format."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places = _read_header(path)
+
+    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
+        """Name, shape and type of every tensor, as they lie in the file."""
+        for name, place in self._places.items():
+            yield name, place.shape, place.dtype
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor on the CPU."""
+        place = self._places[name]
+        tensor = torch.empty(place.shape, dtype=place.dtype)
+        if tensor.numel():
+            with self._path.open("rb") as file:
+                file.seek(place.offset)
+                buffer = tensor.reshape(-1).view(torch.uint8).numpy().data
+                if file.readinto(buffer) != buffer.nbytes:
+                    raise ValueError(f"{self._path.name} ends inside {name}")
+        return tensor
+
+
+def _read_header(path: Path) -> dict[str, _Place]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
+            raise ValueError("it is not a safetensors file")
+        header = json.loads(file.read(length))
+    start = _LENGTH_BYTES + length
+    header.pop("__metadata__", None)
+    places = {}
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
+        places[name] = _place(name, entry, start, size)
+    return places
+
+
+def _place(name: str, entry: dict[str, object], start: int, size: int) -> _Place:
+    begin, end = map(int, entry["data_offsets"])  # type: ignore[call-overload]
+    shape = tuple(map(int, entry["shape"]))  # type: ignore[call-overload]
+    dtype = _DTYPES.get(str(entry["dtype"]))
+    if dtype is None:
+        raise ValueError(f"{name} has the type {entry['dtype']}, which is not known")
+    if begin < 0 or end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} lies at {begin}..{end}, which does not fit its shape {shape}")
+    if start + end > size:
+        raise ValueError(f"it is cut off: {size} bytes, and {name} ends at {start + end}")
+    return _Place(shape=shape, dtype=dtype, offset=start + begin)
