@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 REPORT_S = 0.25  # progress is written, and cancellation read, at most this often
 CANCEL_LIMIT_S = 30.0
+RETRY_PAUSE_S = 2.0
 
 
 class Drained(Exception):
@@ -133,6 +134,8 @@ class Worker:
         log.info("job %s: %s%s", job.id, ended.status, f": {ended.error.message}" if ended.error else "")
         if ended.status.is_final:
             shutil.rmtree(folder, ignore_errors=True)
+        else:
+            self._draining.wait(RETRY_PAUSE_S)  # what has just failed here would fail again at once
 
     def _render(self, job: Job, renderer: Renderer, folder: Path) -> Job:
         report = _JobReport(self._backend, job, self._draining)

@@ -151,8 +151,9 @@ def test_a_worker_that_lost_its_lease_mixes_and_publishes_nothing(backend: Backe
 
 
 def test_an_unexpected_exception_is_tried_three_times_and_tells_no_secrets(
-    backend: Backend, stored: Any, capsys: pytest.CaptureFixture[str]
+    backend: Backend, stored: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_module, "RETRY_PAUSE_S", 0.01)
     configure_logging("info")
 
     def gate(*_: int) -> None:
