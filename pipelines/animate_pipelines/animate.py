@@ -151,7 +151,13 @@ def _render(
             face_size_px=transformer.face_size_px,
             masks=partial(files.load_masks, width=frames.size[0]) if params.mode == "replace" else None,
         ),
-        Schedule(num_steps=plan.num_steps, shift=plan.shift, guidance_scale=params.guidance_scale, turbo=params.turbo),
+        Schedule(
+            num_steps=plan.num_steps,
+            shift=plan.shift,
+            guidance_scale=params.guidance_scale,
+            turbo=params.turbo,
+            full_solver=models.recipe.full_solver,
+        ),
         state,
         overlap=params.overlap,
         on_step=lambda segment, step: tracker.advance_step(

@@ -50,7 +50,7 @@ def encode_constants(
     models: Models, transformer: AnimateTransformer, reference: np.ndarray, params: AnimateParams
 ) -> JobConstants:
     """What depends on the job alone. `reference` is letter-boxed to the render size, `h w 3` uint8."""
-    pixels = to_pixels(reference[None], models.device)
+    pixels = models.vae.round_pixels(to_pixels(reference[None], models.device))
     image_embeds = models.image_encoder.encode(pixels[:, :, 0])
     latents = models.vae.encode(pixels)
     negative = None

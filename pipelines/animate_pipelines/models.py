@@ -60,7 +60,7 @@ class Transformers:
             *self._loras(self._manifest.turbo_lora if turbo else None, self._manifest.turbo_strength),
         ]
         dtype, device = getattr(torch, self._recipe.dtype), torch.device(self._recipe.device)
-        return AnimateTransformer(network.load(dtype, device, loras))
+        return AnimateTransformer(network.load(dtype, device, loras), getattr(torch, self._recipe.residual_dtype))
 
     def _loras(self, path: str | None, strength: float) -> list[Lora]:
         return [] if path is None else [read_lora(self._bundle / path, strength=strength)]
@@ -102,7 +102,7 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         masks=_mask_source(bundle / SAM2_PATH, device),
         prompt_encoder=PromptEncoder(_tokenizer(bundle), _network(bundle, "text_encoder", recipe.dtype, device)),
         image_encoder=ImageEncoder(_network(bundle, "image_encoder", recipe.image_dtype, device)),
-        vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device)),
+        vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device), getattr(torch, recipe.pixel_dtype)),
         transformers=Transformers(bundle, manifest, recipe),
     )
 

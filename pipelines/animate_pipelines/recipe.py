@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+
+FullSolver = Literal["unipc", "dpmpp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Names as torch writes them: "float32", "bfloat16".
 
-    dtype: of the transformer's and the text encoder's weights and products. Residuals, modulation, time embedding and
-        head are fp32 whatever it is, as in the official code.
+    dtype: of the transformer's and the text encoder's weights and products. Modulation, time embedding and head are
+        fp32 whatever it is, as in the official code.
+    residual_dtype: of the tokens between the transformer's blocks. fp32 as in the official code; bf16 halves that
+        memory traffic. Relative L2 of the recorded small network's velocity to fp32 products of the same bf16 weights:
+        0.52 % with fp32, 0.70 % with bf16 (official code 0.54 %, diffusers in bf16 0.94 %).
     vae_dtype: fp32, because its errors are seen as colour drift.
     image_dtype: of the image encoder; the official one runs it in fp16.
     pixel_dtype: what the pixels of the conditions are rounded to before they are encoded; the official code's bf16 is
         what the model was trained on.
+    full_solver: the official command line's default is UniPC, its class's DPM-Solver++; few steps take neither.
     transformers_kept: how many variants of the transformer (plain, few-step, relighting) stay in memory.
     """
 
@@ -26,6 +32,8 @@ class Recipe:
     vae_dtype: str = "float32"
     image_dtype: str = "float32"
     pixel_dtype: str = "float32"
+    residual_dtype: str = "float32"
+    full_solver: FullSolver = "unipc"
     transformers_kept: int = 2
 
     def to_json(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import torch
 from animate_pipelines.denoise import denoise, draw_noise
 from animate_pipelines.encode import JobConstants, encode_segment
 from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.schedule import FlowEuler, Solver, UniPC
+from animate_pipelines.recipe import FullSolver
+from animate_pipelines.schedule import DpmSolver, FlowEuler, Solver, UniPC
 from animate_pipelines.segments import Segment
 from animate_pipelines.state import LoopState
 from animate_pipelines.transformer import AnimateTransformer
@@ -20,16 +21,18 @@ from animate_pipelines.vae import VideoVae
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How noise is walked down: full steps with UniPC, or the few steps of a distilled model with flow-Euler."""
+    """How noise is walked down: full steps with UniPC or DPM-Solver++, few steps of a distilled model with Euler."""
 
     num_steps: int
     shift: float
     guidance_scale: float
     turbo: bool
+    full_solver: FullSolver = "unipc"
 
     def solver(self) -> Solver:
         """A new solver, for one segment."""
-        return (FlowEuler if self.turbo else UniPC)(self.num_steps, self.shift)
+        full = UniPC if self.full_solver == "unipc" else DpmSolver
+        return (FlowEuler if self.turbo else full)(self.num_steps, self.shift)
 
 
 @torch.no_grad()

@@ -1,20 +1,28 @@
 """A thin face over diffusers' `WanAnimateTransformer3DModel` that computes at every step only what the step changes.
 
 diffusers' own forward runs the motion encoder, the pose patches and the text and image projections again at each step;
-here they are computed once for a segment or for the whole job.
+here they are computed once for a segment or for the whole job. The precision is the official code's (see `blocks`).
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
+
+from animate_pipelines.blocks import linear_fp32, modulate, run_block, run_face_block
+from animate_pipelines.face_motion import encode_face, encode_motion
 
 
 class AnimateTransformer:
-    """Velocity of the latents. Tensors go in and out in fp32; inside, the weights' type rules."""
+    """Velocity of the latents. Tensors go in and out in fp32; products are of the weights' type.
 
-    def __init__(self, model: WanAnimateTransformer3DModel) -> None:
+    residual_dtype: what the tokens are rounded to after every block; see `Recipe`.
+    """
+
+    def __init__(self, model: WanAnimateTransformer3DModel, residual_dtype: torch.dtype = torch.float32) -> None:
         self._model = model
+        self._residual_dtype = residual_dtype
 
     @property
     def face_size_px(self) -> int:
@@ -39,9 +47,9 @@ class AnimateTransformer:
     def embed_face(self, face_pixel_values: torch.Tensor) -> torch.Tensor:
         """`1 t'+1 5 d` motion tokens of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's."""
         crops = face_pixel_values[0].transpose(0, 1).to(self.dtype)
-        batch = self._model.config.motion_encoder_batch_size
-        motion = torch.cat([self._model.motion_encoder(part) for part in crops.split(batch)])
-        tokens = self._model.face_encoder(motion[None])
+        batch_size = self._model.config.motion_encoder_batch_size
+        motion = encode_motion(self._model.motion_encoder, crops, batch_size)
+        tokens = encode_face(self._model.face_encoder, motion[None])
         return torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
 
     def velocity(
@@ -66,25 +74,29 @@ class AnimateTransformer:
         grid = patches.shape[2:]
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         time, modulation = self._embed_time(timestep)
+        spacing = model.config.inject_face_latents_blocks
         for index, block in enumerate(model.blocks):
-            tokens = block(tokens, context, modulation, rotary)
-            if index % model.config.inject_face_latents_blocks == 0:
-                adapter = model.face_adapter[index // model.config.inject_face_latents_blocks]
-                tokens = tokens + adapter(tokens, motion)
+            tokens = run_block(block, tokens, context, modulation, rotary).to(self._residual_dtype)
+            if index % spacing == 0:
+                tokens = tokens + run_face_block(model.face_adapter[index // spacing], tokens, motion)
         return self._project_out(tokens, time, grid)
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`1 d` and `1 6 d`, fp32; the sinusoid is computed in fp64, as 1000 radians in fp32 are off by 6e-5."""
         embedder = self._model.condition_embedder
-        sinusoid = embedder.timesteps_proj(timestep)
-        time = embedder.time_embedder(sinusoid.to(embedder.time_embedder.linear_1.weight.dtype)).to(self.dtype)
-        return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+        half = self._model.config.freq_dim // 2
+        frequencies = 10000 ** -(torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
+        angles = timestep.double()[:, None] * frequencies
+        sinusoid = torch.cat([angles.cos(), angles.sin()], dim=1).float()
+        hidden = F.silu(linear_fp32(embedder.time_embedder.linear_1, sinusoid))
+        time = linear_fp32(embedder.time_embedder.linear_2, hidden)
+        return time, linear_fp32(embedder.time_proj, F.silu(time)).unflatten(1, (6, -1))
 
     def _project_out(self, tokens: torch.Tensor, time: torch.Tensor, grid: torch.Size) -> torch.Tensor:
         model = self._model
-        shift, scale = (model.scale_shift_table + time[:, None]).chunk(2, dim=1)
-        normed = (model.norm_out(tokens.float()) * (1 + scale) + shift).to(tokens.dtype)
+        shift, scale = (model.scale_shift_table.float() + time[:, None]).chunk(2, dim=1)
         patch = model.config.patch_size
-        patches = model.proj_out(normed).unflatten(2, (*patch, -1)).unflatten(1, tuple(grid))
+        projected = linear_fp32(model.proj_out, modulate(tokens, shift, scale))
+        patches = projected.unflatten(2, (*patch, -1)).unflatten(1, tuple(grid))
         # 1 t h w pt ph pw c -> 1 c (t pt) (h ph) (w pw)
-        video = patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
-        return video.float()
+        return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)

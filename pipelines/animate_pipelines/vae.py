@@ -11,10 +11,11 @@ from diffusers import AutoencoderKLWan
 
 
 class VideoVae:
-    """Encodes and decodes whole segments."""
+    """Encodes and decodes whole segments. pixel_dtype: what pixels are rounded to before they are encoded."""
 
-    def __init__(self, model: AutoencoderKLWan) -> None:
+    def __init__(self, model: AutoencoderKLWan, pixel_dtype: torch.dtype = torch.float32) -> None:
         self._model = model
+        self._pixel_dtype = pixel_dtype
         shape = (1, -1, 1, 1, 1)
         self._mean = torch.tensor(model.config.latents_mean, device=model.device).view(shape)
         self._std = torch.tensor(model.config.latents_std, device=model.device).view(shape)
@@ -29,8 +30,13 @@ class VideoVae:
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Latents `b 16 t' h/8 w/8` fp32, normalised, of pixels `b 3 t h w`."""
-        moments = self._model.encode(pixels.to(self._model.device, self._model.dtype)).latent_dist
+        rounded = self.round_pixels(pixels).to(self._model.device, self._model.dtype)
+        moments = self._model.encode(rounded).latent_dist
         return (moments.mode().float() - self._mean) / self._std
+
+    def round_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """fp32 pixels as every network is to see them: the official code makes all conditions bf16."""
+        return pixels.to(self._pixel_dtype).float()
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels `b 3 t h w` fp32, clamped to -1..1, of normalised latents."""
