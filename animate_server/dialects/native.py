@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from animate_pipelines.errors import AnimateError
 from animate_pipelines.params import AnimateParams
-from animate_server.addresses import check_length, redact
+from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload
 from animate_server.dialects.native_schema import BODY, JobView, UploadView
 from animate_server.errors import JobUnfinished, http_headers, http_status
@@ -180,8 +180,6 @@ async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> d
 
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """All fields of `AnimateParams`, `render_area` also as "WxH". Raises `InvalidField`."""
-    for name in ("reference_image", "driving_video"):
-        check_length(fields.get(name), name)
     values = dict(fields)
     area = values.get("render_area")
     if isinstance(area, str):

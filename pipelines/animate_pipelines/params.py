@@ -128,10 +128,14 @@ def _check_range(params: AnimateParams, name: str, kind: type, low: float, high:
 
 def _check_text(params: AnimateParams, name: str, low: int, high: int) -> None:
     value = getattr(params, name)
-    if not isinstance(value, str) or not low <= len(value) <= high or "\0" in value:
-        limit = f"text of {low} to {high} characters"
-        shown = value[:80] if isinstance(value, str) else value
-        raise InvalidField(f"{name} must be {limit}, not {shown!r}", field=name, value=shown, limit=limit)
+    if not isinstance(value, str):
+        raise InvalidField(f"{name} must be text, not {value!r}", field=name, value=value, limit="text")
+    if not low <= len(value) <= high or "\0" in value:
+        # Only its length is shown: a URL may hold secrets.
+        limit = f"{low} to {high} characters, none of them NUL"
+        raise InvalidField(
+            f"{name} has {len(value)} characters, not {limit}", field=name, value=len(value), limit=limit
+        )
 
 
 def _check_area(area: object) -> None:

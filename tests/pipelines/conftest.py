@@ -34,5 +34,5 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
 @pytest.fixture(scope="session")
 def empty_scene(tmp_path_factory: pytest.TempPathFactory, media: Media) -> Media:
     """A driving video of one flat colour: the tiny bundle's detector finds nobody."""
-    video = make_video(tmp_path_factory.mktemp("flat") / "flat.mp4", "color=c=gray:", audio=False)
+    video = make_video(tmp_path_factory.mktemp("flat") / "flat.mp4", "color=c=orange:", audio=False)
     return Media(reference_image=media.reference_image, driving_video=video)

@@ -152,13 +152,19 @@ def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: Media, tm
     assert probe_video(result.path, MediaLimits()).audio is None
 
 
+@pytest.mark.parametrize("mode", ["animate", "replace"])
 def test_nobody_in_the_video_is_found_out_before_denoising(
-    tiny_models: Models, empty_scene: Media, tmp_path: Path
+    mode: str, tiny_models: Models, empty_scene: Media, tmp_path: Path
 ) -> None:
     notes = Notes()
     with pytest.raises(NoPersonFound, match="any of the 40 frames") as caught:
         animate(
-            tiny_models, _params(), empty_scene, tmp_path / "out.mp4", workspace=tmp_path / "workspace", report=notes
+            tiny_models,
+            _params(mode=mode),
+            empty_scene,
+            tmp_path / "out.mp4",
+            workspace=tmp_path / "workspace",
+            report=notes,
         )
     assert caught.value.to_json()["field"] == "driving_video"
     assert {note.stage for note in notes.seen} == {"check", "preprocess"}

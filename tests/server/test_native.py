@@ -181,7 +181,7 @@ BAD: list[tuple[dict[str, Any], int, str, Any, Any]] = [
     ({"seed": -1}, 422, "seed", -1, "int from 0 to 9007199254740991"),
     ({"steps": 101}, 422, "steps", 101, "int from 1 to 100"),
     ({"overlap": 3}, 422, "overlap", 3, "1, 5"),
-    ({"prompt": "x" * 2001}, 422, "prompt", "x" * 80, "text of 0 to 2000 characters"),
+    ({"prompt": "x" * 2001}, 422, "prompt", 2001, "0 to 2000 characters, none of them NUL"),
     ({"render_area": "1x1"}, 422, "render_area", "(1, 1)", "WIDTHxHEIGHT, each 16 to 2048 px"),
     ({"render_area": "wide"}, 422, "render_area", "wide", "WIDTHxHEIGHT, each 16 to 2048 px"),
     ({"keep_audio": "yes"}, 422, "keep_audio", "yes", None),

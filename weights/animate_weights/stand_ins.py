@@ -1,7 +1,8 @@
 """Detector and pose networks that were never trained, with the inputs and outputs of the real ones.
 
-The detector finds one person, always at the same place, in any frame that is not of one flat colour. The pose network
-stands that person up and swings the arms and legs a little with the brightness of the picture.
+The detector finds one person, always at the same place, in any frame that is not of one flat colour: it asks for
+contrast both across and down the frame, which a letter-boxed flat frame does not have. The pose network stands that
+person up and swings the arms and legs a little with the brightness of the picture.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ IR_VERSION, OPSET = 10, 17
 
 _BOX = [160.0, 32.0, 480.0, 624.0, 0.9, 0.0]  # x1 y1 x2 y2 score class, in the detector's 640-space
 _NUM_BOXES = 300
-_MIN_CONTRAST = 0.1  # between the darkest and the brightest value, of 1.0
+_MIN_CONTRAST = 0.1  # of 1.0
 _MAP_WIDTH, _MAP_HEIGHT = 48, 64
 _SIGMA_PX = 2.0
 
@@ -36,15 +37,25 @@ def write_detector(path: Path) -> None:
     boxes = np.zeros((1, _NUM_BOXES, 6), np.float32)
     boxes[0, 0] = _BOX
     nodes = [
-        helper.make_node("ReduceMax", ["images"], ["brightest"], axes=[0, 1, 2, 3], keepdims=0),
-        helper.make_node("ReduceMin", ["images"], ["darkest"], axes=[0, 1, 2, 3], keepdims=0),
-        helper.make_node("Sub", ["brightest", "darkest"], ["contrast"]),
+        *_contrast("rows", axis=3),
+        *_contrast("columns", axis=2),
+        helper.make_node("Min", ["contrast_rows", "contrast_columns"], ["contrast"]),
         helper.make_node("Greater", ["contrast", "min_contrast"], ["anybody"]),
         helper.make_node("Cast", ["anybody"], ["presence"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["boxes", "presence"], ["output0"]),
     ]
     constants: dict[str, np.ndarray | np.float32] = {"boxes": boxes, "min_contrast": np.float32(_MIN_CONTRAST)}
     _save(path, "detector", nodes, constants, ("images", [1, 3, 640, 640]), ("output0", [1, _NUM_BOXES, 6]))
+
+
+def _contrast(name: str, axis: int) -> list[onnx.NodeProto]:
+    """The largest difference within any line along `axis`, in one colour channel."""
+    return [
+        helper.make_node("ReduceMax", ["images"], [f"brightest_{name}"], axes=[axis]),
+        helper.make_node("ReduceMin", ["images"], [f"darkest_{name}"], axes=[axis]),
+        helper.make_node("Sub", [f"brightest_{name}", f"darkest_{name}"], [f"spread_{name}"]),
+        helper.make_node("ReduceMax", [f"spread_{name}"], [f"contrast_{name}"], axes=[0, 1, 2, 3], keepdims=0),
+    ]
 
 
 def write_pose_network(path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The canonical request: JSON both ways, and every refusal names field, value and limit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.params import MAX_SEED, AnimateParams
+
+PAIR = {"reference_image": "who.png", "driving_video": "what.mp4"}
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "mode": st.sampled_from(["animate", "replace"]),
+            "prompt": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50),
+            "resolution": st.sampled_from(["480p", "580p", "720p", "1080p"]),
+            "render_area": st.tuples(st.integers(16, 2048), st.integers(16, 2048)),
+            "fps": st.just("source") | st.integers(1, 120),
+            "seed": st.integers(0, MAX_SEED),
+            "steps": st.none() | st.integers(1, 100),
+            "shift": st.none() | st.floats(0.1, 20),
+            "guidance_scale": st.floats(1, 20),
+            "turbo": st.booleans(),
+            "overlap": st.sampled_from([1, 5]),
+        },
+    )
+)
+def test_json_both_ways(fields: dict[str, Any]) -> None:
+    params = AnimateParams(**PAIR, **fields)
+    assert AnimateParams.from_json(json.loads(json.dumps(params.to_json()))) == params
+
+
+def test_a_seed_is_always_known() -> None:
+    seeds = {AnimateParams.from_json(PAIR).seed for _ in range(4)}
+    assert len(seeds) == 4
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "limit"),
+    [
+        ("mode", "move", "animate, replace"),
+        ("resolution", "999p", "480p, 580p, 720p, 1080p"),
+        ("resolution", 720, "480p, 580p, 720p, 1080p"),
+        ("fps", 121, "int from 1 to 120"),
+        ("fps", 29.97, "int from 1 to 120"),
+        ("fps", "24", "int from 1 to 120"),
+        ("seed", -1, f"int from 0 to {MAX_SEED}"),
+        ("seed", True, f"int from 0 to {MAX_SEED}"),
+        ("steps", 0, "int from 1 to 100"),
+        ("shift", float("nan"), "float from 0.1 to 20.0"),
+        ("guidance_scale", 0.5, "float from 1.0 to 20.0"),
+        ("overlap", 2, "1, 5"),
+        ("num_frames", 0, "int from 1 to 1000000"),
+        ("render_area", [1280], "WIDTHxHEIGHT, each 16 to 2048 px"),
+        ("render_area", [8, 720], "WIDTHxHEIGHT, each 16 to 2048 px"),
+        ("render_area", "1280x720", "WIDTHxHEIGHT, each 16 to 2048 px"),
+    ],
+)
+def test_refusals_name_field_value_and_limit(field: str, value: object, limit: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        AnimateParams.from_json(PAIR | {field: value})
+    error = caught.value.to_json()
+    assert (error["code"], error["field"], error["limit"]) == ("invalid_field", field, limit)
+    assert str(value) in str(error["message"]).replace("(", "[").replace(")", "]").replace(",]", "]")
+
+
+@pytest.mark.parametrize(("fields", "field"), [({"src": "x"}, "src"), ({"driving_video": 7}, "driving_video")])
+def test_unknown_and_mistyped_fields(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        AnimateParams.from_json(PAIR | fields)
+    assert caught.value.field == field
+
+
+def test_missing_inputs() -> None:
+    with pytest.raises(InvalidField, match="driving_video is required"):
+        AnimateParams.from_json({"reference_image": "who.png"})
+
+
+def test_an_over_long_reference_is_not_repeated() -> None:
+    with pytest.raises(InvalidField) as caught:
+        AnimateParams.from_json(PAIR | {"driving_video": "https://host/v.mp4?signature=secret" + "x" * 9000})
+    assert "secret" not in json.dumps(caught.value.to_json())
+    assert caught.value.value == 9035
