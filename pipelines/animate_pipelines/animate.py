@@ -134,7 +134,7 @@ def _render(
     if first == len(plan.segments):
         return
     tracker.enter("encode")
-    transformer = models.transformers.select(turbo=params.turbo)
+    transformer = models.transformers.select(turbo=params.turbo, relight=params.mode == "replace")
     constants = encode_constants(models, transformer, padding_resize(reference, *plan.render_size), params)
     state = files.load_state(first - 1, models.device) if first else first_state(params.seed)
     tracker.enter("render")
@@ -225,6 +225,7 @@ def _result(
         seed=params.seed,
         turbo=params.turbo,
         audio=audio,
+        loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
         mask_source=models.masks.name if params.mode == "replace" else None,
         repeated_frames=clip.repeats,
         frames_without_person=conditioning.num_without_person,

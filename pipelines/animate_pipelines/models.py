@@ -23,7 +23,7 @@ from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
 from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, fingerprint, read_manifest
 from animate_weights.layouts import Component, tokenizer_folder
-from animate_weights.lora import Lora, read_lora
+from animate_weights.lora import read_lora
 
 
 class Transformers:
@@ -53,17 +53,21 @@ class Transformers:
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
+    def loras(self, *, turbo: bool, relight: bool) -> tuple[tuple[str, float], ...]:
+        """Paths in the bundle and strengths of the LoRAs that `select` merges in."""
+        manifest = self._manifest
+        wanted = (
+            (manifest.relighting_lora if relight else None, manifest.relighting_strength),
+            (manifest.turbo_lora if turbo else None, manifest.turbo_strength),
+        )
+        return tuple((path, strength) for path, strength in wanted if path is not None)
+
     def _load(self, *, turbo: bool, relight: bool) -> AnimateTransformer:
         network = open_network(self._bundle, "transformer", chosen=self._manifest.transformer)
-        loras = [
-            *self._loras(self._manifest.relighting_lora if relight else None, self._manifest.relighting_strength),
-            *self._loras(self._manifest.turbo_lora if turbo else None, self._manifest.turbo_strength),
-        ]
+        wanted = self.loras(turbo=turbo, relight=relight)
+        loras = [read_lora(self._bundle / path, strength=strength) for path, strength in wanted]
         dtype, device = getattr(torch, self._recipe.dtype), torch.device(self._recipe.device)
         return AnimateTransformer(network.load(dtype, device, loras), getattr(torch, self._recipe.residual_dtype))
-
-    def _loras(self, path: str | None, strength: float) -> list[Lora]:
-        return [] if path is None else [read_lora(self._bundle / path, strength=strength)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

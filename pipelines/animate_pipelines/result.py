@@ -13,6 +13,7 @@ class AnimateResult:
 
     width, height: of the file. render_width, render_height: of what the model generated, before scaling.
     fps: a ratio, "30000/1001". audio: "copied", "encoded" or "none".
+    loras: path in the bundle and strength of each LoRA that was merged in.
     mask_source: what found the person to replace; None in animate mode.
     repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
     warnings: sentences for people. seconds: wall time by stage.
@@ -32,6 +33,7 @@ class AnimateResult:
     seed: int
     turbo: bool
     audio: str
+    loras: tuple[tuple[str, float], ...]
     mask_source: str | None
     repeated_frames: int
     frames_without_person: int
@@ -46,4 +48,4 @@ class AnimateResult:
         """All of it but the path, which means nothing outside this machine."""
         values = asdict(self)
         del values["path"]
-        return values | {"warnings": list(self.warnings)}
+        return values | {"warnings": list(self.warnings), "loras": [list(lora) for lora in self.loras]}

@@ -89,6 +89,46 @@ def test_what_does_not_match_is_refused_by_name(
         merge_lora(weights, _read(tmp_path, tensors))
 
 
+def test_the_relighting_lora_as_published(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    low, high = torch.randn(2, 4), torch.randn(6, 2)
+    layer = "blocks.0.self_attn.q"
+    pickled = {f"{layer}.lora_A.default.weight": low, f"{layer}.lora_B.default.weight": high}
+    torch.save({"state_dict": pickled}, tmp_path / "relighting_lora.ckpt")
+    folder = tmp_path / "relighting_lora"
+    folder.mkdir()
+    peft = {f"base_model.model.{layer}.lora_A.weight": low, f"base_model.model.{layer}.lora_B.weight": high}
+    save_file(peft, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 6, "r": 2}')
+    name = "blocks.0.attn1.to_q.weight"
+    for path, scale in (
+        (tmp_path / "relighting_lora.ckpt", 1),
+        (folder, 3),
+        (folder / "adapter_model.safetensors", 3),
+    ):
+        lora = read_lora(path)
+        assert lora.targets == (name,)
+        torch.testing.assert_close(lora.delta(name), high @ low * scale)
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 6, "r": 2, "use_rslora": true}')
+    with pytest.raises(BundleError, match="use_rslora, which is not supported"):
+        read_lora(folder)
+
+
+def test_keys_and_values_of_a_face_block_take_their_halves_of_a_product(tmp_path: Path) -> None:
+    low, high = torch.randn(2, 4), torch.randn(6, 2)
+    layer = "diffusion_model.face_adapter.fuser_blocks.0.linear1_kv"
+    lora = _read(tmp_path, {f"{layer}.lora_down.weight": low, f"{layer}.lora_up.weight": high})
+    torch.testing.assert_close(lora.delta("face_adapter.0.to_k.weight"), (high @ low)[:3])
+    torch.testing.assert_close(lora.delta("face_adapter.0.to_v.weight"), (high @ low)[3:])
+    assert lora.delta("face_adapter.0.to_q.weight") is None
+
+
+def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
+    (tmp_path / "lora.ckpt").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
+    with pytest.raises(BundleError, match=r"lora\.ckpt cannot be read"):
+        read_lora(tmp_path / "lora.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_an_unreadable_file_is_a_bundle_error(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(BundleError, match=r"bad\.safetensors cannot be read"):

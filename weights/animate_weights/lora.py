@@ -48,13 +48,9 @@ class Lora:
         self._sources = _index(name, tensors)
 
     @property
-    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """For each tensor that is changed: the key that changes it, and the delta's shape."""
-        return {
-            target: (source.key, self._part_shape(source))
-            for target, sources in self._sources.items()
-            for source in sources
-        }
+    def targets(self) -> tuple[str, ...]:
+        """The tensors that are changed, by Diffusers name."""
+        return tuple(self._sources)
 
     def problems(self, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
         """One sentence for each key that matches no tensor or has the wrong shape."""
@@ -126,7 +122,7 @@ def merge_lora(weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
     `BundleError` as `check_loras`; nothing is changed then.
     """
     check_loras([lora], {name: tuple(tensor.shape) for name, tensor in weights.items()})
-    for target in lora.shapes:
+    for target in lora.targets:
         delta = lora.delta(target)
         assert delta is not None
         weights[target].copy_(weights[target].float() + delta.to(weights[target].device))
@@ -183,7 +179,14 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _peft_alpha(path: Path) -> float | None:
-    return float(json.loads(path.read_text())["lora_alpha"]) if path.is_file() else None
+    """`ValueError` for what would change the scale in a way that is not known here."""
+    if not path.is_file():
+        return None
+    config = json.loads(path.read_text())
+    unknown = [name for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern") if config.get(name)]
+    if unknown:
+        raise ValueError(f"{path.name} sets {unknown[0]}, which is not supported")
+    return float(config["lora_alpha"])
 
 
 def _plain_name(name: str) -> str:
