@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,12 +17,10 @@ from animate_pipelines.errors import AnimateError, InvalidField, RequestError, S
 from animate_server import __version__, health
 from animate_server.backend import Backend
 from animate_server.desk import JobDesk
-from animate_server.dialects import Dialect, native, segmind
+from animate_server.dialects import Dialect, native
 from animate_server.errors import JobNotFound, WrongMethod
-from animate_server.settings import Settings
 
 log = logging.getLogger(__name__)
-DIALECTS: Sequence[Dialect] = (native.dialect, segmind.dialect)
 SWEEP_S = 10.0
 
 
@@ -48,15 +48,18 @@ def create_app(backend: Backend) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.desk = desk
-    for dialect in _enabled(settings):
+    dialects = load_dialects(settings.dialects)
+    for dialect in dialects:
         app.include_router(dialect.router)
     app.include_router(health.router)
-    _install_errors(app)
+    _install_errors(app, dialects)
     return app
 
 
-def _enabled(settings: Settings) -> list[Dialect]:
-    return [dialect for dialect in DIALECTS if dialect.name in settings.dialects]
+def load_dialects(names: Sequence[str]) -> list[Dialect]:
+    """Each from the module of its name, those with the longest prefix first: /v1/videos lies below /v1."""
+    found = [cast(Dialect, import_module(f"animate_server.dialects.{name}").dialect) for name in names]
+    return sorted(found, key=lambda dialect: len(dialect.prefix), reverse=True)
 
 
 def _sweep(backend: Backend, stopped: threading.Event) -> None:
@@ -67,16 +70,17 @@ def _sweep(backend: Backend, stopped: threading.Event) -> None:
             log.exception("the sweep failed; it will be tried again")
 
 
-def _install_errors(app: FastAPI) -> None:
+def _install_errors(app: FastAPI, dialects: Sequence[Dialect]) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
-        return _renderer(request)(_typed(error, request))
+        return _renderer(request, dialects)(_typed(error, request))
 
     for kind in (AnimateError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, on_error)
 
 
-def _renderer(request: Request) -> Callable[[AnimateError], Response]:
-    mine = (dialect for dialect in DIALECTS if request.url.path.startswith(dialect.prefix + "/"))
+def _renderer(request: Request, dialects: Sequence[Dialect]) -> Callable[[AnimateError], Response]:
+    path = request.url.path + "/"
+    mine = (dialect for dialect in dialects if path.startswith(dialect.prefix + "/"))
     return next(mine, native.dialect).render_error
 
 

@@ -29,7 +29,7 @@ from animate_server.files import CHUNK_BYTES, too_large
 INLINE = "inline:"
 MAX_PARTS = 8
 MAX_FORM_FIELDS = 64
-MAX_FORM_FIELD_BYTES = 64 * 1024
+MAX_FORM_TEXT_BYTES = 64 * 1024  # beside the file of an upload
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.IGNORECASE)
 _BASE64_STEP = 4 * 256 * 1024
 
@@ -90,7 +90,7 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
     """Raises `BodyInvalid` and `BodyTooLarge`."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        return await _read_form(request, max_form_bytes)
+        return await _read_form(request, max_form_bytes, max_json_bytes)
     if content_type and content_type != "application/json" and not content_type.endswith("+json"):
         raise BodyInvalid(
             f"the content type must be application/json or multipart/form-data, not {content_type}",
@@ -106,7 +106,7 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
 async def read_file(request: Request, *, name: str, max_bytes: int) -> Body:
     """A body that is one file, either raw or as the form field `name`, as the one part of the answer."""
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        body = await _read_form(request, max_bytes)
+        body = await _read_form(request, max_bytes, MAX_FORM_TEXT_BYTES)
         if list(body.fields) != [name] or not body.parts:
             with body:
                 raise BodyInvalid(f"the form must hold one file, named {name!r}", field=name)
@@ -130,6 +130,19 @@ class _FormTooLarge(MultiPartException):
         self.cause = cause
 
 
+class _FormParser(MultiPartParser):
+    """Takes data URIs as form fields: the limit is on the text of all fields together, which is held in memory."""
+
+    _text_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._text_bytes += end - start
+            if self._text_bytes > self.max_part_size:
+                raise _FormTooLarge(too_large(self._text_bytes, self.max_part_size, "the text of the form"))
+        super().on_part_data(data, start, end)
+
+
 async def _limited(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
@@ -145,7 +158,7 @@ async def _limited(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
         raise BodyInvalid("the connection closed before the body was complete") from None
 
 
-async def _read_form(request: Request, limit_bytes: int) -> Body:
+async def _read_form(request: Request, limit_bytes: int, limit_text_bytes: int) -> Body:
     async def stream() -> AsyncIterator[bytes]:
         try:
             async for chunk in _limited(request, limit_bytes):
@@ -155,12 +168,12 @@ async def _read_form(request: Request, limit_bytes: int) -> Body:
         except BodyInvalid as error:
             raise MultiPartException(error.message) from None
 
-    parser = MultiPartParser(
+    parser = _FormParser(
         request.headers,
         stream(),  # type: ignore[arg-type]  # only iterated
         max_files=MAX_PARTS,
         max_fields=MAX_FORM_FIELDS,
-        max_part_size=MAX_FORM_FIELD_BYTES,
+        max_part_size=limit_text_bytes,
     )
     try:
         form = await parser.parse()

@@ -70,10 +70,16 @@ class JobDesk:
         return await run_in_threadpool(self.store.get, job_id, caller.owner)
 
     async def list(
-        self, caller: Caller, *, limit: int, after: str | None = None, status: JobStatus | None = None
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        after: str | None = None,
+        status: JobStatus | None = None,
+        oldest_first: bool = False,
     ) -> Sequence[Job]:
         def read() -> Sequence[Job]:
-            return self.store.list(caller.owner, limit=limit, after=after, status=status)
+            return self.store.list(caller.owner, limit=limit, after=after, status=status, oldest_first=oldest_first)
 
         return await run_in_threadpool(read)
 
@@ -94,6 +100,11 @@ class JobDesk:
 
     async def remove(self, job_id: str, caller: Caller) -> None:
         await run_in_threadpool(self._remove, job_id, caller)
+
+    async def discard(self, job_id: str, caller: Caller) -> None:
+        job = await self.cancel(job_id, caller)
+        if job.status.is_final:
+            await self.remove(job_id, caller)
 
     async def upload(self, body: Body, caller: Caller) -> Sequence[Upload]:
         return await run_in_threadpool(self._upload, body, caller)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -20,7 +20,10 @@ from animate_pipelines.errors import InvalidField
 from animate_pipelines.media.limits import MediaLimits
 
 MIB = 1024**2
-DialectName = Literal["native", "segmind"]
+DialectName = Literal[
+    "native",
+    "segmind",
+]  # each the name of a module in `dialects`
 
 
 class Settings(BaseSettings):
@@ -40,7 +43,9 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Comma-separated. `sha256:HEX` gives a key by its hash."
     )
-    dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(("native", "segmind"), min_length=1)
+    dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(
+        get_args(DialectName), min_length=1, description="Which interfaces are served; all of them by default."
+    )
 
     fetch_public: bool = Field(True, description="Whether input URLs may point at public addresses at all.")
     fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(

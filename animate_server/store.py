@@ -83,15 +83,23 @@ class Store:
         return _job(row)
 
     def list(
-        self, owner: str, *, limit: int = 20, after: str | None = None, status: JobStatus | None = None
+        self,
+        owner: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        status: JobStatus | None = None,
+        oldest_first: bool = False,
     ) -> Sequence[Job]:
-        """The newest `limit` jobs of `owner`, those older than the job `after`. Raises `JobNotFound` for `after`."""
-        query: Select[Any] = select(jobs).where(jobs.c.owner == owner).order_by(jobs.c.seq.desc()).limit(limit)
+        """`limit` jobs of `owner`, those that follow the job `after` in this order. Raises `JobNotFound` for it."""
+        order = jobs.c.seq.asc() if oldest_first else jobs.c.seq.desc()
+        query: Select[Any] = select(jobs).where(jobs.c.owner == owner).order_by(order).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status)
         with self._engine.begin() as connection:
             if after is not None:
-                query = query.where(jobs.c.seq < _seq(connection, after, owner))
+                seq = _seq(connection, after, owner)
+                query = query.where(jobs.c.seq > seq if oldest_first else jobs.c.seq < seq)
             return [_job(row) for row in connection.execute(query)]
 
     def find_artefact(self, name: str) -> Artefact:

@@ -65,9 +65,15 @@ class Desk(Protocol):
         """Raises `JobNotFound`."""
 
     async def list(
-        self, caller: Caller, *, limit: int, after: str | None = None, status: JobStatus | None = None
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        after: str | None = None,
+        status: JobStatus | None = None,
+        oldest_first: bool = False,
     ) -> Sequence[Job]:
-        """Newest first."""
+        """Newest first unless told otherwise. Raises `JobNotFound` for `after`."""
 
     def watch(self, job_id: str, caller: Caller, *, beat_s: float) -> AsyncIterator[Job]:
         """The job now, after each change, and every `beat_s` without one, until it is final (or the server stops)."""
@@ -77,6 +83,9 @@ class Desk(Protocol):
 
     async def remove(self, job_id: str, caller: Caller) -> None:
         """Delete a final job with its files."""
+
+    async def discard(self, job_id: str, caller: Caller) -> None:
+        """Delete a job with its files; a running one is stopped and goes when its time is over."""
 
     async def upload(self, body: Body, caller: Caller) -> Sequence[StoredUpload]:
         """Store every part of `body`."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
@@ -21,6 +21,7 @@ from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
+from animate_server.fields import read_fields
 from animate_server.jobs import Failure, Job, JobStatus
 
 router = APIRouter(prefix="/segmind", tags=["segmind"])
@@ -176,10 +177,7 @@ async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> di
 
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """Raises `InvalidField`, naming Segmind's field."""
-    try:
-        asked = AnimateRequest.model_validate(dict(fields))
-    except ValidationError as invalid:
-        raise _invalid(invalid) from None
+    asked = read_fields(AnimateRequest, fields)
     check_length(asked.image, "image")
     check_length(asked.video, "video")
     return AnimateParams(
@@ -265,21 +263,6 @@ def _check_assets(body: Body) -> None:
     urls = body.fields.get("data_urls")
     if set(body.fields) != {"data_urls"} or not isinstance(urls, list) or not urls or len(urls) != len(body.parts):
         raise BodyInvalid("data_urls must be a list of data URIs, and the only field", field="data_urls")
-
-
-def _invalid(invalid: ValidationError) -> InvalidField:
-    first = invalid.errors(include_url=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "body"
-    value = first["input"] if not isinstance(first["input"], dict | list) else None
-    shown = value[:80] if isinstance(value, str) else value
-    what = first["msg"][0].lower() + first["msg"][1:]
-    said = "" if first["type"] == "missing" else f", not {shown!r}"
-    return InvalidField(f"{name}: {what}{said}", field=name, value=shown, limit=_limit(first))
-
-
-def _limit(first: Mapping[str, Any]) -> Any:
-    context = first.get("ctx") or {}
-    return next((context[key] for key in ("expected", "ge", "le", "max_length", "min_length") if key in context), None)
 
 
 dialect = Dialect(

@@ -1,0 +1,36 @@
+"""Request fields read into a schema's model; what pydantic finds wrong becomes our one typed error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from animate_pipelines.errors import InvalidField
+
+Model = TypeVar("Model", bound=BaseModel)
+_LIMITS = ("expected", "ge", "le", "max_length", "min_length")
+
+
+def read_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """Raises `InvalidField` for the first field that is wrong, named by its path: "character.uri"."""
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as invalid:
+        raise _invalid(invalid) from None
+
+
+def _invalid(invalid: ValidationError) -> InvalidField:
+    first = invalid.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"])) or "body"
+    value = first["input"] if not isinstance(first["input"], dict | list) else None
+    shown = value[:80] if isinstance(value, str) else value
+    what = first["msg"].removeprefix("Value error, ")
+    said = "" if first["type"] in ("missing", "value_error") else f", not {shown!r}"
+    return InvalidField(f"{name}: {what[0].lower()}{what[1:]}{said}", field=name, value=shown, limit=_limit(first))
+
+
+def _limit(first: Mapping[str, Any]) -> Any:
+    context = first.get("ctx") or {}
+    return next((context[key] for key in _LIMITS if key in context), None)
