@@ -67,14 +67,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The nearest matrix with all singular values about one, by a quintic Newton-Schulz iteration."""
+    """The nearest matrix with all singular values about one, by a quintic Newton-Schulz iteration in bf16."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-12)
+    x = (x / (x.norm() + 1e-12)).bfloat16()
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
+    x = x.to(matrix.dtype)
     return x.T if tall else x
 
 

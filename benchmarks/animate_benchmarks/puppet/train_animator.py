@@ -18,7 +18,7 @@ from animate_benchmarks.puppet.training import train
 
 BATCH = 16
 SHIFT = 5.0
-REFRESH_EVERY = 200
+REFRESH_EVERY = 50
 
 
 def noise_levels(rng: np.random.Generator, count: int) -> torch.Tensor:
