@@ -23,6 +23,7 @@ MIB = 1024**2
 DialectName = Literal[
     "native",
     "segmind",
+    "openai",
 ]  # each the name of a module in `dialects`
 
 

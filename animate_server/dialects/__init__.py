@@ -12,9 +12,10 @@ from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from animate_pipelines.errors import AnimateError
+from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.params import AnimateParams
 from animate_server.bodies import Body
+from animate_server.errors import JobNotFound
 from animate_server.jobs import Artefact, Job, JobStatus
 
 
@@ -113,6 +114,15 @@ class Dialect:
     parse: Callable[[Mapping[str, Any]], AnimateParams]
     render: Callable[[Job, Desk, Caller], dict[str, Any]]
     render_error: Callable[[AnimateError], Response]
+
+
+async def submit_body(request: Request, desk: Desk, caller: Caller, dialect: Dialect) -> Job:
+    """Read, translate, store. An upload that is not there is a bad field (`InvalidField`), not an unknown path."""
+    with await desk.read(request, caller) as body:
+        try:
+            return await desk.submit(dialect.parse(body.fields), body, caller, dialect=dialect.name)
+        except JobNotFound as missing:
+            raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 
 
 def _desk(request: Request) -> Desk:

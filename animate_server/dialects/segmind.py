@@ -15,11 +15,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from animate_pipelines.errors import AnimateError, InvalidField, ServerError
+from animate_pipelines.errors import AnimateError, ServerError
 from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Failure, Job, JobStatus
@@ -114,7 +114,7 @@ _BODY = {
 
 @router.post(f"/v2/{SLUG}", response_model=Submitted, responses=_ERRORS, openapi_extra=_BODY, summary="Submit")
 async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await _submit(request, desk, caller)
+    job = await submit_body(request, desk, caller, dialect)
     url = f"{caller.base_url}/segmind/v2/requests/{job.id}"
     poll_url = f"{caller.base_url}/segmind/v1/requests/{job.id}"
     shown = {"request_id": job.id, "status": _STATUSES[job.status]}
@@ -145,7 +145,7 @@ async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Respo
 )
 async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
     """Held open until the job has ended. A caller who hangs up has the job canceled: nobody else knows its id."""
-    submitted = await _submit(request, desk, caller)
+    submitted = await submit_body(request, desk, caller, dialect)
     job = submitted
     async for job in desk.watch(submitted.id, caller, beat_s=1.0):
         if not job.status.is_final and await request.is_disconnected():
@@ -217,14 +217,6 @@ def render_error(error: AnimateError) -> Response:
         reset = datetime.fromtimestamp(time.time() + error.retry_after_s, UTC)
         headers["x-rate-limit-reset-at-utc"] = reset.isoformat(timespec="seconds")
     return JSONResponse({"error": _in_their_words(error.message)}, status_code=status, headers=headers)
-
-
-async def _submit(request: Request, desk: Desk, caller: Caller) -> Job:
-    with await desk.read(request, caller) as body:
-        try:
-            return await desk.submit(parse(body.fields), body, caller, dialect=dialect.name)
-        except JobNotFound as missing:  # an upload that is gone is a bad field, not an unknown path
-            raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 
 
 async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:

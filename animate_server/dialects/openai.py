@@ -1,0 +1,345 @@
+"""OpenAI's videos interface under /v1/videos: create, look, list, download, delete.
+
+Theirs makes a video from text; ours needs two inputs, so `driving_video` stands beside `input_reference`, sent through
+the client's `extra_body`. Their client sends every create as a form, with objects spelled `input_reference[image_url]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.params import (
+    DEFAULT_PROMPT,
+    MAX_FPS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    AnimateParams,
+    Mode,
+    Resolution,
+    draw_seed,
+)
+from animate_server.addresses import check_length
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
+from animate_server.errors import JobNotFound, NotAuthorized, TryLater, http_headers, http_status
+from animate_server.fields import read_fields
+from animate_server.jobs import Job, JobStatus
+
+router = APIRouter(prefix="/v1/videos", tags=["openai"])
+MAX_PAGE = 100
+_MODELS: Mapping[str, Mode] = {"wan2.2-animate": "animate", "wan2.2-replace": "replace"}
+_SIZES: Mapping[int, Resolution] = {480: "480p", 580: "580p", 720: "720p", 1024: "1080p", 1080: "1080p"}
+_STATUSES = {
+    JobStatus.QUEUED: "queued",
+    JobStatus.RUNNING: "in_progress",
+    JobStatus.SUCCEEDED: "completed",
+    JobStatus.FAILED: "failed",
+}
+_THEIR_WORDS = {"reference_image": "input_reference", "resolution": "size"}
+
+
+class InputReference(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str | None = Field(None, description="URL or data URI.")
+    file_id: str | None = Field(None, description="`upload:ID`.")
+
+
+class CreateRequest(BaseModel):
+    """OpenAI's fields, and below them what this server adds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
+    input_reference: str | InputReference = Field(
+        description="The reference image: a file, a URL, a data URI, `upload:ID`, or an object naming one of them."
+    )
+    model: Literal["wan2.2-animate", "wan2.2-replace"] = Field(
+        "wan2.2-animate", description="Animate the image, or put its character in place of the person in the video."
+    )
+    size: str | None = Field(
+        None,
+        pattern=r"^\d{3,4}x\d{3,4}$",
+        description="Its shorter side names the size class: 480, 580, 720 (the default), 1024 or 1080. The aspect is "
+        "the driving video's; the finished video's `size` is what it really is.",
+    )
+    seconds: float | None = Field(
+        None, gt=0, le=600, description="Render only so much from the start. Needs `fps`. Default: all."
+    )
+    driving_video: str = Field(min_length=1, description="How to move: a file, URL, data URI or `upload:ID`.")
+    fps: int | None = Field(None, ge=1, le=MAX_FPS, description="Default: the driving video's.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
+    keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
+    turbo: bool = Field(False, description="Few steps; refused when the bundle has no LoRA for it.")
+
+
+class VideoError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class Video(BaseModel):
+    """`size` and `seconds` are null until they are known; `seed` and `warnings` are ours."""
+
+    id: str
+    object: Literal["video"]
+    model: str
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int = Field(ge=0, le=100)
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None = Field(description="When a finished video and its files are deleted.")
+    prompt: str
+    seconds: str | None
+    size: str | None
+    error: VideoError | None
+    seed: int
+    warnings: list[str]
+
+
+class VideoList(BaseModel):
+    object: Literal["list"]
+    data: list[Video]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(BaseModel):
+    id: str
+    object: Literal["video.deleted"]
+    deleted: bool
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorView(BaseModel):
+    error: ErrorBody
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
+    401: {"model": ErrorView, "description": "No valid key."},
+    404: {"model": ErrorView, "description": "No such video."},
+    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
+}
+
+
+def _body() -> dict[str, Any]:
+    schema = CreateRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs")
+    schema["properties"]["input_reference"]["anyOf"][1] = InputReference.model_json_schema()
+    kinds = ("application/json", "multipart/form-data")
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
+
+
+@router.post("", response_model=Video, responses=_ERRORS, openapi_extra=_body(), summary="Submit")
+async def create_video(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await submit_body(request, desk, caller, dialect), desk, caller)
+
+
+@router.get("", response_model=VideoList, responses=_ERRORS, summary="List")
+async def list_videos(
+    desk: DeskDep,
+    caller: CallerDep,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    page = await _page(desk, caller, after, limit + 1, order == "asc")
+    data = [render(job, desk, caller) for job in page[:limit]]
+    ids = [video["id"] for video in data] or [None]
+    return {"object": "list", "data": data, "first_id": ids[0], "last_id": ids[-1], "has_more": len(page) > limit}
+
+
+@router.get("/{video_id}", response_model=Video, responses=_ERRORS, summary="Look at a video")
+async def get_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await _find(video_id, desk, caller), desk, caller)
+
+
+@router.get(
+    "/{video_id}/content",
+    response_class=Response,
+    responses=_ERRORS | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
+    summary="Download",
+)
+async def get_content(
+    video_id: str,
+    desk: DeskDep,
+    caller: CallerDep,
+    variant: Annotated[str, Query(max_length=20, description="Only `video`; pictures of it are not made.")] = "video",
+) -> Response:
+    job = await _find(video_id, desk, caller)
+    if variant != "video":
+        raise InvalidField(f"variant: only video is made, not {variant!r}", field="variant", value=variant)
+    if job.artefact is None:
+        state = _STATUSES[job.status]
+        raise InvalidField(f"the video is {state} and has no content", field="video_id", value=video_id)
+    return desk.artefact_response(job.artefact, {})
+
+
+@router.delete("/{video_id}", response_model=Deleted, responses=_ERRORS, summary="Delete")
+async def delete_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """A render that is under way is stopped; from now on the video does not exist."""
+    job = await _find(video_id, desk, caller)
+    await desk.discard(job.id, caller)
+    return {"id": job.id, "object": "video.deleted", "deleted": True}
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """Raises `InvalidField`, naming OpenAI's field."""
+    asked = read_fields(CreateRequest, _nested(fields))
+    reference = _reference(asked.input_reference)
+    check_length(reference, "input_reference")
+    check_length(asked.driving_video, "driving_video")
+    return AnimateParams(
+        reference_image=reference,
+        driving_video=asked.driving_video,
+        mode=_MODELS[asked.model],
+        prompt=asked.prompt or DEFAULT_PROMPT,
+        resolution=_resolution(asked.size),
+        fps=asked.fps or "source",
+        seed=draw_seed() if asked.seed is None else asked.seed,
+        turbo=asked.turbo,
+        keep_audio=asked.keep_audio,
+        num_frames=_num_frames(asked),
+    )
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    result = job.result or {}
+    failure = job.error
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": next(name for name, mode in _MODELS.items() if mode == job.params.mode),
+        "status": _STATUSES[job.status],
+        "progress": _progress(job),
+        "created_at": int(job.created_at),
+        "completed_at": _whole(job.finished_at if job.status is JobStatus.SUCCEEDED else None),
+        "expires_at": _whole(job.expires_at),
+        "prompt": job.params.prompt,
+        "seconds": f"{result['duration_s']:g}" if "duration_s" in result else None,
+        "size": f"{result['width']}x{result['height']}" if "width" in result else None,
+        "error": failure
+        and {
+            "code": failure.code,
+            "message": _in_their_words(failure.message),
+            "param": _param(failure.field),
+        },
+        "seed": job.params.seed,
+        "warnings": result.get("warnings", []),
+    }
+
+
+def render_error(error: AnimateError) -> Response:
+    status = http_status(error)
+    if status in (409, 413, 422):
+        status = 400  # their client would send a 409 again
+    kind, code = "invalid_request_error", error.code
+    if isinstance(error, NotAuthorized):
+        code = "invalid_api_key"
+    elif isinstance(error, TryLater):
+        kind, code = "rate_limit_error", "rate_limit_exceeded"
+    elif status >= 500:
+        kind = "server_error"
+    shown = {"message": _in_their_words(error.message), "type": kind, "param": _param(error.field), "code": code}
+    return JSONResponse({"error": shown}, status_code=status, headers=http_headers(error))
+
+
+async def _find(video_id: str, desk: Desk, caller: Caller) -> Job:
+    missing = JobNotFound(f"Video {video_id} not found", field="video_id", value=video_id)
+    try:
+        job = await desk.get(video_id, caller)
+    except JobNotFound:
+        raise missing from None
+    if not _exists(job):
+        raise missing
+    return job
+
+
+def _exists(job: Job) -> bool:
+    """Not for their client: a video that was deleted while it was rendered, canceled, or has expired."""
+    return not job.cancel_requested and job.status in _STATUSES
+
+
+async def _page(desk: Desk, caller: Caller, after: str | None, limit: int, oldest_first: bool) -> list[Job]:
+    page: list[Job] = []
+    while len(page) < limit:
+        found = await desk.list(caller, limit=limit, after=after, oldest_first=oldest_first)
+        page += [job for job in found if _exists(job)]
+        if len(found) < limit:
+            break
+        after = found[-1].id
+    return page[:limit]
+
+
+def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`input_reference[image_url]` of a form as the object it spells."""
+    flat, head = dict(fields), "input_reference["
+    inner = {name[len(head) : -1]: flat.pop(name) for name in fields if name.startswith(head) and name.endswith("]")}
+    return flat | {"input_reference": inner} if inner else flat
+
+
+def _reference(given: str | InputReference) -> str:
+    if isinstance(given, str):
+        return given
+    if (given.image_url is None) == (given.file_id is None):
+        raise InvalidField("input_reference: give either image_url or file_id", field="input_reference")
+    return given.image_url or given.file_id or ""
+
+
+def _resolution(size: str | None) -> Resolution:
+    if size is None:
+        return "720p"
+    shorter = min(int(side) for side in size.split("x"))
+    if shorter not in _SIZES:
+        sides = ", ".join(map(str, _SIZES))
+        raise InvalidField(f"size: the shorter side must be one of {sides}, not {shorter}", field="size", value=size)
+    return _SIZES[shorter]
+
+
+def _num_frames(asked: CreateRequest) -> int | None:
+    if asked.seconds is None:
+        return None
+    if asked.fps is None:
+        raise InvalidField(
+            "seconds: the driving video says how long the video is; give fps too to cut it, or leave seconds out",
+            field="seconds",
+            value=asked.seconds,
+        )
+    return max(1, round(asked.seconds * asked.fps))
+
+
+def _progress(job: Job) -> int:
+    if job.status is JobStatus.SUCCEEDED:
+        return 100
+    return min(99, int(100 * job.progress["fraction"])) if job.progress else 0
+
+
+def _param(field: str | None) -> str | None:
+    return _THEIR_WORDS.get(field, field) if field else None
+
+
+def _in_their_words(message: str) -> str:
+    return message.replace("reference_image", "input_reference")
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)
+
+
+dialect = Dialect(
+    name="openai", prefix="/v1/videos", router=router, parse=parse, render=render, render_error=render_error
+)
