@@ -18,6 +18,7 @@ from animate_server.cli.login import login
 from animate_server.cli.render import render
 from animate_server.cli.run import run
 from animate_server.cli.serve import serve
+from animate_server.cli.weights import weights
 from animate_server.cli.worker import worker
 
 _TYPER_USAGE = 2  # what typer exits with for arguments it does not understand
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (demo, render, serve, worker, run, login, doctor):
     app.command()(command)
+app.add_typer(weights)
 
 
 def main() -> None:

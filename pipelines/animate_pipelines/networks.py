@@ -36,13 +36,16 @@ class NetworkFiles:
 
     def build_empty(self) -> nn.Module:
         """The network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
-        with init_empty_weights(include_buffers=False):
-            network = self.build()
-        return _tied(network)
+        try:
+            with init_empty_weights(include_buffers=False):
+                network = self.build()
+            return _tied(network)
+        except (TypeError, ValueError, KeyError, RuntimeError, ArithmeticError) as error:  # a damaged configuration
+            raise BundleError(f"{self.component} cannot be built: {error}", field="bundle") from error
 
     def match(self) -> Matching:
         """Every tensor against every parameter; nothing is read."""
-        return match_tensors(self.checkpoint, _shapes(self.build_empty()), self.rename)
+        return match_tensors(self.checkpoint, network_shapes(self.build_empty()), self.rename)
 
     def load(self, dtype: torch.dtype, device: torch.device, loras: Sequence[Lora] = ()) -> Any:
         """The network with its values. Holds one copy: a tensor is read, converted, moved and assigned at a time.
@@ -50,7 +53,9 @@ class NetworkFiles:
         `BundleError` names the first tensor that is missing, extra or of the wrong shape.
         """
         network = self.build_empty()
-        tensors = read_tensors(self.checkpoint, _shapes(network), self.rename, dtype=dtype, device=device, loras=loras)
+        tensors = read_tensors(
+            self.checkpoint, network_shapes(network), self.rename, dtype=dtype, device=device, loras=loras
+        )
         try:
             for name, tensor in tensors:
                 network.load_state_dict({name: tensor}, strict=False, assign=True)
@@ -122,6 +127,6 @@ def _tied(network: nn.Module) -> nn.Module:
     return network
 
 
-def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of the parameters; shared ones once, under the first name."""
+def network_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of the parameters, by name; shared ones once, under the first name."""
     return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}

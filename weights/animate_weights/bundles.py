@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from animate_weights.errors import BundleError, BundleNotFound
+from animate_weights.hashes import HASHES_NAME
 from animate_weights.layouts import find_layout
 
 MANIFEST_NAME = "manifest.json"
@@ -85,10 +86,12 @@ def read_manifest(bundle: Path) -> Manifest:
 def fingerprint(bundle: Path) -> str:
     """A short hash that changes with the bundle: of its JSON files' bytes and of every file's name and size.
 
+    The list of hashes does not count: a bundle is the same with and without it.
+
     Weights are not read: a bundle of 80 GB must not delay the start. `verify` is what reads them.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in bundle.rglob("*") if p.is_file()):
+    for path in sorted(p for p in bundle.rglob("*") if p.is_file() and p.name != HASHES_NAME):
         digest.update(f"{path.relative_to(bundle)}\0{path.stat().st_size}\0".encode())
         if path.suffix == ".json":
             digest.update(path.read_bytes())

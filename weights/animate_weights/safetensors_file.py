@@ -1,4 +1,4 @@
-"""A safetensors file, read a tensor at a time into memory of its own.
+"""A safetensors file, read a tensor at a time into memory of its own, and written so.
 
 The library's `safe_open` maps the whole file privately for writing, which Linux refuses where the file is larger than
 the memory that is free (seen: 34.5 GB on a host of 24 GB), and leaves a loaded tensor tied to the file.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
@@ -90,3 +91,22 @@ def _place(name: str, entry: dict[str, object], start: int, size: int) -> _Place
     if start + end > size:
         raise ValueError(f"it is cut off: {size} bytes, and {name} ends at {start + end}")
     return _Place(shape=shape, dtype=dtype, offset=start + begin)
+
+
+def write_safetensors(
+    path: Path, layout: Mapping[str, tuple[Shape, torch.dtype]], tensors: Iterable[tuple[str, torch.Tensor]]
+) -> None:
+    """Write tensors as they come, holding one at a time; they must come in the order of `layout`, which lists them."""
+    header: dict[str, object] = {}
+    end = 0
+    for name, (shape, dtype) in layout.items():
+        begin, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for (name, (shape, dtype)), (given, tensor) in zip(layout.items(), tensors, strict=True):
+            if (given, tuple(tensor.shape), tensor.dtype) != (name, shape, dtype):
+                raise ValueError(f"{given} came in place of {name}, or is not of its shape and type")
+            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

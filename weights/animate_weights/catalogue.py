@@ -1,0 +1,143 @@
+"""What a bundle consists of: files, sizes, licences, purposes, and where they are published. Standard library only.
+
+Sizes are those of the published listings. Licences are as the publishers state them; read theirs before you ship.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from animate_weights.layouts import Layout
+
+_GB, _MB = 10**9, 10**6
+ORIGINAL_REPOSITORY = "Wan-AI/Wan2.2-Animate-14B"
+DIFFUSERS_REPOSITORY = "Wan-AI/Wan2.2-Animate-14B-Diffusers"
+_TURBO_REPOSITORY = "lightx2v/Wan2.1-Distill-Loras"
+_SAM2_REPOSITORY = "facebook/sam2.1-hiera-large"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A part of a bundle.
+
+    patterns: of its files in the repository. folder: where they go in the bundle; "" for where the repository has them.
+    needed: without it nothing renders. without: what happens otherwise.
+    """
+
+    name: str
+    repository: str
+    patterns: tuple[str, ...]
+    size_bytes: int
+    licence: str
+    purpose: str
+    needed: bool = True
+    without: str = "nothing renders"
+    folder: str = ""
+
+    def find(self, bundle: Path) -> list[Path]:
+        """Its files in a bundle."""
+        return sorted(path for pattern in self.patterns for path in (bundle / self.folder).glob(pattern))
+
+
+_PREPROCESSING = (
+    Item(
+        name="person detector",
+        repository=ORIGINAL_REPOSITORY,
+        patterns=("process_checkpoint/det/yolov10m.onnx",),
+        size_bytes=round(61.7 * _MB),
+        licence="AGPL-3.0 (YOLOv10)",
+        purpose="finds the person in each frame",
+    ),
+    Item(
+        name="pose network",
+        repository=ORIGINAL_REPOSITORY,
+        patterns=("process_checkpoint/pose2d/vitpose_h_wholebody.onnx/*",),
+        size_bytes=round(2.55 * _GB),
+        licence="Apache-2.0",
+        purpose="finds 133 keypoints of the person",
+    ),
+    Item(
+        name="mask network",
+        repository=_SAM2_REPOSITORY,
+        patterns=("config.json", "model.safetensors"),
+        folder="process_checkpoint/sam2",
+        size_bytes=round(0.9 * _GB),
+        licence="Apache-2.0",
+        purpose="outlines the person to replace",
+        needed=False,
+        without="replace mode masks a box around the keypoints",
+    ),
+    Item(
+        name="few-step LoRA",
+        repository=_TURBO_REPOSITORY,
+        patterns=("wan2.1_i2v_lora_rank64_lightx2v_4step.safetensors",),
+        folder="loras",
+        size_bytes=739 * _MB,
+        licence="Apache-2.0",
+        purpose="turbo: 4 steps in place of 20",
+        needed=False,
+        without="turbo is refused",
+    ),
+)
+_RELIGHTING = Item(
+    name="relighting LoRA",
+    repository=ORIGINAL_REPOSITORY,
+    patterns=("relighting_lora.ckpt", "relighting_lora/*"),
+    size_bytes=round(2.9 * _GB),
+    licence="Apache-2.0",
+    purpose="fits a replaced person to the light of the scene",
+    needed=False,
+    without="replace mode keeps the light of the reference image",
+)
+
+
+def _original(name: str, patterns: tuple[str, ...], size_bytes: float, purpose: str, licence: str) -> Item:
+    return Item(
+        name=name,
+        repository=ORIGINAL_REPOSITORY,
+        patterns=patterns,
+        size_bytes=round(size_bytes),
+        licence=licence,
+        purpose=purpose,
+    )
+
+
+def _saved(name: str, folder: str, size_bytes: float, purpose: str) -> Item:
+    return Item(
+        name=name,
+        repository=DIFFUSERS_REPOSITORY,
+        patterns=(f"{folder}/*",) if folder else ("model_index.json",),
+        size_bytes=round(size_bytes),
+        licence="Apache-2.0",
+        purpose=purpose,
+    )
+
+
+CATALOGUE: dict[Layout, tuple[Item, ...]] = {
+    "original": (
+        _original(
+            "transformer",
+            ("config.json", "diffusion_pytorch_model*"),
+            34.55 * _GB,
+            "generates the video's latents, bf16",
+            "Apache-2.0",
+        ),
+        _original("text encoder", ("models_t5_umt5-xxl-enc-bf16.pth",), 11.4 * _GB, "reads the prompt", "Apache-2.0"),
+        _original("tokeniser", ("google/umt5-xxl/*",), 20 * _MB, "splits the prompt", "Apache-2.0"),
+        _original("image encoder", ("models_clip_*.pth",), 4.8 * _GB, "reads the reference image", "MIT (OpenCLIP)"),
+        _original("VAE", ("Wan2.1_VAE.pth",), 508 * _MB, "pixels to latents and back, fp32", "Apache-2.0"),
+        *_PREPROCESSING,
+        _RELIGHTING,
+    ),
+    "diffusers": (
+        _saved("index", "", 1000, "says what the folders are"),
+        _saved("transformer", "transformer", 69.1 * _GB, "generates the video's latents, fp32"),
+        _saved("text encoder", "text_encoder", 11.4 * _GB, "reads the prompt"),
+        _saved("tokeniser", "tokenizer", 20 * _MB, "splits the prompt"),
+        _saved("image encoder", "image_encoder", 1.26 * _GB, "reads the reference image"),
+        _saved("VAE", "vae", 508 * _MB, "pixels to latents and back, fp32"),
+        *_PREPROCESSING,
+        _RELIGHTING,
+    ),
+}
