@@ -39,6 +39,9 @@ def render(
     steps: Annotated[int | None, typer.Option(help="Denoising steps. [default: the bundle's]")] = None,
     turbo: Annotated[bool, typer.Option("--turbo", help="Few steps, with the bundle's few-step LoRA.")] = False,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave out the driving video's sound.")] = False,
+    retarget: Annotated[
+        bool, typer.Option("--retarget", help="Give the driver the reference character's proportions first.")
+    ] = False,
     frames: Annotated[int | None, typer.Option(help="Render only this many frames.")] = None,
     overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
@@ -59,6 +62,7 @@ def render(
         "steps": steps,
         "turbo": turbo,
         "keep_audio": not no_audio,
+        "retarget": retarget,
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(_file(image, "image")),

@@ -82,6 +82,9 @@ class JobRequest(BaseModel):
     )
     turbo: bool = Field(False, description="Few steps with the bundle's LoRA; refused when it has none.")
     keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
+    retarget: bool = Field(
+        False, description="Give the driver the reference character's proportions first; mode animate only."
+    )
     overlap: p.Overlap = Field(1, description="Frames carried from one segment into the next.")
     num_frames: int | None = Field(None, ge=1, le=10**6, description="Render only so many frames. Default: all.")
 

@@ -77,12 +77,14 @@ def animate(
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
-        conditioning = preprocess(models, frames, files, tracker.advance)
+        boxed = padding_resize(reference, *plan.render_size)
+        fit_to = boxed if params.retarget else None
+        conditioning = preprocess(models, frames, files, tracker.advance, fit_to=fit_to)
         writer = VideoWriter(
             files.folder, render_size=plan.picture_box[2:], output_size=plan.output_size, fps=clip.fps, limits=limits
         )
         with device_errors():
-            _render(models, params, reference, frames, conditioning, plan, files, writer, tracker)
+            _render(models, params, boxed, frames, conditioning, plan, files, writer, tracker)
         tracker.enter("finish")
         audio = join_pieces(
             [writer.path(segment.index) for segment in plan.segments],
@@ -135,7 +137,7 @@ def _render(
         return
     tracker.enter("encode")
     transformer = models.transformers.select(turbo=params.turbo, relight=params.mode == "replace")
-    constants = encode_constants(models, transformer, padding_resize(reference, *plan.render_size), params)
+    constants = encode_constants(models, transformer, reference, params)
     state = files.load_state(first - 1, models.device) if first else first_state(params.seed)
     tracker.enter("render")
     rendered = render_segments(

@@ -18,6 +18,7 @@ from animate_pipelines.preprocess.keypoints import NUM_KEYPOINTS, interpolate
 from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.pose import estimate_pose
 from animate_pipelines.preprocess.resize import padding_resize, resize_interpolation
+from animate_pipelines.preprocess.retarget import Proportions, fit_proportions
 from animate_pipelines.workspace import FoundPoses, Workspace
 
 
@@ -42,6 +43,7 @@ class Conditioning:
     """The driving performance.
 
     keypoints: `n 133 3`, one pose an output frame, between source frames where the rate goes up.
+    proportions: how the driver's skeleton is fitted to the reference; None leaves it as it is.
     source_keypoints: `m 133 3`, one a source frame; zero where no output frame needs it.
     face_frames: the source frame whose face each source frame shows: itself, or the nearest earlier one with a face
         inside the picture (the first one with a face, before that); -1 where there never is one.
@@ -53,12 +55,20 @@ class Conditioning:
     face_frames: np.ndarray
     num_examined: int
     num_without_person: int
+    proportions: Proportions | None = None
 
 
 def preprocess(
-    models: Models, frames: DrivingFrames, files: Workspace, on_frame: Callable[[int, int], None]
+    models: Models,
+    frames: DrivingFrames,
+    files: Workspace,
+    on_frame: Callable[[int, int], None],
+    *,
+    fit_to: np.ndarray | None = None,
 ) -> Conditioning:
     """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
+
+    fit_to: the reference picture `h w 3` whose proportions the skeletons take; None leaves them as they are.
 
     on_frame: called with (frames done, frames in all). Raises `NoPersonFound` when no frame shows anybody.
     """
@@ -73,13 +83,28 @@ def preprocess(
         )
     if frames.mode == "replace" and not files.has_masks():
         _find_masks(models.masks, frames, saved.poses, needed, files)
+    keypoints = _at_output_rate(saved.poses, frames.clip)
     return Conditioning(
-        keypoints=_at_output_rate(saved.poses, frames.clip),
+        keypoints=keypoints,
         source_keypoints=saved.poses,
         face_frames=_frames_with_face(saved.poses, needed, frames.size),
         num_examined=len(needed),
         num_without_person=num_without,
+        proportions=None if fit_to is None else _fit_proportions(models, keypoints[0], frames.size, fit_to),
     )
+
+
+def _fit_proportions(models: Models, first: np.ndarray, size: Size, reference: np.ndarray) -> Proportions:
+    box = detect_person(models.detector, reference)
+    if box is None:
+        raise NoPersonFound(
+            "no person was found in the reference image, whose proportions were to be taken",
+            field="reference_image",
+            value=0,
+            limit=1,
+        )
+    pose = estimate_pose(models.pose, reference, box)
+    return fit_proportions(first, size, pose, (reference.shape[1], reference.shape[0]))
 
 
 def _needed_frames(clip: Clip) -> list[int]:

@@ -14,7 +14,7 @@ from animate_pipelines.media.image import read_image
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
 from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.preprocess.skeleton import draw_skeleton
+from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 from animate_pipelines.workspace import Workspace
 
 _TITLES = ("reference", "driving video", "skeleton", "output")
@@ -33,12 +33,16 @@ def write_contact_sheet(
         moments = np.linspace(0, video.num_frames - 1, rows).round().astype(int).tolist()
         cell = _cell_size(driving.size)
         cells = [
-            [_fit(image, cell) for image in (picture, frame, draw_skeleton(poses[moment], *driving.size), result)]
+            [_fit(image, cell) for image in (picture, frame, _skeleton(poses[moment], driving.size), result)]
             for moment, frame, result in zip(
                 moments, driving.read_source(moments), video.read_source(moments), strict=True
             )
         ]
     _assemble(cells, cell, caption).save(destination, optimize=True)
+
+
+def _skeleton(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return draw_skeleton(skeleton_of(pose, *size), *size)
 
 
 def _cell_size(size: tuple[int, int], longest_px: int = 224) -> tuple[int, int]:

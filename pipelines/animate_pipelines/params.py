@@ -43,6 +43,7 @@ class AnimateParams:
     seed: drawn when not given, so it is always known and reported.
     steps, shift: None takes what the bundle was made for.
     overlap: frames carried from one segment into the next.
+    retarget: give the driver the reference character's proportions first (animate mode).
     num_frames: render only this many frames from the start; None renders all.
     """
 
@@ -60,6 +61,7 @@ class AnimateParams:
     guidance_scale: float = 1.0
     turbo: bool = False
     keep_audio: bool = True
+    retarget: bool = False
     overlap: Overlap = 1
     num_frames: int | None = None
 
@@ -71,7 +73,7 @@ class AnimateParams:
         _check_choice(self, "mode", get_args(Mode))
         _check_choice(self, "resolution", get_args(Resolution))
         _check_choice(self, "overlap", get_args(Overlap))
-        for name in ("turbo", "keep_audio"):
+        for name in ("turbo", "keep_audio", "retarget"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)
         _check_range(self, "guidance_scale", float, 1.0, MAX_GUIDANCE_SCALE)
@@ -85,6 +87,8 @@ class AnimateParams:
             _check_range(self, "num_frames", int, 1, 10**6)
         if self.render_area is not None:
             _check_area(self.render_area)
+        if self.retarget and self.mode != "animate":
+            raise InvalidField("retarget is for the mode animate", field="retarget", value=True, limit=False)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; `from_json` of it is an equal object."""

@@ -12,7 +12,8 @@ from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.face import crop_face
 from animate_pipelines.preprocess.masks import dilate, fill_grid
 from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.preprocess.skeleton import draw_skeleton
+from animate_pipelines.preprocess.retarget import retarget
+from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 from animate_pipelines.segments import Segment, segment_indices
 
 
@@ -54,9 +55,20 @@ def draw_segment(
 
 
 def _draw_pose(conditioning: Conditioning, indices: Sequence[int], canvas: Size, size: Size) -> np.ndarray:
-    """Skeletons `t h w 3` of the output frames `indices`, drawn at the frames' size and letter-boxed to `size`."""
-    drawn = (draw_skeleton(conditioning.keypoints[i], *canvas) for i in indices)
-    return np.stack([skeleton if canvas == size else padding_resize(skeleton, *size) for skeleton in drawn])
+    """Skeletons `t h w 3` of the output frames `indices`.
+
+    Retargeted ones are drawn at the render size `size`; others at the driving frames' size, and letter-boxed.
+    """
+    fitted = conditioning.proportions
+    drawn = []
+    for index in indices:
+        pose = conditioning.keypoints[index]
+        if fitted is not None:
+            drawn.append(draw_skeleton(retarget(pose, canvas, fitted, first=index == 0), *size))
+        else:
+            picture = draw_skeleton(skeleton_of(pose, *canvas), *canvas)
+            drawn.append(picture if canvas == size else padding_resize(picture, *size))
+    return np.stack(drawn)
 
 
 def _crop_faces(

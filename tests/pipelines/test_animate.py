@@ -152,6 +152,22 @@ def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: Media, tm
     assert probe_video(result.path, MediaLimits()).audio is None
 
 
+def test_retargeting_draws_another_skeleton(
+    whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
+) -> None:
+    params = _params(retarget=True, num_frames=17)
+    result = animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert not np.array_equal(_frames(result.path), _frames(whole[0].path)[:17])
+
+
+def test_retargeting_needs_a_person_in_the_reference(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((96, 160, 3), 90, np.uint8))
+    alone = Media(reference_image=tmp_path / "flat.png", driving_video=media.driving_video)
+    with pytest.raises(NoPersonFound) as caught:
+        animate(tiny_models, _params(retarget=True), alone, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert caught.value.field == "reference_image"
+
+
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 def test_nobody_in_the_video_is_found_out_before_denoising(
     mode: str, tiny_models: Models, empty_scene: Media, tmp_path: Path

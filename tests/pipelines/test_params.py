@@ -80,6 +80,12 @@ def test_unknown_and_mistyped_fields(fields: dict[str, Any], field: str) -> None
     assert caught.value.field == field
 
 
+def test_retargeting_is_for_animating() -> None:
+    assert AnimateParams(**PAIR, retarget=True).retarget
+    with pytest.raises(InvalidField, match="retarget is for the mode animate"):
+        AnimateParams.from_json(PAIR | {"retarget": True, "mode": "replace"})
+
+
 def test_missing_inputs() -> None:
     with pytest.raises(InvalidField, match="driving_video is required"):
         AnimateParams.from_json({"reference_image": "who.png"})

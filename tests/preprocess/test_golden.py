@@ -18,7 +18,7 @@ from animate_pipelines.preprocess.keypoints import body_20, interpolate
 from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
 from animate_pipelines.preprocess.pose import crop_geometry, crop_input, decode_heatmaps
 from animate_pipelines.preprocess.resize import padding_resize, render_size
-from animate_pipelines.preprocess.skeleton import draw_skeleton
+from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DRIVING_SIZE = (1280, 720)
@@ -66,7 +66,7 @@ def test_body_20(poses: np.ndarray, tensors: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("size", [(1280, 720), (832, 480)])
 @pytest.mark.parametrize("frame", [0, 1])
 def test_skeleton_is_drawn_to_the_pixel(size: tuple[int, int], frame: int, poses: np.ndarray) -> None:
-    drawn = draw_skeleton(poses[frame], *size)
+    drawn = draw_skeleton(skeleton_of(poses[frame], *size), *size)
     golden = cv2.imread(str(GOLDEN / f"pose_draw_{frame}_{size[0]}x{size[1]}.png"))[..., ::-1]
     np.testing.assert_array_equal(drawn, golden)
 

@@ -16,7 +16,7 @@ from animate_benchmarks.puppet.shots import FPS, Shot, pictures, relative_keypoi
 from animate_pipelines.preprocess.face import crop_face
 from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
 from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.preprocess.skeleton import draw_skeleton
+from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 from animate_weights.puppet import Build, Character, Frame, Look, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
@@ -125,7 +125,7 @@ def uncertain(rng: np.random.Generator, keypoints: np.ndarray) -> np.ndarray:
 
 
 def draw_skeletons(keypoints: np.ndarray, native: Size, size: Size) -> np.ndarray:
-    drawn = (draw_skeleton(pose, *native) for pose in keypoints)
+    drawn = (draw_skeleton(skeleton_of(pose, *native), *native) for pose in keypoints)
     return np.stack([skeleton if native == size else padding_resize(skeleton, *size) for skeleton in drawn])
 
 

@@ -1,6 +1,10 @@
 """Stage 1: the VAE, on drawn clips, skeletons, carried frames before grey, and clips with a black hole.
 
     python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet
+    python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet --refine-decoder
+
+The second command goes on with the decoder alone, which leaves the latents, and all that was trained on them, as they
+are.
 
 Whole frames are not needed: everything in it is local, so it sees crops.
 """
@@ -19,7 +23,7 @@ from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
 from animate_benchmarks.puppet.training import train
 from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
-from animate_pipelines.preprocess.skeleton import draw_skeleton
+from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 
 CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 17, 4
 PATCH_PX = 2
@@ -55,7 +59,8 @@ def random_crop(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     kind = rng.choice(4, p=(0.62, 0.2, 0.08, 0.1))
     if kind == 1:
         side = int(rng.choice((96, 192)))
-        clip = np.stack([draw_skeleton(pose, side, side) for pose in relative_keypoints(frames)])
+        poses = relative_keypoints(frames)
+        clip = np.stack([draw_skeleton(skeleton_of(pose, side, side), side, side) for pose in poses])
         clip = clip[:, :: side // 96, :: side // 96]
         weight = 1 + 2.0 * (clip.max(axis=-1) > 0)
     elif kind == 2:
@@ -98,14 +103,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--refine-decoder", action="store_true")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    vae = new_vae()
-    start_near_linear(vae)
+    model_folder = arguments.out / "vae" / "model"
+    if arguments.refine_decoder:
+        folder, learning_rate = arguments.out / "vae_decoder", 6e-4
+        vae = AutoencoderKLWan.from_pretrained(model_folder)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    else:
+        folder, learning_rate = arguments.out / "vae", 1.2e-3
+        vae = new_vae()
+        start_near_linear(vae)
     vae.to(arguments.device)
     compiled = torch.compile(reconstruction_loss)
 
@@ -113,10 +127,18 @@ def main() -> None:
         pixels, weights = batch_of(rng, BATCH)
         return compiled(vae, pixels.to(arguments.device), weights.to(arguments.device))
 
-    folder = arguments.out / "vae"
-    train(vae, loss_of, folder, steps=arguments.steps, learning_rate=1.2e-3, average=0.98, minutes=arguments.minutes)
-    keep_statistics(vae, arguments.device)
-    vae.save_pretrained(folder / "model")
+    train(
+        vae,
+        loss_of,
+        folder,
+        steps=arguments.steps,
+        learning_rate=learning_rate,
+        average=0.98,
+        minutes=arguments.minutes,
+    )
+    if not arguments.refine_decoder:
+        keep_statistics(vae, arguments.device)
+    vae.save_pretrained(model_folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -17,8 +18,8 @@ from animate_pipelines.preprocess.keypoints import LEFT_HAND, RIGHT_HAND, body_2
 _MIN_CONFIDENCE = 0.5
 
 # Pairs of body-20 rows, in drawing order.
-_LIMBS = [(1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)]
-_LIMBS += [(1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (13, 18), (10, 19)]
+LIMBS = [(1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)]
+LIMBS += [(1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (13, 18), (10, 19)]
 # fmt: off
 _COLOURS = [
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
@@ -32,19 +33,34 @@ _HAND_EDGES = [edge for finger in _FINGERS for edge in pairwise(finger)]
 _HAND_JOINT_COLOUR = (0, 0, 255)
 
 
-def draw_skeleton(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
-    """One whole-body pose `133 3` (fractions of the frame) drawn on a black `height width 3` RGB canvas."""
-    canvas = np.zeros((height, width, 3), np.uint8)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skeleton:
+    """What is drawn of a pose, in pixels of the canvas: body `20 3`, and the two hands `21 3` in drawing order."""
+
+    body: np.ndarray
+    hands: tuple[np.ndarray, np.ndarray]
+
+
+def skeleton_of(keypoints: np.ndarray, width: int, height: int) -> Skeleton:
+    """The skeleton of a whole-body pose `133 3` (fractions of the frame) on a canvas of that size."""
     scale = np.array([width, height, 1.0])
+    return Skeleton(
+        body=body_20(keypoints) * scale, hands=(keypoints[LEFT_HAND] * scale, keypoints[RIGHT_HAND] * scale)
+    )
+
+
+def draw_skeleton(skeleton: Skeleton, width: int, height: int) -> np.ndarray:
+    """A skeleton on a black `height width 3` RGB canvas."""
+    canvas = np.zeros((height, width, 3), np.uint8)
     stick_px = max(min(height, width) // 200 - 1, 1)
-    _draw_body(canvas, body_20(keypoints) * scale, stick_px)
-    for hand in (LEFT_HAND, RIGHT_HAND):
-        _draw_hand(canvas, keypoints[hand] * scale, max(stick_px // 2, 1))
+    _draw_body(canvas, skeleton.body, stick_px)
+    for hand in skeleton.hands:
+        _draw_hand(canvas, hand, max(stick_px // 2, 1))
     return canvas
 
 
 def _draw_body(canvas: np.ndarray, joints: np.ndarray, stick_px: int) -> None:
-    for (a, b), colour in zip(_LIMBS, _COLOURS, strict=False):
+    for (a, b), colour in zip(LIMBS, _COLOURS, strict=False):
         if joints[a, 2] < _MIN_CONFIDENCE or joints[b, 2] < _MIN_CONFIDENCE:
             continue
         (xa, ya), (xb, yb) = joints[a, :2], joints[b, :2]
