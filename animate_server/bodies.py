@@ -103,11 +103,14 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
     return await run_in_threadpool(_read_json, text)
 
 
-async def read_file(request: Request, *, name: str, max_bytes: int) -> Body:
-    """A body that is one file, either raw or as the form field `name`, as the one part of the answer."""
+async def read_file(request: Request, *, name: str, max_bytes: int, more_fields: bool = False) -> Body:
+    """A body that is one file, either raw or as the form field `name`, as the one part of the answer.
+
+    more_fields: whether the form may have text fields beside it.
+    """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         body = await _read_form(request, max_bytes, MAX_FORM_TEXT_BYTES)
-        if list(body.fields) != [name] or not body.parts:
+        if list(body.parts) != [INLINE + name] or (len(body.fields) > 1 and not more_fields):
             with body:
                 raise BodyInvalid(f"the form must hold one file, named {name!r}", field=name)
         return body

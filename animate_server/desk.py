@@ -18,12 +18,13 @@ from animate_server.addresses import AddressPolicy
 from animate_server.artefacts import Artefacts, base_url, respond_file
 from animate_server.auth import Keyring
 from animate_server.bodies import Body, read_body, read_file
-from animate_server.dialects import Caller, StoredUpload
+from animate_server.dialects import Caller
 from animate_server.files import check_free_disk
 from animate_server.inputs import UPLOAD_PATH, Gate, fingerprint
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
 from animate_server.rates import RateLimit
 from animate_server.settings import MIB, Settings
+from animate_server.slots import Slot, Slots, read_secret
 from animate_server.store import Store
 from animate_server.uploads import Upload, Uploads
 from animate_server.workers import WorkerBoard
@@ -46,6 +47,7 @@ class JobDesk:
         self._settings = settings
         self._keyring = Keyring(key.get_secret_value() for key in settings.api_keys)
         policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+        self._slots = Slots(read_secret(settings.home / "secret"), lifetime_s=settings.upload_retention_s)
         self._rate = RateLimit(settings.max_requests_per_minute)
         self._gate = Gate(uploads, policy, board.bundle)
 
@@ -53,12 +55,12 @@ class JobDesk:
         return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))
 
     async def read(self, request: Request, caller: Caller) -> Body:
-        await run_in_threadpool(self._admit, caller)
+        await run_in_threadpool(self._admit, caller.owner)
         both_files = 2 * self._settings.max_file_bytes + MIB
         return await read_body(request, max_json_bytes=self._settings.max_json_bytes, max_form_bytes=both_files)
 
     async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
-        await run_in_threadpool(self._admit, caller)
+        await run_in_threadpool(self._admit, caller.owner)
         return await read_file(request, name=name, max_bytes=self._settings.max_file_bytes + MIB)
 
     async def submit(
@@ -109,8 +111,23 @@ class JobDesk:
     async def upload(self, body: Body, caller: Caller) -> Sequence[Upload]:
         return await run_in_threadpool(self._upload, body, caller)
 
-    def upload_url(self, upload: StoredUpload, caller: Caller) -> str:
-        return f"{caller.base_url}{UPLOAD_PATH}{upload.id}"
+    def open_slot(self, caller: Caller) -> Slot:
+        return self._slots.open(caller.owner)
+
+    async def fill_slot(self, request: Request, token: str, name: str) -> Upload:
+        slot = self._slots.redeem(token)
+        await run_in_threadpool(self._admit, slot.owner)
+        limit_bytes = self._settings.max_file_bytes + MIB
+        with await read_file(request, name=name, max_bytes=limit_bytes, more_fields=True) as body:
+            (part,) = body.parts.values()
+
+            def save() -> Upload:
+                return self.uploads.save(part.chunks(), slot.owner, field=name, upload_id=slot.upload_id)
+
+            return await run_in_threadpool(save)
+
+    def upload_url(self, upload_id: str, caller: Caller) -> str:
+        return f"{caller.base_url}{UPLOAD_PATH}{upload_id}"
 
     def artefact_url(self, artefact: Artefact, caller: Caller) -> str:
         return f"{caller.base_url}{ARTEFACT_PATH}{artefact.name}"
@@ -128,8 +145,8 @@ class JobDesk:
         upload = self.uploads.get(upload_id)
         return self.uploads.path(upload.id), upload.media_type
 
-    def _admit(self, caller: Caller) -> None:
-        self._rate.take(caller.owner)
+    def _admit(self, owner: str) -> None:
+        self._rate.take(owner)
         check_free_disk(self._settings.home, self._settings.min_free_disk)
 
     def _submit(

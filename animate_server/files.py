@@ -27,11 +27,14 @@ def unguessable(suffix: str = "") -> str:
 
 
 def write_limited(chunks: Iterable[bytes], path: Path, *, limit_bytes: int, field: str | None = None) -> Written:
-    """Write `chunks` and sync them. On any failure nothing is left; `BodyTooLarge` past `limit_bytes`."""
+    """Write `chunks` and sync them. On any failure nothing is left; `BodyTooLarge` past `limit_bytes`.
+
+    A file that is there already stays as it is: `FileExistsError`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size_bytes = hashlib.sha256(), 0
-    try:
-        with path.open("xb") as file:
+    with path.open("xb") as file:
+        try:
             for chunk in chunks:
                 size_bytes += len(chunk)
                 if size_bytes > limit_bytes:
@@ -40,9 +43,9 @@ def write_limited(chunks: Iterable[bytes], path: Path, *, limit_bytes: int, fiel
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     return Written(size_bytes=size_bytes, sha256=digest.hexdigest())
 
 

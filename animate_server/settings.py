@@ -24,6 +24,7 @@ DialectName = Literal[
     "native",
     "segmind",
     "openai",
+    "runway",
 ]  # each the name of a module in `dialects`
 
 

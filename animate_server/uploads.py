@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, delete, exists, insert, select
 
-from animate_pipelines.errors import MediaError
+from animate_pipelines.errors import InvalidField, MediaError
 from animate_pipelines.media.header import HEAD_BYTES, Family, check_head, sniff
 from animate_pipelines.media.limits import MediaLimits
 from animate_server.database import writing
@@ -67,21 +67,31 @@ class Uploads:
         self._clock = clock
 
     def save(
-        self, chunks: Iterator[bytes], owner: str, *, field: str, family: Family | None = None, inline: bool = False
+        self,
+        chunks: Iterator[bytes],
+        owner: str,
+        *,
+        field: str,
+        family: Family | None = None,
+        inline: bool = False,
+        upload_id: str | None = None,
     ) -> Upload:
         """Check the head, then write everything. Nothing is left behind on an error.
 
         family: what it must be; None takes both. inline: it came inside a job's request and goes with the job.
-        Raises `MediaError`, `BodyTooLarge`, and whatever `chunks` raises.
+        upload_id: drawn unless it was promised; then `InvalidField` when it is taken. Raises `MediaError`,
+        `BodyTooLarge`, and whatever `chunks` raises.
         """
         head, rest = _peek(chunks)
         family = family or sniff(head, field=field).family
         kind = check_head(head, family, len(head), self._limits, field=field)
-        upload_id = unguessable()
+        upload_id = upload_id or unguessable()
         path = self._folder / upload_id
-        written = write_limited(
-            itertools.chain([head], rest), path, limit_bytes=self._limits.max_file_bytes, field=field
-        )
+        limit_bytes = self._limits.max_file_bytes
+        try:
+            written = write_limited(itertools.chain([head], rest), path, limit_bytes=limit_bytes, field=field)
+        except FileExistsError:
+            raise InvalidField("this upload URL has been used", field=field) from None
         now = self._clock()
         values = {
             "id": upload_id,

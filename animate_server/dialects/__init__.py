@@ -27,6 +27,17 @@ class Caller:
     base_url: str
 
 
+class Slot(Protocol):
+    """Permission to hand over one file, see `Desk.open_slot`. expires_at: seconds since the epoch."""
+
+    @property
+    def upload_id(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+    @property
+    def expires_at(self) -> float: ...
+
+
 class StoredUpload(Protocol):
     """What a dialect may tell of an upload."""
 
@@ -91,7 +102,16 @@ class Desk(Protocol):
     async def upload(self, body: Body, caller: Caller) -> Sequence[StoredUpload]:
         """Store every part of `body`."""
 
-    def upload_url(self, upload: StoredUpload, caller: Caller) -> str:
+    def open_slot(self, caller: Caller) -> Slot:
+        """Permission for one file, to be sent with `fill_slot`; it will be the upload `slot.upload_id`."""
+
+    async def fill_slot(self, request: Request, token: str, name: str) -> StoredUpload:
+        """Store the body of `request`, raw or the form's file `name`. The token is all the permission it needs.
+
+        Raises `JobNotFound` for a token that is none, `InvalidField` when it was used before, and like `read_file`.
+        """
+
+    def upload_url(self, upload_id: str, caller: Caller) -> str:
         """Where the upload can be read, and by which it can be named in a job."""
 
     def artefact_url(self, artefact: Artefact, caller: Caller) -> str:

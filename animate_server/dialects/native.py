@@ -229,7 +229,7 @@ def _artefact(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
 def _upload(upload: StoredUpload, desk: Desk, caller: Caller) -> dict[str, Any]:
     return {
         "id": f"upload:{upload.id}",
-        "url": desk.upload_url(upload, caller),
+        "url": desk.upload_url(upload.id, caller),
         "media_type": upload.media_type,
         "size_bytes": upload.size_bytes,
         "sha256": upload.sha256,

@@ -170,7 +170,7 @@ async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> di
         _check_assets(body)
         uploads = await desk.upload(body, caller)
     return {
-        "file_urls": [desk.upload_url(upload, caller) for upload in uploads],
+        "file_urls": [desk.upload_url(upload.id, caller) for upload in uploads],
         "message": f"{len(uploads)} files uploaded",
     }
 

@@ -1,0 +1,367 @@
+"""Runway's interface under /runway: Act-Two (`character_performance`), tasks, uploads, organization.
+
+Their client reads a task by its `status`, sends a 409, 429 or 5xx again by itself, and posts an upload to whatever
+`uploadUrl` says, without a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from animate_pipelines.errors import AnimateError, RequestError
+from animate_pipelines.params import AnimateParams, draw_seed
+from animate_server.addresses import check_length
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
+from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, http_headers, http_status
+from animate_server.fields import read_fields
+from animate_server.jobs import Job, JobStatus
+
+router = APIRouter(prefix="/runway", tags=["runway"])
+UPLOAD_SCHEME = "runway://"
+_STATUSES = {
+    JobStatus.QUEUED: "PENDING",
+    JobStatus.RUNNING: "RUNNING",
+    JobStatus.SUCCEEDED: "SUCCEEDED",
+    JobStatus.FAILED: "FAILED",
+}
+_FREE = {"credits": 0}
+_DAY_S = 24 * 3600.0
+_PAGE = 200
+_THEIR_WORDS = {"reference_image": "character.uri", "driving_video": "reference.uri"}
+
+
+class Character(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["image", "video"] = Field(description="Only `image`; a video character is refused.")
+    uri: str = Field(min_length=1, description="URL, data URI or upload URI.")
+
+    @field_validator("type")
+    @classmethod
+    def _image_only(cls, value: str) -> str:
+        if value != "image":
+            raise ValueError("this server takes characters of type image only")
+        return value
+
+
+class Reference(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["video"]
+    uri: str = Field(min_length=1, description="URL, data URI or upload URI.")
+
+
+class ContentModeration(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    publicFigureThreshold: Literal["auto", "low"] = "auto"  # noqa: N815  theirs
+
+
+class PerformanceRequest(BaseModel):
+    """The fields of Act-Two."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: Literal["act_two"]
+    character: Character
+    reference: Reference
+    ratio: Literal["1280:720", "720:1280", "960:960", "1104:832", "832:1104", "1584:672"] | None = Field(
+        None, description="All six are the size class 720p here; the aspect is the driving video's, and is reported."
+    )
+    seed: int | None = Field(None, ge=0, le=2**32 - 1, description="Default: drawn.")
+    bodyControl: bool | None = Field(None, description="False is refused: the body always follows.")  # noqa: N815
+    expressionIntensity: int | None = Field(  # noqa: N815
+        None, ge=1, le=5, description="Only 3, as performed; other intensities are refused."
+    )
+    contentModeration: ContentModeration | None = Field(  # noqa: N815
+        None, description="Taken; this server has no checker, and says so."
+    )
+
+    @field_validator("bodyControl")
+    @classmethod
+    def _with_body(cls, value: bool | None) -> bool | None:
+        if value is False:
+            raise ValueError("this server cannot hold the body still; only true is available")
+        return value
+
+    @field_validator("expressionIntensity")
+    @classmethod
+    def _as_performed(cls, value: int | None) -> int | None:
+        if value not in (None, 3):
+            raise ValueError(f"this server cannot scale expressions; only 3 is available, not {value}")
+        return value
+
+
+class Cost(BaseModel):
+    """This server bills nobody."""
+
+    credits: int
+
+
+class Created(BaseModel):
+    id: str
+    estimatedCost: Cost  # noqa: N815
+    safety: Literal["not_checked"] = Field(description="Ours: there is no checker.")
+
+
+class Task(BaseModel):
+    """Which fields there are depends on the status. From `seed` on they are ours, there once the task has succeeded."""
+
+    id: str
+    status: Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
+    createdAt: datetime  # noqa: N815
+    estimatedCost: Cost | None = None  # noqa: N815
+    progress: float | None = Field(None, ge=0, le=1)
+    output: list[str] | None = Field(None, description="URL of the MP4; it needs no credentials.")
+    cost: Cost | None = None
+    failure: str | None = None
+    failureCode: str | None = None  # noqa: N815
+    seed: int | None = None
+    ratio: str | None = Field(None, description="What the video really has.")
+    warnings: list[str] | None = None
+    safety: Literal["not_checked"] | None = None
+
+
+class ModelTier(BaseModel):
+    maxConcurrentGenerations: int | None  # noqa: N815
+    maxDailyGenerations: int | None  # noqa: N815
+
+
+class Tier(BaseModel):
+    maxMonthlyCreditSpend: int  # noqa: N815
+    models: dict[str, ModelTier]
+
+
+class ModelUsage(BaseModel):
+    dailyGenerations: int  # noqa: N815
+
+
+class Usage(BaseModel):
+    models: dict[str, ModelUsage]
+
+
+class Organization(BaseModel):
+    creditBalance: int  # noqa: N815
+    tier: Tier
+    usage: Usage
+
+
+class UploadRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str = Field(min_length=1, max_length=255)
+    type: Literal["ephemeral"]
+
+
+class UploadStarted(BaseModel):
+    runwayUri: str  # noqa: N815
+    uploadUrl: str  # noqa: N815
+    fields: dict[str, str]
+
+
+class Issue(BaseModel):
+    code: str
+    path: list[str | int]
+    message: str
+
+
+class ErrorView(BaseModel):
+    error: str
+    issues: list[Issue] | None = None
+    docUrl: str | None = None  # noqa: N815
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
+    401: {"model": ErrorView, "description": "No valid key."},
+    404: {"model": ErrorView, "description": "No such task."},
+    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
+}
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    inner = schema.pop("$defs", {})
+    for field in schema["properties"].values():
+        for choice in (field, *field.get("anyOf", [])):
+            name = choice.pop("$ref", "").rpartition("/")[2]
+            choice.update(inner.get(name, {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+@router.post(
+    "/v1/character_performance",
+    response_model=Created,
+    responses=_ERRORS,
+    openapi_extra=_body(PerformanceRequest),
+    summary="Submit",
+)
+async def create_performance(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    job = await submit_body(request, desk, caller, dialect)
+    return {"id": job.id, "estimatedCost": _FREE, "safety": "not_checked"}
+
+
+@router.get(
+    "/v1/tasks/{task_id}",
+    response_model=Task,
+    response_model_exclude_none=True,
+    responses=_ERRORS,
+    summary="Look at a task",
+)
+async def get_task(task_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await _find(task_id, desk, caller), desk, caller)
+
+
+@router.delete("/v1/tasks/{task_id}", status_code=204, responses=_ERRORS, summary="Cancel or delete a task")
+async def delete_task(task_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    """From now on the task does not exist."""
+    job = await _find(task_id, desk, caller)
+    await desk.discard(job.id, caller)
+    return Response(status_code=204)
+
+
+@router.get("/v1/organization", response_model=Organization, responses=_ERRORS, summary="Limits and usage")
+async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return {
+        "creditBalance": 0,
+        "tier": {
+            "maxMonthlyCreditSpend": 0,
+            "models": {"act_two": {"maxConcurrentGenerations": None, "maxDailyGenerations": None}},
+        },
+        "usage": {"models": {"act_two": {"dailyGenerations": await _count_today(desk, caller)}}},
+    }
+
+
+@router.post(
+    "/v1/uploads",
+    response_model=UploadStarted,
+    responses=_ERRORS,
+    openapi_extra=_body(UploadRequest),
+    summary="Ask for a place for a file",
+)
+async def start_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    with await desk.read(request, caller) as body:
+        read_fields(UploadRequest, body.fields)
+    slot = desk.open_slot(caller)
+    url = f"{caller.base_url}/runway/uploads/{slot.token}"
+    return {"runwayUri": UPLOAD_SCHEME + slot.upload_id, "uploadUrl": url, "fields": {}}
+
+
+@router.post(
+    "/uploads/{token}",
+    status_code=204,
+    responses=_ERRORS,
+    summary="Send the file",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {"file": {"type": "string", "format": "binary"}},
+                    }
+                }
+            },
+        }
+    },
+)
+async def send_upload(token: str, request: Request, desk: DeskDep) -> Response:
+    """Needs no key: the URL is the permission, for one file."""
+    await desk.fill_slot(request, token, "file")
+    return Response(status_code=204)
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """Raises `InvalidField`, naming Runway's field by its path."""
+    asked = read_fields(PerformanceRequest, fields)
+    check_length(asked.character.uri, "character.uri")
+    check_length(asked.reference.uri, "reference.uri")
+    return AnimateParams(
+        reference_image=_reference(asked.character.uri),
+        driving_video=_reference(asked.reference.uri),
+        seed=draw_seed() if asked.seed is None else asked.seed,
+    )
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    created = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="milliseconds")
+    shown: dict[str, Any] = {"id": job.id, "status": _STATUSES[job.status], "createdAt": created}
+    if job.artefact is not None:
+        return shown | _succeeded(job, desk.artefact_url(job.artefact, caller))
+    if job.error is not None:
+        code = "ASSET.INVALID" if job.error.fault == "request" else "INTERNAL"
+        return shown | {"failure": _in_their_words(job.error.message), "failureCode": code, "cost": _FREE}
+    if job.status is JobStatus.RUNNING:
+        shown["progress"] = job.progress["fraction"] if job.progress else 0.0
+    return shown | {"estimatedCost": _FREE}
+
+
+def render_error(error: AnimateError) -> Response:
+    status = http_status(error)
+    if status in (409, 413, 422):
+        status = 400
+    shown: dict[str, Any] = {"error": _in_their_words(error.message)}
+    if status == 400 and isinstance(error, RequestError) and not isinstance(error, BodyInvalid | BodyTooLarge):
+        field = _THEIR_WORDS.get(error.field or "", error.field or "")
+        issue = {"code": error.code, "path": _path(field), "message": _in_their_words(error.message)}
+        shown = {"error": "Validation of body failed", "issues": [issue], "docUrl": "/docs"}
+    return JSONResponse(shown, status_code=status, headers=http_headers(error))
+
+
+async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
+    """Not for their client: a task that was deleted while it ran, canceled, or has expired."""
+    missing = JobNotFound(f"Task {task_id} not found", field="id", value=task_id)
+    try:
+        job = await desk.get(task_id, caller)
+    except JobNotFound:
+        raise missing from None
+    if job.cancel_requested or job.status not in _STATUSES:
+        raise missing
+    return job
+
+
+async def _count_today(desk: Desk, caller: Caller) -> int:
+    since, count, after = time.time() - _DAY_S, 0, None
+    while page := await desk.list(caller, limit=_PAGE, after=after):
+        today = [job for job in page if job.created_at >= since]
+        count += len(today)
+        if len(today) < _PAGE:
+            break
+        after = page[-1].id
+    return count
+
+
+def _succeeded(job: Job, url: str) -> dict[str, Any]:
+    result = job.result or {}
+    return {
+        "output": [url],
+        "cost": _FREE,
+        "seed": job.params.seed,
+        "ratio": f"{result['width']}:{result['height']}" if "width" in result else None,
+        "warnings": result.get("warnings", []),
+        "safety": "not_checked",
+    }
+
+
+def _reference(uri: str) -> str:
+    return "upload:" + uri.removeprefix(UPLOAD_SCHEME) if uri.startswith(UPLOAD_SCHEME) else uri
+
+
+def _path(field: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in field.split(".") if part]
+
+
+def _in_their_words(message: str) -> str:
+    return message.replace("reference_image", "character.uri").replace("driving_video", "reference.uri")
+
+
+dialect = Dialect(name="runway", prefix="/runway", router=router, parse=parse, render=render, render_error=render_error)

@@ -1,0 +1,68 @@
+"""`Slots`: permission to hand over one file later, without credentials. Signed by the server, not stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from animate_server.errors import JobNotFound
+from animate_server.files import unguessable
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """upload_id: what the file will be named by. token: what lets one send it. expires_at: seconds since the epoch."""
+
+    upload_id: str
+    owner: str
+    token: str
+    expires_at: float
+
+
+class Slots:
+    def __init__(self, secret: bytes, *, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._secret = secret
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+
+    def open(self, owner: str) -> Slot:
+        return self._slot(unguessable(), owner, int(self._clock() + self._lifetime_s))
+
+    def redeem(self, token: str) -> Slot:
+        """The slot that this token was made for. Raises `JobNotFound` for a forged or expired one."""
+        upload_id, _, rest = token.partition(".")
+        owner, _, rest = rest.partition(".")
+        expires = rest.partition(".")[0]
+        if expires.isascii() and expires.isdigit() and len(expires) < 16:
+            slot = self._slot(upload_id, owner, int(expires))
+            if hmac.compare_digest(slot.token.encode(), token.encode()) and slot.expires_at > self._clock():
+                return slot
+        raise JobNotFound("there is no such upload URL, or it has expired")
+
+    def _slot(self, upload_id: str, owner: str, expires: int) -> Slot:
+        named = f"{upload_id}.{owner}.{expires}"
+        signature = hmac.new(self._secret, named.encode(), hashlib.sha256).hexdigest()
+        return Slot(upload_id=upload_id, owner=owner, token=f"{named}.{signature}", expires_at=float(expires))
+
+
+def read_secret(path: Path) -> bytes:
+    """The server's own secret, drawn at its first start; only this user may read the file."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    drawn = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    drawn.touch(mode=0o600)
+    try:
+        drawn.write_bytes(secrets.token_bytes(SECRET_BYTES))
+        os.link(drawn, path)  # whole or not at all, and never over another's
+    except FileExistsError:
+        pass
+    finally:
+        drawn.unlink()
+    return path.read_bytes()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from animate_server.errors import JobNotFound
+from animate_server.slots import Slots, read_secret
+
+
+def test_a_slot_is_what_its_token_says_until_it_expires(clock: Any) -> None:
+    slots = Slots(b"secret", lifetime_s=60, clock=clock)
+    slot = slots.open("owner")
+    assert slots.redeem(slot.token) == slot
+    assert (slot.owner, slot.expires_at) == ("owner", clock.now + 60)
+    clock.now += 60
+    with pytest.raises(JobNotFound):
+        slots.redeem(slot.token)
+
+
+def test_no_part_of_a_token_can_be_changed(clock: Any) -> None:
+    slots = Slots(b"secret", lifetime_s=60, clock=clock)
+    upload_id, owner, expires, signature = slots.open("owner").token.split(".")
+    for forged in (
+        f"{upload_id}x.{owner}.{expires}.{signature}",
+        f"{upload_id}.another.{expires}.{signature}",
+        f"{upload_id}.{owner}.{int(expires) + 1}.{signature}",
+        f"{upload_id}.{owner}.{expires}.{'0' * 64}",
+        f"{upload_id}.{owner}.{'9' * 400}.{signature}",
+        f"{upload_id}.{owner}.\u0664.{signature}",
+        f"{upload_id}.{owner}",
+        "",
+    ):
+        with pytest.raises(JobNotFound):
+            slots.redeem(forged)
+    with pytest.raises(JobNotFound):
+        Slots(b"another", lifetime_s=60, clock=clock).redeem(f"{upload_id}.{owner}.{expires}.{signature}")
+
+
+def test_the_secret_is_drawn_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "secret"
+    first = read_secret(path)
+    assert (len(first), read_secret(path)) == (32, first)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in path.parent.iterdir()] == ["secret"]
