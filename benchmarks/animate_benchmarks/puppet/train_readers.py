@@ -24,6 +24,7 @@ from animate_pipelines.preprocess.pose import crop_geometry, crop_input
 SIDES_PX = (96, 128, 192, 320)
 MAP_WIDTH, MAP_HEIGHT = 48, 64
 SIGMA_CELLS = 1.5
+BODY_KEYPOINTS, BODY_WEIGHT = 23, 4.0
 POSE_BATCH, DETECTOR_BATCH = 16, 12
 
 
@@ -52,11 +53,12 @@ def heatmaps_of(points: torch.Tensor) -> torch.Tensor:
 
 
 def pose_loss(network: nn.Module, pixels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Squared error of the heatmaps, weighted: cells without a keypoint outnumber the others by hundreds."""
+    """Squared error of the heatmaps, weighted: cells without a keypoint outnumber the others, and faces bodies."""
     targets = heatmaps_of(points)
     with torch.autocast(pixels.device.type, torch.bfloat16):
         heatmaps = network(pixels)
     weight = 1 + 30 * targets
+    weight[:, :BODY_KEYPOINTS] *= BODY_WEIGHT
     return (weight * (heatmaps.float() - targets).square()).mean() * 100
 
 
