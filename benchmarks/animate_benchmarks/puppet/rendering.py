@@ -100,7 +100,8 @@ def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Siz
         on_step=lambda segment, step: None,
     )
     shown = np.concatenate([to_frames(pixels)[: segment.num_new_frames] for segment, pixels in rendered])
-    known = [1 - masks[s.overlap :][: s.num_new_frames] for s in segments if (masks := sources[s].masks) is not None]
+    kept = ((s, sources[s].masks) for s in segments)
+    known = [1 - mask[s.overlap :][: s.num_new_frames] for s, mask in kept if mask is not None]
     return Rendered(frames=shown, known=np.concatenate(known) if known else None)
 
 
