@@ -126,6 +126,9 @@ class JobDesk:
 
             return await run_in_threadpool(save)
 
+    async def drop_upload(self, upload_id: str, caller: Caller) -> None:
+        await run_in_threadpool(self.uploads.expire, upload_id, caller.owner)
+
     def upload_url(self, upload_id: str, caller: Caller) -> str:
         return f"{caller.base_url}{UPLOAD_PATH}{upload_id}"
 

@@ -25,6 +25,7 @@ DialectName = Literal[
     "segmind",
     "openai",
     "runway",
+    "eachlabs",
 ]  # each the name of a module in `dialects`
 
 

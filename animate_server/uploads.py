@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Row, delete, exists, insert, select
+from sqlalchemy import Engine, Row, delete, exists, insert, select, update
 
 from animate_pipelines.errors import InvalidField, MediaError
 from animate_pipelines.media.header import HEAD_BYTES, Family, check_head, sniff
@@ -148,6 +148,12 @@ class Uploads:
         with self._writer.begin() as connection:
             connection.execute(delete(uploads).where(uploads.c.id == upload_id))
         (self._folder / upload_id).unlink(missing_ok=True)
+
+    def expire(self, upload_id: str, owner: str) -> None:
+        """Let nobody name it any more; the sweep deletes it when no unfinished job reads it. Raises `JobNotFound`."""
+        upload = self.get(upload_id, owner)
+        with self._writer.begin() as connection:
+            connection.execute(update(uploads).where(uploads.c.id == upload.id).values(expires_at=0.0))
 
     def sweep(self) -> int:
         """Delete expired uploads that no unfinished job reads, and files without a row. Returns how many rows."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.params import AnimateParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
@@ -111,6 +111,9 @@ class Desk(Protocol):
         Raises `JobNotFound` for a token that is none, `InvalidField` when it was used before, and like `read_file`.
         """
 
+    async def drop_upload(self, upload_id: str, caller: Caller) -> None:
+        """Delete an upload, as soon as no unfinished job reads it. Raises `JobNotFound`."""
+
     def upload_url(self, upload_id: str, caller: Caller) -> str:
         """Where the upload can be read, and by which it can be named in a job."""
 
@@ -143,6 +146,20 @@ async def submit_body(request: Request, desk: Desk, caller: Caller, dialect: Dia
             return await desk.submit(dialect.parse(body.fields), body, caller, dialect=dialect.name)
         except JobNotFound as missing:
             raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
+
+
+async def follow_to_end(request: Request, desk: Desk, caller: Caller, submitted: Job) -> Job:
+    """The final job. A caller who hangs up has it canceled: nobody else knows its id.
+
+    Raises `ServerError` when the server stops before.
+    """
+    job = submitted
+    async for job in desk.watch(submitted.id, caller, beat_s=1.0):
+        if not job.status.is_final and await request.is_disconnected():
+            await desk.cancel(job.id, caller)
+    if not job.status.is_final:
+        raise ServerError(f"the server is stopping; look for the result under {job.id}")
+    return job
 
 
 def _desk(request: Request) -> Desk:

@@ -15,11 +15,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from animate_pipelines.errors import AnimateError, ServerError
+from animate_pipelines.errors import AnimateError
 from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, follow_to_end, submit_body
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Failure, Job, JobStatus
@@ -144,14 +144,8 @@ async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Respo
     summary="Submit and wait",
 )
 async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
-    """Held open until the job has ended. A caller who hangs up has the job canceled: nobody else knows its id."""
-    submitted = await submit_body(request, desk, caller, dialect)
-    job = submitted
-    async for job in desk.watch(submitted.id, caller, beat_s=1.0):
-        if not job.status.is_final and await request.is_disconnected():
-            await desk.cancel(job.id, caller)
-    if not job.status.is_final:
-        raise ServerError(f"the server is stopping; look for the result under {job.id}")
+    """Held open until the job has ended. A caller who hangs up has the job canceled."""
+    job = await follow_to_end(request, desk, caller, await submit_body(request, desk, caller, dialect))
     headers = {
         "x-request-id": job.id,
         "x-generation-time": f"{_metrics(job)['inference_time']:.3f}",

@@ -1,0 +1,312 @@
+"""Eachlabs' interface under /eachlabs/v1: predictions, one blocking call, cancel, uploads, catalogue.
+
+Their JavaScript client sends `X-API-Key` and a trailing slash, their documents a bearer and none; both are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.params import AnimateParams
+from animate_server.addresses import redact
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, follow_to_end, submit_body
+from animate_server.dialects.eachlabs_models import MODELS, show_model
+from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
+from animate_server.fields import read_fields
+from animate_server.jobs import Failure, Job, JobStatus
+
+router = APIRouter(prefix="/eachlabs/v1", tags=["eachlabs"])
+_STATUSES = {
+    JobStatus.QUEUED: "starting",
+    JobStatus.RUNNING: "processing",
+    JobStatus.SUCCEEDED: "success",
+    JobStatus.FAILED: "error",
+    JobStatus.CANCELED: "cancelled",
+}
+_CREATED = "Prediction created successfully"
+
+
+class PredictionRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(max_length=100, description="The slug of one of /eachlabs/v1/models.")
+    version: str = Field("0.0.1", max_length=50, description="Taken; there is one version of each model.")
+    input: dict[str, Any] = Field(description="The fields of that model.")
+    webhook_url: str | None = Field(None, max_length=2000, description="Refused unless empty: nothing is called back.")
+    webhook_secret: str | None = Field(None, max_length=2000, description="Taken; of no use without a webhook.")
+
+
+class Created(BaseModel):
+    status: str
+    message: str
+    predictionID: str  # noqa: N815  theirs
+
+
+class Finished(Created):
+    output: str | dict[str, Any] | None = Field(description="URL of the MP4, or an object that says what failed.")
+    error: str
+
+
+class Metrics(BaseModel):
+    """Seconds; this server bills nobody."""
+
+    predict_time: float
+    cost: float
+
+
+class Urls(BaseModel):
+    cancel: str
+    get: str
+
+
+class Prediction(BaseModel):
+    id: str
+    input: dict[str, Any] = Field(description="As it was understood; URLs without their query.")
+    status: str
+    output: str | dict[str, Any] | None
+    logs: str | None = Field(description="What the caller should know of the video.")
+    metrics: Metrics
+    urls: Urls
+
+
+class PresignRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    content_type: str = Field(pattern="^(image|video)/[a-zA-Z0-9.+-]{1,60}$")
+    file_type: str | None = Field(None, max_length=60, description="Taken; the bytes say what they are.")
+    expires_in_seconds: int | None = Field(
+        None, ge=60, le=31_536_000, description="Taken; how long an upload is kept is set here, see `expires_at`."
+    )
+
+
+class Presigned(BaseModel):
+    id: str
+    presigned_url: str = Field(description="PUT the bytes here, once; it needs no key.")
+    public_url: str
+    expires_at: datetime
+    required_headers: dict[str, str]
+
+
+class ErrorView(BaseModel):
+    error: str
+    details: str | None = None
+    status: int | None = None
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
+    401: {"model": ErrorView, "description": "No valid key."},
+    404: {"model": ErrorView, "description": "No such prediction."},
+    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
+}
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+@router.post("/prediction/", include_in_schema=False)
+@router.post(
+    "/prediction",
+    response_model=Created,
+    responses=_ERRORS,
+    openapi_extra=_body(PredictionRequest),
+    summary="Submit",
+)
+async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    job = await submit_body(request, desk, caller, dialect)
+    return {"status": "success", "message": _CREATED, "predictionID": job.id}
+
+
+@router.post("/prediction/run/", include_in_schema=False)
+@router.post(
+    "/prediction/run",
+    response_model=Finished,
+    responses=_ERRORS,
+    openapi_extra=_body(PredictionRequest),
+    summary="Submit and wait",
+)
+async def run_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """Held open until the prediction has ended. A caller who hangs up has it canceled."""
+    job = await follow_to_end(request, desk, caller, await submit_body(request, desk, caller, dialect))
+    said = job.error.message if job.error else ""
+    shown = {"status": _STATUSES[job.status], "message": "Prediction finished", "predictionID": job.id}
+    return shown | {"output": _output(job, desk, caller), "error": _in_their_words(said)}
+
+
+@router.get("/prediction/{prediction_id}/", include_in_schema=False)
+@router.get("/prediction/{prediction_id}", response_model=Prediction, responses=_ERRORS, summary="Look at one")
+async def get_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await _find(prediction_id, desk, caller), desk, caller)
+
+
+@router.post("/prediction/{prediction_id}/cancel/", include_in_schema=False)
+@router.post("/prediction/{prediction_id}/cancel", response_model=Created, responses=_ERRORS, summary="Cancel")
+async def cancel_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    await _find(prediction_id, desk, caller)
+    job = await desk.cancel(prediction_id, caller)
+    if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+        ended = _STATUSES[job.status]
+        raise InvalidField(f"the prediction has ended with {ended}", field="predictionID", value=ended)
+    return {"status": "cancelled", "message": "Prediction canceled successfully", "predictionID": job.id}
+
+
+@router.get("/models", response_model=list[dict[str, Any]], responses={401: _ERRORS[401]}, summary="Catalogue")
+async def list_models(caller: CallerDep) -> list[dict[str, Any]]:
+    return [show_model(slug) for slug in MODELS]
+
+
+@router.get("/model", response_model=dict[str, Any], responses=_ERRORS, summary="One model with its fields")
+async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100)]) -> dict[str, Any]:
+    if slug not in MODELS:
+        raise JobNotFound(f"Model {slug} not found", field="slug", value=slug)
+    return show_model(slug)
+
+
+@router.post(
+    "/upload/presign",
+    response_model=Presigned,
+    responses=_ERRORS,
+    openapi_extra=_body(PresignRequest),
+    summary="Ask for a place for a file",
+)
+async def presign_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    with await desk.read(request, caller) as body:
+        asked = read_fields(PresignRequest, body.fields)
+    slot = desk.open_slot(caller)
+    return {
+        "id": slot.upload_id,
+        "presigned_url": f"{caller.base_url}/eachlabs/v1/upload/put/{slot.token}",
+        "public_url": desk.upload_url(slot.upload_id, caller),
+        "expires_at": datetime.fromtimestamp(slot.expires_at, UTC),
+        "required_headers": {"Content-Type": asked.content_type},
+    }
+
+
+@router.put(
+    "/upload/put/{token}",
+    response_class=Response,
+    responses=_ERRORS,
+    summary="Send the file",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def put_upload(token: str, request: Request, desk: DeskDep) -> Response:
+    """Needs no key: the URL is the permission, for one file."""
+    await desk.fill_slot(request, token, "file")
+    return Response()
+
+
+@router.delete("/files/{file_id}", status_code=204, responses=_ERRORS, summary="Delete an uploaded file")
+async def delete_file(file_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    await desk.drop_upload(file_id, caller)
+    return Response(status_code=204)
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """Raises `InvalidField`, naming Eachlabs' field: "input.seed"."""
+    asked = read_fields(PredictionRequest, fields)
+    if asked.model not in MODELS:
+        named = ", ".join(MODELS)
+        raise InvalidField(f"model: must be one of {named}", field="model", value=asked.model, limit=named)
+    if asked.webhook_url:
+        raise InvalidField("webhook_url: this server calls nobody back; poll the prediction", field="webhook_url")
+    try:
+        return MODELS[asked.model].parse(asked.input)
+    except InvalidField as invalid:
+        invalid.field = f"input.{invalid.field}"
+        raise
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    url = f"{caller.base_url}/eachlabs/v1/prediction/{job.id}"
+    spent = 0.0 if job.started_at is None or job.finished_at is None else job.finished_at - job.started_at
+    return {
+        "id": job.id,
+        "input": _input(job.params),
+        "status": _STATUSES[job.status],
+        "output": _output(job, desk, caller),
+        "logs": "\n".join((job.result or {}).get("warnings", [])) or None,
+        "metrics": {"predict_time": round(spent, 3), "cost": 0.0},
+        "urls": {"cancel": f"{url}/cancel", "get": url},
+    }
+
+
+def render_error(error: AnimateError) -> Response:
+    status = http_status(error)
+    if status in (409, 413, 422):
+        status = 400
+    message = _in_their_words(error.message)
+    shown: dict[str, Any] = {"error": message}
+    if isinstance(error, NotAuthorized):
+        shown = {"error": "Invalid or missing API key"}
+    elif isinstance(error, TryLater):
+        shown = {"status": 429, "error": "too many requests", "details": message}
+    elif error.field == "model" and error.value is None:
+        shown = {"error": "model field is required"}
+    elif status == 400 and not isinstance(error, BodyInvalid):
+        shown = {"error": "Invalid input for model", "details": message}
+    return JSONResponse(shown, status_code=status, headers=http_headers(error))
+
+
+async def _find(prediction_id: str, desk: Desk, caller: Caller) -> Job:
+    missing = JobNotFound("Prediction not found", field="id", value=prediction_id)
+    try:
+        job = await desk.get(prediction_id, caller)
+    except JobNotFound:
+        raise missing from None
+    if job.status is JobStatus.EXPIRED:
+        raise missing
+    return job
+
+
+def _output(job: Job, desk: Desk, caller: Caller) -> str | dict[str, Any] | None:
+    if job.artefact is not None:
+        return desk.artefact_url(job.artefact, caller)
+    return _failed(job.error) if job.error else None
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    message = _in_their_words(failure.message)
+    mine = failure.fault == "request"
+    return {
+        "error": message,
+        "error_code": failure.code,
+        "error_message": message,
+        "classification": {"category": "user_error" if mine else "provider_error"},
+        "retryable": not mine,
+        "success": False,
+        "status": "ERROR",
+    }
+
+
+def _input(params: AnimateParams) -> dict[str, Any]:
+    return {
+        "image_url": redact(params.reference_image),
+        "video_url": redact(params.driving_video),
+        "resolution": params.resolution,
+        "seed": params.seed,
+        "num_inference_steps": params.steps,
+        "shift": params.shift,
+    }
+
+
+def _in_their_words(message: str) -> str:
+    """Their models have several names for the two."""
+    return message.replace("reference_image", "the image").replace("driving_video", "the video")
+
+
+dialect = Dialect(
+    name="eachlabs", prefix="/eachlabs/v1", router=router, parse=parse, render=render, render_error=render_error
+)

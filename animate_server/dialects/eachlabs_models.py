@@ -1,0 +1,127 @@
+"""The models that Eachlabs' interface names, each with its fields and what they ask of us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from animate_pipelines.params import MAX_SEED, AnimateParams, Mode, draw_seed
+from animate_server.addresses import check_length
+from animate_server.fields import read_fields
+
+
+class AnimateInput(BaseModel):
+    """wan-v2-2-14b-animate-move and -replace."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str = Field(min_length=1, description="Who: a URL, data URI, or the public_url of an upload.")
+    video_url: str = Field(min_length=1, description="How: a URL, data URI, or the public_url of an upload.")
+    resolution: Literal["480p", "580p", "720p"] = "480p"
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
+    num_inference_steps: int = Field(20, ge=1, le=100, description="Denoising steps.")
+    enable_safety_checker: bool = Field(False, description="Taken; this server has no checker.")
+    shift: float = Field(5.0, ge=1, le=10, description="Timestep shift of the schedule.")
+    video_quality: Literal["low", "medium", "high", "maximum"] = Field("high", description="Only `high`.")
+    video_write_mode: Literal["fast", "balanced", "small"] = Field("balanced", description="Only `balanced`.")
+
+    @field_validator("video_quality", "video_write_mode")
+    @classmethod
+    def _one_encoder(cls, value: str) -> str:
+        if value not in ("high", "balanced"):
+            raise ValueError(f"this server writes videos in one way only, high and balanced, not {value}")
+        return value
+
+
+class ActTwoInput(BaseModel):
+    """runway-act-two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    character_type: Literal["image", "video"] = Field(description="Only `image`; a video character is refused.")
+    character_uri: str = Field(min_length=1, description="Who: a URL, data URI, or the public_url of an upload.")
+    reference_uri: str = Field(min_length=1, description="How: a URL, data URI, or the public_url of an upload.")
+    aspect_ratio: Literal["1280:720", "720:1280", "960:960", "1104:832", "832:1104", "1584:672"] = Field(
+        description="All six are the size class 720p here; the aspect is the driving video's."
+    )
+    body_control: bool = Field(True, description="False is refused: the body always follows.")
+    expression_intensity: int = Field(3, ge=1, le=5, description="Only 3, as performed.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
+    public_figure_moderation: Literal["auto", "low"] = Field("low", description="Taken; there is no checker.")
+
+    @field_validator("character_type")
+    @classmethod
+    def _image_only(cls, value: str) -> str:
+        if value != "image":
+            raise ValueError("this server takes characters of type image only")
+        return value
+
+    @field_validator("body_control")
+    @classmethod
+    def _with_body(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("this server cannot hold the body still; only true is available")
+        return value
+
+    @field_validator("expression_intensity")
+    @classmethod
+    def _as_performed(cls, value: int) -> int:
+        if value != 3:
+            raise ValueError(f"this server cannot scale expressions; only 3 is available, not {value}")
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """parse: the fields of `input` to params. Raises `InvalidField`."""
+
+    title: str
+    schema: type[BaseModel]
+    parse: Callable[[Mapping[str, Any]], AnimateParams]
+
+
+def show_model(slug: str) -> dict[str, Any]:
+    model = MODELS[slug]
+    shown = {"title": model.title, "slug": slug, "version": "0.0.1", "output_type": "video"}
+    return shown | {"request_schema": model.schema.model_json_schema()}
+
+
+def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> AnimateParams:
+    asked = read_fields(AnimateInput, fields)
+    check_length(asked.image_url, "image_url")
+    check_length(asked.video_url, "video_url")
+    return AnimateParams(
+        reference_image=asked.image_url,
+        driving_video=asked.video_url,
+        mode=mode,
+        resolution=asked.resolution,
+        seed=draw_seed() if asked.seed is None else asked.seed,
+        steps=asked.num_inference_steps,
+        shift=asked.shift,
+    )
+
+
+def _parse_act_two(fields: Mapping[str, Any]) -> AnimateParams:
+    asked = read_fields(ActTwoInput, fields)
+    check_length(asked.character_uri, "character_uri")
+    check_length(asked.reference_uri, "reference_uri")
+    return AnimateParams(
+        reference_image=asked.character_uri,
+        driving_video=asked.reference_uri,
+        seed=draw_seed() if asked.seed is None else asked.seed,
+    )
+
+
+MODELS: Mapping[str, Model] = {
+    "wan-v2-2-14b-animate-move": Model(
+        title="Wan 2.2 14B Animate: move", schema=AnimateInput, parse=partial(_parse_animate, "animate")
+    ),
+    "wan-v2-2-14b-animate-replace": Model(
+        title="Wan 2.2 14B Animate: replace", schema=AnimateInput, parse=partial(_parse_animate, "replace")
+    ),
+    "runway-act-two": Model(title="Act-Two", schema=ActTwoInput, parse=_parse_act_two),
+}
