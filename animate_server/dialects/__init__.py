@@ -129,6 +129,7 @@ class Dialect:
     """parse: request fields to params, no I/O, raising `InvalidField`. render: a job as this service shows it.
 
     render_error: any error as this service would have said it. prefix: all routes of `router` begin with it.
+    ignored: fields of a job that are taken and change nothing, each with the reason; all others count or are refused.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Dialect:
     parse: Callable[[Mapping[str, Any]], AnimateParams]
     render: Callable[[Job, Desk, Caller], dict[str, Any]]
     render_error: Callable[[AnimateError], Response]
+    ignored: Mapping[str, str]
 
 
 async def submit_body(request: Request, desk: Desk, caller: Caller, dialect: Dialect) -> Job:

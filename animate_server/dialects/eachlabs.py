@@ -308,5 +308,17 @@ def _in_their_words(message: str) -> str:
 
 
 dialect = Dialect(
-    name="eachlabs", prefix="/eachlabs/v1", router=router, parse=parse, render=render, render_error=render_error
+    name="eachlabs",
+    prefix="/eachlabs/v1",
+    router=router,
+    parse=parse,
+    render=render,
+    render_error=render_error,
+    ignored={
+        "version": "there is one version of each model",
+        "webhook_secret": "there are no webhooks; `webhook_url` is refused",
+        "input.enable_safety_checker": "there is no checker",
+        "input.public_figure_moderation": "there is no checker",
+        "input.aspect_ratio": "all six are the size class 720p; the aspect is the driving video's",
+    },
 )

@@ -266,4 +266,12 @@ def _time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-dialect = Dialect(name="native", prefix="/v1", router=router, parse=parse, render=render, render_error=render_error)
+dialect = Dialect(
+    name="native",
+    prefix="/v1",
+    router=router,
+    parse=parse,
+    render=render,
+    render_error=render_error,
+    ignored={},
+)

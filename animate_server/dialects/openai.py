@@ -341,5 +341,11 @@ def _whole(seconds: float | None) -> int | None:
 
 
 dialect = Dialect(
-    name="openai", prefix="/v1/videos", router=router, parse=parse, render=render, render_error=render_error
+    name="openai",
+    prefix="/v1/videos",
+    router=router,
+    parse=parse,
+    render=render,
+    render_error=render_error,
+    ignored={},
 )

@@ -252,5 +252,14 @@ def _check_assets(body: Body) -> None:
 
 
 dialect = Dialect(
-    name="segmind", prefix="/segmind", router=router, parse=parse, render=render, render_error=render_error
+    name="segmind",
+    prefix="/segmind",
+    router=router,
+    parse=parse,
+    render=render,
+    render_error=render_error,
+    ignored={
+        "ignore_audio": "sound never steers the motion here",
+        "disable_safety_checker": "there is no checker",
+    },
 )

@@ -1,0 +1,245 @@
+"""One table for all dialects: the same job asked in each gives the same params, and no field is silently dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.params import AnimateParams
+from animate_server.app import load_dialects
+from animate_server.dialects import Dialect, eachlabs, eachlabs_models, native_schema, openai, runway, segmind
+from animate_server.settings import DialectName
+
+IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
+NAMES = get_args(DialectName)
+DIALECTS = {dialect.name: dialect for dialect in load_dialects(NAMES)}
+JOB = AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """schema: of the fields below `inside` (of all without it). request: asks for `JOB`. others: other values."""
+
+    dialect: str
+    schema: type[BaseModel]
+    request: Mapping[str, Any]
+    others: Mapping[str, Any]
+    inside: str = ""
+    job: AnimateParams = JOB
+
+    def changed(self, name: str) -> dict[str, Any]:
+        if not self.inside:
+            return dict(self.request) | {name: self.others[name]}
+        return dict(self.request) | {self.inside: self.request[self.inside] | {name: self.others[name]}}
+
+
+def _eachlabs(model: str, schema: type[BaseModel], fields: dict[str, Any], others: dict[str, Any], **job: Any) -> Asked:
+    request = {"model": model, "input": fields}
+    params = AnimateParams(**{"reference_image": IMAGE, "driving_video": VIDEO, "seed": 5} | job)
+    return Asked("eachlabs", schema, request, others, inside="input", job=params)
+
+
+MOVE = {"image_url": IMAGE, "video_url": VIDEO, "seed": 5, "resolution": "720p"}
+MOVED = {
+    "image_url": OTHER,
+    "video_url": OTHER,
+    "resolution": "480p",
+    "seed": 6,
+    "num_inference_steps": 8,
+    "enable_safety_checker": True,
+    "shift": 3.0,
+    "video_quality": "low",
+    "video_write_mode": "small",
+}
+ASKED = [
+    Asked(
+        "native",
+        native_schema.JobRequest,
+        {"reference_image": IMAGE, "driving_video": VIDEO, "seed": 5},
+        {
+            "reference_image": OTHER,
+            "driving_video": OTHER,
+            "mode": "replace",
+            "prompt": "x",
+            "negative_prompt": "x",
+            "resolution": "480p",
+            "render_area": "128x96",
+            "fps": 24,
+            "seed": 6,
+            "steps": 8,
+            "shift": 3.0,
+            "guidance_scale": 2.0,
+            "turbo": True,
+            "keep_audio": False,
+            "overlap": 5,
+            "num_frames": 9,
+            "retarget": True,
+        },
+    ),
+    Asked(
+        "segmind",
+        segmind.AnimateRequest,
+        {"image": IMAGE, "video": VIDEO, "seed": 5},
+        {
+            "image": OTHER,
+            "video": OTHER,
+            "resolution": "1080p",
+            "target_fps": "24",
+            "seed": 6,
+            "save_audio": False,
+            "ignore_audio": True,
+            "instruction_prompt": "x",
+            "turbo": True,
+            "disable_safety_checker": True,
+        },
+    ),
+    Asked(
+        "openai",
+        openai.CreateRequest,
+        {"prompt": "", "input_reference": {"image_url": IMAGE}, "driving_video": VIDEO, "seed": 5},
+        {
+            "prompt": "x",
+            "input_reference": OTHER,
+            "model": "wan2.2-replace",
+            "size": "854x480",
+            "seconds": 4,
+            "driving_video": OTHER,
+            "fps": 24,
+            "seed": 6,
+            "keep_audio": False,
+            "turbo": True,
+        },
+    ),
+    Asked(
+        "runway",
+        runway.PerformanceRequest,
+        {
+            "model": "act_two",
+            "character": {"type": "image", "uri": IMAGE},
+            "reference": {"type": "video", "uri": VIDEO},
+            "seed": 5,
+        },
+        {
+            "model": "gen4",
+            "character": {"type": "image", "uri": OTHER},
+            "reference": {"type": "video", "uri": OTHER},
+            "ratio": "720:1280",
+            "seed": 6,
+            "bodyControl": False,
+            "expressionIntensity": 5,
+            "contentModeration": {"publicFigureThreshold": "low"},
+        },
+    ),
+    Asked(
+        "eachlabs",
+        eachlabs.PredictionRequest,
+        {"model": "wan-v2-2-14b-animate-move", "input": MOVE},
+        {
+            "model": "wan-v2-2-14b-animate-replace",
+            "version": "0.0.2",
+            "input": MOVE | {"seed": 6},
+            "webhook_url": "https://example.com/hook",
+            "webhook_secret": "x",
+        },
+        job=AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5, steps=20, shift=5.0),
+    ),
+    _eachlabs("wan-v2-2-14b-animate-move", eachlabs_models.AnimateInput, MOVE, MOVED, steps=20, shift=5.0),
+    _eachlabs(
+        "wan-v2-2-14b-animate-replace",
+        eachlabs_models.AnimateInput,
+        MOVE,
+        MOVED,
+        mode="replace",
+        steps=20,
+        shift=5.0,
+    ),
+    _eachlabs(
+        "runway-act-two",
+        eachlabs_models.ActTwoInput,
+        {
+            "character_type": "image",
+            "character_uri": IMAGE,
+            "reference_uri": VIDEO,
+            "aspect_ratio": "1280:720",
+            "seed": 5,
+        },
+        {
+            "character_type": "video",
+            "character_uri": OTHER,
+            "reference_uri": OTHER,
+            "aspect_ratio": "720:1280",
+            "body_control": False,
+            "expression_intensity": 5,
+            "seed": 6,
+            "public_figure_moderation": "auto",
+        },
+    ),
+]
+every_schema = pytest.mark.parametrize("asked", ASKED, ids=lambda asked: f"{asked.dialect}-{asked.schema.__name__}")
+
+
+def test_every_dialect_is_in_the_table() -> None:
+    assert {asked.dialect for asked in ASKED} == set(NAMES)
+    prefixes = [dialect.prefix for dialect in DIALECTS.values()]
+    assert len(set(prefixes)) == len(prefixes)
+
+
+@every_schema
+def test_the_same_job_gives_the_same_params(asked: Asked) -> None:
+    assert DIALECTS[asked.dialect].parse(asked.request) == asked.job
+
+
+@every_schema
+def test_every_field_counts_is_refused_or_is_listed_as_ignored(asked: Asked) -> None:
+    dialect = DIALECTS[asked.dialect]
+    without_effect = set()
+    for name in asked.schema.model_fields:
+        outcome = _outcome(dialect, asked.changed(name))
+        if isinstance(outcome, str):
+            assert name in outcome.split(".")
+        elif outcome == asked.job:
+            without_effect.add(f"{asked.inside}.{name}" if asked.inside else name)
+    inner = {name.partition(".")[2] or name for name in dialect.ignored if name.startswith(f"{asked.inside}.")}
+    listed = inner if asked.inside else {name for name in dialect.ignored if "." not in name}
+    own = {name for name in listed if name in asked.schema.model_fields}
+    assert without_effect == {f"{asked.inside}.{name}" if asked.inside else name for name in own}
+
+
+def _outcome(dialect: Dialect, request: dict[str, Any]) -> AnimateParams | str:
+    """The params, or the name of the field that is refused."""
+    try:
+        return dialect.parse(request)
+    except InvalidField as refused:
+        return refused.field or ""
+
+
+@every_schema
+def test_an_unknown_field_is_refused_by_name(asked: Asked) -> None:
+    request = dict(asked.request) | {"colour": "red"}
+    if asked.inside:
+        request = dict(asked.request) | {asked.inside: asked.request[asked.inside] | {"colour": "red"}}
+    with pytest.raises(InvalidField, match="colour"):
+        DIALECTS[asked.dialect].parse(request)
+
+
+def test_what_is_ignored_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text()
+    rows = [f"| {d.name} | `{name}` | {why} |" for d in DIALECTS.values() for name, why in d.ignored.items()]
+    assert sorted(rows) == sorted(line for line in page.splitlines() if line.startswith("| ") and "| `" in line)
+
+
+def test_the_settings_switch_dialects_off(serve: Any) -> None:
+    with serve(worker=False, dialects="native,runway") as idle:
+        assert idle.http.get("/runway/v1/organization").status_code == 200
+        for path in ("/v1/videos", "/segmind/v2/requests/x", "/eachlabs/v1/models"):
+            answer = idle.http.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        paths = httpx.get(f"{idle.url}/openapi.json").json()["paths"]
+        assert {path.split("/")[1] for path in paths} == {"v1", "runway", "files", "health", "metrics"}
