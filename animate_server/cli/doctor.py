@@ -64,6 +64,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from _devices()
     yield _disk(settings.home)
     yield _bundle(settings)
+    yield from _memory(settings)
 
 
 def _packages() -> Iterator[Finding]:
@@ -147,6 +148,33 @@ def _bundle(settings: Settings) -> Finding:
     if manifest.warning:
         return Finding(subject=f"bundle {manifest.name}", state="note", detail=f"{detail}; {manifest.warning}")
     return Finding(subject=f"bundle {manifest.name}", state="ok", detail=detail)
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    """For each of the bundle's areas: the predicted need, and how each GPU would share its memory."""
+    import torch
+
+    from animate_pipelines.errors import BundleError
+    from animate_pipelines.recipe import default_recipe
+    from animate_pipelines.residency import area_segments, describe_plan, read_sizes
+    from animate_server.supervisor import find_devices
+    from animate_weights.bundles import find_bundle, read_manifest
+
+    try:
+        folder = find_bundle(settings.bundle, settings.home)
+        manifest = read_manifest(folder)
+        sizes = read_sizes(folder, manifest)
+    except BundleError as error:
+        yield Finding(subject="memory", state="bad", detail=error.message)
+        return
+    for device in find_devices(["auto"]):
+        free = torch.cuda.mem_get_info(device)[0] if torch.device(device).type == "cuda" else None
+        for segment in area_segments(manifest):
+            subject = f"memory {segment.width}x{segment.height}"
+            detail = describe_plan(sizes, default_recipe(device), segment, free)
+            yield Finding(
+                subject=subject, state="ok" if detail else "note", detail=f"{device}: {detail or 'too small'}"
+            )
 
 
 def _gib(size_bytes: int) -> str:

@@ -21,7 +21,7 @@ def run_block(
     block: Any, tokens: torch.Tensor, context: torch.Tensor, modulation: torch.Tensor, rotary: Rotary
 ) -> torch.Tensor:
     """Tokens after one block, fp32. modulation: `b 6 d`, fp32. context: `b l d`, in the weights' type."""
-    dtype = block.attn1.to_q.weight.dtype
+    dtype = block.scale_shift_table.dtype
     shift, scale, gate, ff_shift, ff_scale, ff_gate = (block.scale_shift_table.float() + modulation).chunk(6, dim=1)
     attended = self_attention(block.attn1, modulate(tokens, shift, scale).to(dtype), rotary)
     tokens = tokens + attended * gate
@@ -31,7 +31,7 @@ def run_block(
 
 def run_face_block(block: Any, tokens: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
     """What a face block adds to the tokens `b l d`: those of latent frame i look at motion tokens i of `b t 5 d`."""
-    dtype, heads = block.to_q.weight.dtype, block.heads
+    dtype, heads = block.norm_q.weight.dtype, block.heads
     num_frames = motion.shape[1]
     query = block.to_q(plain_norm(tokens).to(dtype)).unflatten(2, (heads, -1))
     seen = plain_norm(motion).to(dtype).flatten(1, 2)

@@ -72,6 +72,7 @@ def encode_segment(
 ) -> SegmentInputs:
     """What depends on the segment. `carried`: `1 3 overlap h w` pixels, the last frames of the segment before."""
     known_latents = vae.encode(_known_pixels(pictures, carried, vae.device))
+    pose_latents = vae.encode(to_pixels(pictures.pose, vae.device))  # the VAE's work together, before the transformer's
     mask = known_mask(
         known_latents.shape[2:],
         num_known=0 if carried is None else carried.shape[2],
@@ -80,7 +81,7 @@ def encode_segment(
     face = to_pixels(pictures.face, vae.device)
     return SegmentInputs(
         condition=torch.cat([constants.reference_latents, torch.cat([mask, known_latents], dim=1)], dim=2),
-        pose=transformer.embed_pose(vae.encode(to_pixels(pictures.pose, vae.device))),
+        pose=transformer.embed_pose(pose_latents),
         motion=transformer.embed_face(face),
         negative_motion=None
         if constants.negative_context is None

@@ -15,9 +15,11 @@ from transformers.utils import logging as hub_logging
 from animate_pipelines.errors import BundleError, InvalidField
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
+from animate_pipelines.parking import Parking
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.recipe import Recipe, default_recipe
+from animate_pipelines.residency import fit_recipe, read_sizes
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
@@ -32,8 +34,8 @@ class Transformers:
     The `recipe.transformers_kept` last used ones stay in memory.
     """
 
-    def __init__(self, bundle: Path, manifest: Manifest, recipe: Recipe) -> None:
-        self._bundle, self._manifest, self._recipe = bundle, manifest, recipe
+    def __init__(self, bundle: Path, manifest: Manifest, recipe: Recipe, parking: Parking | None = None) -> None:
+        self._bundle, self._manifest, self._recipe, self._parking = bundle, manifest, recipe, parking
         self._loaded: OrderedDict[tuple[bool, bool], AnimateTransformer] = OrderedDict()
         self.select(turbo=False)
 
@@ -49,6 +51,8 @@ class Transformers:
         if key not in self._loaded:
             while len(self._loaded) >= self._recipe.transformers_kept:
                 self._loaded.popitem(last=False)
+            if self._parking is not None:
+                self._parking.make_room()
             self._loaded[key] = self._load(turbo=key[0], relight=key[1])
         self._loaded.move_to_end(key)
         return self._loaded[key]
@@ -67,7 +71,8 @@ class Transformers:
         wanted = self.loras(turbo=turbo, relight=relight)
         loras = [read_lora(self._bundle / path, strength=strength) for path, strength in wanted]
         dtype, device = getattr(torch, self._recipe.dtype), torch.device(self._recipe.device)
-        return AnimateTransformer(network.load(dtype, device, loras), getattr(torch, self._recipe.residual_dtype))
+        model = network.load(dtype, device, loras, fp8=self._recipe.fp8_weights)
+        return AnimateTransformer(model, getattr(torch, self._recipe.residual_dtype), self._parking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +97,14 @@ class Models:
 
 
 def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = None) -> Models:
-    """Load every network of a bundle. `BundleError` names what is missing or unreadable. Reads local files only."""
-    recipe = recipe or default_recipe(device)
+    """Load every network of a bundle. Reads local files only.
+
+    recipe: the official types, and on a GPU what its free memory allows, when none is given. `BundleError` names what
+    is missing or unreadable; `DeviceError` when the device's memory is too small.
+    """
     manifest = read_manifest(bundle)
+    recipe = recipe or _recipe(bundle, manifest, device)
+    parking = Parking(torch.device(device)) if recipe.park_transformer else None
     hub_logging.disable_progress_bar()
     return Models(
         bundle=bundle,
@@ -104,11 +114,21 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         detector=_session(bundle / DETECTOR_PATH, device),
         pose=_session(bundle / POSE_PATH, device),
         masks=_mask_source(bundle / SAM2_PATH, device),
-        prompt_encoder=PromptEncoder(_tokenizer(bundle), _network(bundle, "text_encoder", recipe.dtype, device)),
+        prompt_encoder=PromptEncoder(
+            _tokenizer(bundle),
+            _network(bundle, "text_encoder", recipe.dtype, "cpu" if recipe.text_on_cpu else device),
+        ),
         image_encoder=ImageEncoder(_network(bundle, "image_encoder", recipe.image_dtype, device)),
-        vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device), getattr(torch, recipe.pixel_dtype)),
-        transformers=Transformers(bundle, manifest, recipe),
+        vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device), getattr(torch, recipe.pixel_dtype), parking),
+        transformers=Transformers(bundle, manifest, recipe, parking),
     )
+
+
+def _recipe(bundle: Path, manifest: Manifest, device: str) -> Recipe:
+    recipe = default_recipe(device)
+    if torch.device(device).type == "cpu":
+        return recipe
+    return fit_recipe(read_sizes(bundle, manifest), manifest, recipe, torch.cuda.mem_get_info(device)[0])
 
 
 def _network(bundle: Path, component: Component, dtype: str, device: str) -> Any:

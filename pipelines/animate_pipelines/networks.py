@@ -14,6 +14,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
 from animate_pipelines.errors import BundleError
+from animate_pipelines.fp8_linear import Fp8Linear, keep_in_fp8
 from animate_weights import architecture, encoder_names
 from animate_weights.checkpoint import Checkpoint
 from animate_weights.layouts import Component, component_files, find_layout, read_config
@@ -47,18 +48,20 @@ class NetworkFiles:
         """Every tensor against every parameter; nothing is read."""
         return match_tensors(self.checkpoint, network_shapes(self.build_empty()), self.rename)
 
-    def load(self, dtype: torch.dtype, device: torch.device, loras: Sequence[Lora] = ()) -> Any:
+    def load(self, dtype: torch.dtype, device: torch.device, loras: Sequence[Lora] = (), *, fp8: bool = False) -> Any:
         """The network with its values. Holds one copy: a tensor is read, converted, moved and assigned at a time.
 
-        `BundleError` names the first tensor that is missing, extra or of the wrong shape.
+        fp8: keep a transformer's matrices in 8 bits. `BundleError` names the first tensor that is missing, extra or of
+        the wrong shape.
         """
         network = self.build_empty()
-        tensors = read_tensors(
-            self.checkpoint, network_shapes(network), self.rename, dtype=dtype, device=device, loras=loras
-        )
+        if fp8:
+            keep_in_fp8(network)
+        expected = network_shapes(network)
+        tensors = read_tensors(self.checkpoint, expected, self.rename, dtype=dtype, device=device, loras=loras)
         try:
             for name, tensor in tensors:
-                network.load_state_dict({name: tensor}, strict=False, assign=True)
+                _assign(network, name, tensor)
         except BundleError as error:
             raise BundleError(f"{self.component}: {error.message}", field=error.field, value=error.value) from None
         return _tied(network).to(device).eval().requires_grad_(False)
@@ -118,6 +121,16 @@ def _has_original_names(checkpoint: Checkpoint) -> bool:
 
 def _unchanged(name: str) -> tuple[str, ...]:
     return (name,)
+
+
+def _assign(network: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put the tensor itself in the place of a parameter."""
+    layer, _, parameter = name.rpartition(".")
+    owner = network.get_submodule(layer)
+    if isinstance(owner, Fp8Linear) and parameter == "weight":
+        owner.fill(tensor)
+    else:
+        setattr(owner, parameter, nn.Parameter(tensor, requires_grad=False))
 
 
 def _tied(network: nn.Module) -> nn.Module:

@@ -25,6 +25,10 @@ class Recipe:
         what the model was trained on.
     full_solver: the official command line's default is UniPC, its class's DPM-Solver++; few steps take neither.
     transformers_kept: how many variants of the transformer (plain, few-step, relighting) stay in memory.
+    text_on_cpu: the text encoder runs on the CPU, and its states of the last prompts are kept.
+    park_transformer: the transformer leaves the device while the VAE works.
+    fp8_weights: the blocks' matrices are kept in e4m3 with a scale a row and made whole for each product.
+        Of the recorded small network's velocity, as above: 3.6 %. Of a video: not measured.
     """
 
     device: str
@@ -35,6 +39,9 @@ class Recipe:
     residual_dtype: str = "float32"
     full_solver: FullSolver = "unipc"
     transformers_kept: int = 2
+    text_on_cpu: bool = False
+    park_transformer: bool = False
+    fp8_weights: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from collections import OrderedDict
 
 import ftfy
 import torch
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 MAX_TOKENS = 512
+_KEPT_PROMPTS = 8  # 4 MB each
 
 
 class PromptEncoder:
@@ -18,11 +20,21 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: UMT5EncoderModel) -> None:
         self._tokenizer = tokenizer
         self._model = model
+        self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     def encode(self, prompt: str) -> torch.Tensor:
-        """`1 512 text_dim` states of the cleaned prompt; what exceeds 512 tokens is cut."""
+        """`1 512 text_dim` states of the cleaned prompt; what exceeds 512 tokens is cut. The last few are kept."""
+        text = clean_prompt(prompt)
+        if text not in self._kept:
+            self._kept[text] = self._encode(text)
+        self._kept.move_to_end(text)
+        while len(self._kept) > _KEPT_PROMPTS:
+            self._kept.popitem(last=False)
+        return self._kept[text]
+
+    def _encode(self, text: str) -> torch.Tensor:
         tokens = self._tokenizer(
-            clean_prompt(prompt),
+            text,
             padding="max_length",
             max_length=MAX_TOKENS,
             truncation=True,

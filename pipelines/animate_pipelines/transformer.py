@@ -12,17 +12,25 @@ from diffusers import WanAnimateTransformer3DModel
 
 from animate_pipelines.blocks import linear_fp32, modulate, run_block, run_face_block
 from animate_pipelines.face_motion import encode_face, encode_motion
+from animate_pipelines.parking import Parking
 
 
 class AnimateTransformer:
     """Velocity of the latents. Tensors go in and out in fp32; products are of the weights' type.
 
     residual_dtype: what the tokens are rounded to after every block; see `Recipe`.
+    parking: where the network leaves the device for others; None when it stays.
     """
 
-    def __init__(self, model: WanAnimateTransformer3DModel, residual_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: WanAnimateTransformer3DModel,
+        residual_dtype: torch.dtype = torch.float32,
+        parking: Parking | None = None,
+    ) -> None:
         self._model = model
         self._residual_dtype = residual_dtype
+        self._parking = parking
 
     @property
     def face_size_px(self) -> int:
@@ -31,21 +39,25 @@ class AnimateTransformer:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._model.dtype
+        dtype: torch.dtype = self._model.patch_embedding.weight.dtype
+        return dtype
 
     def embed_context(self, prompt_embeds: torch.Tensor, image_embeds: torch.Tensor) -> torch.Tensor:
         """`1 image+text d`: what the cross-attention reads, from states of the two encoders. Once a job."""
+        self._arrive()
         embedder = self._model.condition_embedder
         image = embedder.image_embedder(image_embeds.to(self.dtype))
-        return torch.cat([image, embedder.text_embedder(prompt_embeds.to(self.dtype))], dim=1)
+        return torch.cat([image, embedder.text_embedder(prompt_embeds.to(image.device, self.dtype))], dim=1)
 
     def embed_pose(self, pose_latents: torch.Tensor) -> torch.Tensor:
         """`1 d t' h/2 w/2` patches of the pose latents `1 16 t' h w`. Once a segment."""
+        self._arrive()
         embedded: torch.Tensor = self._model.pose_patch_embedding(pose_latents.to(self.dtype))
         return embedded
 
     def embed_face(self, face_pixel_values: torch.Tensor) -> torch.Tensor:
         """`1 t'+1 5 d` motion tokens of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's."""
+        self._arrive()
         crops = face_pixel_values[0].transpose(0, 1).to(self.dtype)
         batch_size = self._model.config.motion_encoder_batch_size
         motion = encode_motion(self._model.motion_encoder, crops, batch_size)
@@ -66,6 +78,7 @@ class AnimateTransformer:
 
         timestep: `1`, 0..1000. condition: `1 20 t h w`, mask and known latents. pose, motion, context: from `embed_*`.
         """
+        self._arrive()
         model = self._model
         inputs = torch.cat([latents, condition], dim=1).to(self.dtype)
         rotary = model.rope(inputs)
@@ -80,6 +93,10 @@ class AnimateTransformer:
             if index % spacing == 0:
                 tokens = tokens + run_face_block(model.face_adapter[index // spacing], tokens, motion)
         return self._project_out(tokens, time, grid)
+
+    def _arrive(self) -> None:
+        if self._parking is not None:
+            self._parking.arrive(self._model)
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`1 d` and `1 6 d`, fp32; the sinusoid is computed in fp64, as 1000 radians in fp32 are off by 6e-5."""

@@ -9,13 +9,24 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 
+from animate_pipelines.parking import Parking
+
 
 class VideoVae:
-    """Encodes and decodes whole segments. pixel_dtype: what pixels are rounded to before they are encoded."""
+    """Encodes and decodes whole segments.
 
-    def __init__(self, model: AutoencoderKLWan, pixel_dtype: torch.dtype = torch.float32) -> None:
+    pixel_dtype: what pixels are rounded to before they are encoded. parking: what leaves the device for this network.
+    """
+
+    def __init__(
+        self,
+        model: AutoencoderKLWan,
+        pixel_dtype: torch.dtype = torch.float32,
+        parking: Parking | None = None,
+    ) -> None:
         self._model = model
         self._pixel_dtype = pixel_dtype
+        self._parking = parking
         shape = (1, -1, 1, 1, 1)
         self._mean = torch.tensor(model.config.latents_mean, device=model.device).view(shape)
         self._std = torch.tensor(model.config.latents_std, device=model.device).view(shape)
@@ -30,6 +41,7 @@ class VideoVae:
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Latents `b 16 t' h/8 w/8` fp32, normalised, of pixels `b 3 t h w`."""
+        self._make_room()
         rounded = self.round_pixels(pixels).to(self._model.device, self._model.dtype)
         moments = self._model.encode(rounded).latent_dist
         return (moments.mode().float() - self._mean) / self._std
@@ -40,9 +52,14 @@ class VideoVae:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels `b 3 t h w` fp32, clamped to -1..1, of normalised latents."""
+        self._make_room()
         scaled = latents * self._std + self._mean
         decoded: torch.Tensor = self._model.decode(scaled.to(self._model.dtype), return_dict=False)[0]
         return decoded.float().clamp(-1, 1)
+
+    def _make_room(self) -> None:
+        if self._parking is not None:
+            self._parking.make_room()
 
 
 def to_pixels(frames: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -61,7 +61,12 @@ def quantize_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
 def is_quantised(stored: StoredTensor) -> bool:
     """Whether a tensor of the transformer is written in fp8."""
     names = diffusers_names(stored.name)
-    return len(stored.shape) == 2 and bool(names) and all(_QUANTISED.fullmatch(name) for name in names)
+    return len(stored.shape) == 2 and bool(names) and all(map(is_quantised_parameter, names))
+
+
+def is_quantised_parameter(name: str) -> bool:
+    """Whether the parameter of that Diffusers name is a matrix that is kept in fp8."""
+    return _QUANTISED.fullmatch(name) is not None
 
 
 def _layout(checkpoint: Checkpoint) -> dict[str, tuple[Shape, torch.dtype]]:

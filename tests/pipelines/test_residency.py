@@ -1,0 +1,221 @@
+"""The memory plan: its arithmetic against the networks themselves on the meta device, and what it decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from live_memory import LiveMemory
+from original_bundle import write_real_size_bundle
+from torch import nn
+
+from animate_pipelines.animate import Media, animate
+from animate_pipelines.errors import DeviceError
+from animate_pipelines.models import Models, load_models
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.parking import Parking
+from animate_pipelines.recipe import Recipe, default_recipe
+from animate_pipelines.residency import (
+    RESIDENCIES,
+    NetworkSizes,
+    SegmentSize,
+    decode_bytes,
+    denoise_bytes,
+    describe_plan,
+    fit_recipe,
+    plan_residency,
+    predict_peak,
+    read_sizes,
+    transformer_bytes,
+    with_residency,
+)
+from animate_pipelines.transformer import AnimateTransformer
+from animate_weights.bundles import Manifest, read_manifest
+from animate_weights.quantized import dequantize, quantize_rowwise
+
+GIB = 1024**3
+LARGE, SMALL = (
+    SegmentSize(width=1280, height=720, num_frames=77),
+    SegmentSize(width=832, height=480, num_frames=77),
+)
+CUDA = default_recipe("cuda:0")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_real_size_bundle(tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="module")
+def manifest(bundle: Path) -> Manifest:
+    return read_manifest(bundle)
+
+
+@pytest.fixture(scope="module")
+def sizes(bundle: Path, manifest: Manifest) -> NetworkSizes:
+    return read_sizes(bundle, manifest)
+
+
+def test_sizes_are_those_of_the_published_networks(sizes: NetworkSizes) -> None:
+    assert sizes.transformer == 17_274_817_108 - 224  # without the constant blur kernels
+    assert (sizes.text_encoder, sizes.vae) == (5_680_910_336, 126_892_531)
+    assert sizes.image_encoder == 632_076_800 - 1280 * 1024  # without the unused projection
+    assert (sizes.transformer_width, sizes.vae_width) == (5120, 96)
+    # the size of Kijai's second form, whose linears are fp8 as well, is 17.3 GB
+    fp8 = transformer_bytes(sizes, dataclasses.replace(CUDA, fp8_weights=True))
+    assert fp8 == pytest.approx(17.6e9, rel=0.02)
+
+
+@pytest.mark.parametrize("segment", [LARGE, SMALL, SegmentSize(width=480, height=832, num_frames=41)])
+def test_denoising_holds_what_is_predicted(
+    segment: SegmentSize, sizes: NetworkSizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the fused kernels of GPUs hold the result alone; the meta device would hold every score
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda query, key, value: torch.empty_like(query))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            model = WanAnimateTransformer3DModel(num_layers=5, added_kv_proj_dim=5120)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    frames = (segment.num_frames - 1) // 4 + 1
+    height, width = segment.height // 8, segment.width // 8
+    with torch.device("meta"), torch.no_grad(), LiveMemory() as memory:
+        pose = torch.empty(1, 5120, frames, height // 2, width // 2, dtype=torch.bfloat16)
+        AnimateTransformer(model).velocity(
+            torch.empty(1, 16, frames + 1, height, width),
+            torch.zeros(1, dtype=torch.int64),
+            condition=torch.empty(1, 20, frames + 1, height, width),
+            pose=pose,
+            motion=torch.empty(1, frames + 1, 5, 5120, dtype=torch.bfloat16),
+            context=torch.empty(1, 769, 5120, dtype=torch.bfloat16),
+        )
+    assert memory.peak_bytes == pytest.approx(denoise_bytes(sizes, segment), rel=0.01)
+
+
+@pytest.mark.parametrize("segment", [SMALL, SegmentSize(width=480, height=832, num_frames=41)])
+def test_decoding_holds_what_is_predicted(segment: SegmentSize, sizes: NetworkSizes) -> None:
+    with torch.device("meta"), torch.no_grad():
+        vae = AutoencoderKLWan()
+        with LiveMemory() as memory:
+            frames = (segment.num_frames - 1) // 4 + 1
+            vae.decode(torch.empty(1, 16, frames, segment.height // 8, segment.width // 8))
+    kept = segment.num_tokens * 5120 * 2
+    assert memory.peak_bytes == pytest.approx(decode_bytes(sizes, segment) - kept, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "large", "small"),
+    [
+        (139, "everything", "everything"),
+        (79, "one transformer of several", "one transformer of several"),
+        (47, "transformer or VAE", "all but the text encoder"),
+        (39, "transformer in fp8", "transformer in fp8"),
+        (31, "transformer in fp8 or VAE", "transformer in fp8"),
+        (23.5, None, None),
+        (16, None, None),
+    ],
+)
+def test_what_stays_on_which_gpu(free_gib: float, large: str | None, small: str | None, sizes: NetworkSizes) -> None:
+    plans = [plan_residency(sizes, CUDA, segment, round(free_gib * GIB)) for segment in (LARGE, SMALL)]
+    assert [plan and plan.name for plan in plans] == [large, small]
+
+
+def test_the_plan_is_told_with_its_numbers(sizes: NetworkSizes) -> None:
+    told = describe_plan(sizes, CUDA, LARGE, 79 * GIB)
+    assert re.match(r"one transformer of several stays: 6\d\.\d of 84\.8 GB for segments of 77 frames, predicted", told)
+    assert describe_plan(sizes, CUDA, LARGE, 16 * GIB) == ""
+    assert "everything stays" in describe_plan(sizes, default_recipe("cpu"), SMALL, None)
+
+
+def test_less_memory_is_never_predicted_to_need_more(sizes: NetworkSizes) -> None:
+    for segment in (LARGE, SMALL):
+        peaks = [predict_peak(sizes, with_residency(CUDA, residency), segment) for residency in RESIDENCIES]
+        assert all(peak < peaks[0] for peak in peaks[1:])
+        assert predict_peak(sizes, CUDA, SMALL) < predict_peak(sizes, CUDA, LARGE)
+
+
+def test_a_gpu_that_is_too_small_is_refused_with_numbers(sizes: NetworkSizes, manifest: Manifest) -> None:
+    with pytest.raises(DeviceError, match=r"needs \d+\.\d GB of device memory, predicted, and 8\.6 GB are free"):
+        fit_recipe(sizes, manifest, CUDA, 8 * GIB)
+    assert fit_recipe(sizes, manifest, CUDA, 139 * GIB).transformers_kept == 2
+
+
+class _Network(nn.Module):
+    def __init__(self, name: str, moves: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._label, self._moves = name, moves
+
+    def to(self, device: object) -> _Network:  # type: ignore[override]
+        self._moves.append((self._label, str(device)))
+        return self
+
+
+def test_one_network_is_parked_at_a_time() -> None:
+    moves: list[tuple[str, str]] = []
+    parking = Parking(torch.device("cuda:0"))
+    first, second = _Network("first", moves), _Network("second", moves)
+    for step in (lambda: parking.arrive(first), parking.make_room, lambda: parking.arrive(first)):
+        step()
+        step()  # a second time moves nothing
+    parking.arrive(second)
+    assert moves == [
+        ("first", "cuda:0"),
+        ("first", "cpu"),
+        ("first", "cuda:0"),
+        ("first", "cpu"),
+        ("second", "cuda:0"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_bundle: Path, media: Media, tmp_path_factory: pytest.TempPathFactory) -> tuple[Models, bytes]:
+    """The tiny bundle with everything in its place, and the video it renders."""
+    models = load_models(tiny_bundle)
+    return models, _render(models, media, tmp_path_factory.mktemp("plain"))
+
+
+def _render(models: Models, media: Media, folder: Path) -> bytes:
+    """The one segment's video; unlike the finished file, it does not name the recipe."""
+    params = AnimateParams(reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=9, steps=1)
+    animate(models, params, media, folder / "out.mp4", workspace=folder / "workspace")
+    (piece,) = (folder / "workspace").glob("segment-*.mp4")
+    return piece.read_bytes()
+
+
+def test_a_parked_transformer_renders_the_same(
+    plain: tuple[Models, bytes], tiny_bundle: Path, media: Media, tmp_path: Path
+) -> None:
+    recipe = with_residency(Recipe(device="cpu", dtype="float32"), RESIDENCIES[3])
+    assert (recipe.park_transformer, recipe.text_on_cpu, recipe.fp8_weights) == (True, True, False)
+    assert _render(load_models(tiny_bundle, recipe=recipe), media, tmp_path) == plain[1]
+
+
+def test_fp8_weights_are_made_whole_for_each_product(
+    plain: tuple[Models, bytes], tiny_bundle: Path, media: Media, tmp_path: Path
+) -> None:
+    models = load_models(tiny_bundle, recipe=with_residency(Recipe(device="cpu", dtype="float32"), RESIDENCIES[5]))
+    assert _render(models, media, tmp_path) != plain[1]
+    name = "blocks.1.ffn.net.2"
+    ours, theirs = (m.transformers.select(turbo=False)._model.get_submodule(name) for m in (models, plain[0]))
+    assert ours.weight.dtype == torch.float8_e4m3fn
+    states = torch.randn(3, 96)
+    assert torch.equal(ours(states), F.linear(states, dequantize(*quantize_rowwise(theirs.weight)), theirs.bias))
+
+
+def test_prompts_are_encoded_once(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_models(tiny_bundle).prompt_encoder
+    encoded: list[str] = []
+    encode = encoder._encode
+    monkeypatch.setattr(encoder, "_encode", lambda text: encoded.append(text) or encode(text))
+    first = encoder.encode("a  puppet")
+    assert torch.equal(encoder.encode("a puppet"), first)
+    for number in range(8):
+        encoder.encode(str(number))
+    encoder.encode("a puppet")
+    assert encoded == ["a puppet", *map(str, range(8)), "a puppet"]
