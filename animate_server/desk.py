@@ -132,8 +132,9 @@ class JobDesk:
     def upload_url(self, upload_id: str, caller: Caller) -> str:
         return f"{caller.base_url}{UPLOAD_PATH}{upload_id}"
 
-    def artefact_url(self, artefact: Artefact, caller: Caller) -> str:
-        return f"{caller.base_url}{ARTEFACT_PATH}{artefact.name}"
+    def artefact_url(self, artefact: Artefact, caller: Caller, *, dialect: str) -> str:
+        base = self._settings.files_urls.get(dialect, caller.base_url)
+        return f"{base}{ARTEFACT_PATH}{artefact.name}"
 
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> FileResponse:
         return respond_file(self.artefacts.path(artefact), artefact.media_type, dict(headers))

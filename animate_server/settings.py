@@ -26,6 +26,7 @@ DialectName = Literal[
     "openai",
     "runway",
     "eachlabs",
+    "runcomfy",
 ]  # each the name of a module in `dialects`
 
 
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     public_url: str = Field("", description="Base of the URLs that are given out; empty: as the caller addressed us.")
+    files_urls: Annotated[dict[str, str], NoDecode] = Field(
+        {}, description="Comma-separated `dialect=URL`: another base for the files of that interface's results."
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Comma-separated. `sha256:HEX` gives a key by its hash."
     )
@@ -88,6 +92,20 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("files_urls", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        pairs = [part.partition("=") for part in value.split(",") if part] if isinstance(value, str) else []
+        return {name.strip(): url.strip() for name, _, url in pairs} if isinstance(value, str) else value
+
+    @field_validator("files_urls")
+    @classmethod
+    def _origins(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name not in get_args(DialectName):
+                raise ValueError("each must be the name of a dialect, =, and a URL")
+        return {name: cls._origin(url) for name, url in value.items() if url}
 
     @property
     def database(self) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -117,8 +118,8 @@ class Desk(Protocol):
     def upload_url(self, upload_id: str, caller: Caller) -> str:
         """Where the upload can be read, and by which it can be named in a job."""
 
-    def artefact_url(self, artefact: Artefact, caller: Caller) -> str:
-        """Where the file can be read, without credentials."""
+    def artefact_url(self, artefact: Artefact, caller: Caller, *, dialect: str) -> str:
+        """Where the file can be read, without credentials; dialects may have hosts of their own for it."""
 
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> Response:
         """The file itself."""
@@ -141,11 +142,19 @@ class Dialect:
     ignored: Mapping[str, str]
 
 
-async def submit_body(request: Request, desk: Desk, caller: Caller, dialect: Dialect) -> Job:
-    """Read, translate, store. An upload that is not there is a bad field (`InvalidField`), not an unknown path."""
+async def submit_body(
+    request: Request, desk: Desk, caller: Caller, dialect: Dialect, from_path: Mapping[str, Any] = MappingProxyType({})
+) -> Job:
+    """Read, translate, store. An upload that is not there is a bad field (`InvalidField`), not an unknown path.
+
+    from_path: fields that the URL holds, beside those of the body.
+    """
     with await desk.read(request, caller) as body:
+        for name in from_path.keys() & body.fields.keys():
+            raise InvalidField(f"{name}: extra inputs are not permitted", field=name)
         try:
-            return await desk.submit(dialect.parse(body.fields), body, caller, dialect=dialect.name)
+            params = dialect.parse(body.fields | dict(from_path))
+            return await desk.submit(params, body, caller, dialect=dialect.name)
         except JobNotFound as missing:
             raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 

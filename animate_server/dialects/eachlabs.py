@@ -273,7 +273,7 @@ async def _find(prediction_id: str, desk: Desk, caller: Caller) -> Job:
 
 def _output(job: Job, desk: Desk, caller: Caller) -> str | dict[str, Any] | None:
     if job.artefact is not None:
-        return desk.artefact_url(job.artefact, caller)
+        return desk.artefact_url(job.artefact, caller, dialect=dialect.name)
     return _failed(job.error) if job.error else None
 
 

@@ -146,7 +146,7 @@ async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> Redirec
     job = await desk.get(job_id, caller)
     if job.artefact is None:
         raise JobUnfinished(f"job {job_id} is {job.status} and has no artefact", field="status", value=job.status.value)
-    return RedirectResponse(desk.artefact_url(job.artefact, caller), status_code=307)
+    return RedirectResponse(desk.artefact_url(job.artefact, caller, dialect=dialect.name), status_code=307)
 
 
 @router.post(
@@ -219,7 +219,7 @@ def _artefact(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
     if job.artefact is None:
         return None
     return {
-        "url": desk.artefact_url(job.artefact, caller),
+        "url": desk.artefact_url(job.artefact, caller, dialect=dialect.name),
         "media_type": job.artefact.media_type,
         "size_bytes": job.artefact.size_bytes,
         "sha256": job.artefact.sha256,

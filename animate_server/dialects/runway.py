@@ -296,7 +296,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     created = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="milliseconds")
     shown: dict[str, Any] = {"id": job.id, "status": _STATUSES[job.status], "createdAt": created}
     if job.artefact is not None:
-        return shown | _succeeded(job, desk.artefact_url(job.artefact, caller))
+        return shown | _succeeded(job, desk.artefact_url(job.artefact, caller, dialect=dialect.name))
     if job.error is not None:
         code = "ASSET.INVALID" if job.error.fault == "request" else "INTERNAL"
         return shown | {"failure": _in_their_words(job.error.message), "failureCode": code, "cost": _FREE}

@@ -195,7 +195,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "request_id": job.id,
         "error": _in_their_words(failure.message) if failure else None,
         "metrics": _metrics(job),
-        "output": desk.artefact_url(job.artefact, caller) if job.artefact else None,
+        "output": desk.artefact_url(job.artefact, caller, dialect=dialect.name) if job.artefact else None,
         "seed": job.params.seed,
         "warnings": (job.result or {}).get("warnings", []),
         "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),

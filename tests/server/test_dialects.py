@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.params import AnimateParams
 from animate_server.app import load_dialects
-from animate_server.dialects import Dialect, eachlabs, eachlabs_models, native_schema, openai, runway, segmind
+from animate_server.dialects import Dialect, eachlabs, eachlabs_models, native_schema, openai, runcomfy, runway, segmind
 from animate_server.settings import DialectName
 
 IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
@@ -149,6 +149,20 @@ ASKED = [
             "webhook_secret": "x",
         },
         job=AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5, steps=20, shift=5.0),
+    ),
+    Asked(
+        "runcomfy",
+        runcomfy.ModelRequest,
+        {"model_id": "community/wan-2-2/animate/move", "image_url": IMAGE, "video_url": VIDEO, "seed": 5},
+        {
+            "image_url": OTHER,
+            "video_url": OTHER,
+            "prompt": "x",
+            "resolution": "480p",
+            "fps": 24,
+            "seed": 6,
+            "keep_audio": False,
+        },
     ),
     _eachlabs("wan-v2-2-14b-animate-move", eachlabs_models.AnimateInput, MOVE, MOVED, steps=20, shift=5.0),
     _eachlabs(

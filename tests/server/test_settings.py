@@ -24,6 +24,16 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "one" not in repr(settings)
 
 
+def test_hosts_for_the_files_of_a_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANIMATE_FILES_URLS", "runcomfy=http://files.example:8000/, native=https://n.example")
+    urls = {"runcomfy": "http://files.example:8000", "native": "https://n.example"}
+    assert load_settings().files_urls == urls
+    for wrong in ("runcomfy=files.example", "unknown=http://x.example", "http://x.example"):
+        monkeypatch.setenv("ANIMATE_FILES_URLS", wrong)
+        with pytest.raises(InvalidField, match="ANIMATE_FILES_URLS"):
+            load_settings()
+
+
 def test_a_toml_file_below_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "animate.toml"
     file.write_text('port = 81\nhost = "0.0.0.0"\napi_keys = ["k"]\n')

@@ -1,0 +1,284 @@
+"""RunComfy's Model API under /runcomfy/v1: submit, status, result, cancel, catalogue.
+
+Their command line follows `result_url` as given, and downloads outputs only from hosts of its own domains: give this
+server such a name beside its own (`ANIMATE_FILES_URLS`), or tell it `--no-download`. No id of a model like ours is
+published; the ones here follow the naming of theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.params import (
+    DEFAULT_PROMPT,
+    MAX_FPS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    AnimateParams,
+    Mode,
+    Resolution,
+    draw_seed,
+)
+from animate_server.addresses import check_length
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
+from animate_server.errors import JobNotFound, http_headers, http_status
+from animate_server.fields import read_fields
+from animate_server.jobs import Job, JobStatus
+
+router = APIRouter(prefix="/runcomfy/v1", tags=["runcomfy"])
+CATEGORY = "video-to-video"
+_MODELS: Mapping[str, Mode] = {
+    "community/wan-2-2/animate/move": "animate",
+    "community/wan-2-2/animate/replace": "replace",
+}
+_STATUSES = {
+    JobStatus.QUEUED: "in_queue",
+    JobStatus.RUNNING: "in_progress",
+    JobStatus.SUCCEEDED: "completed",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELED: "cancelled",
+}
+# ComfyUI's node keys, "112_image", as their models have them
+_ALIASES = ((re.compile(r"img_url|\d+_image"), "image_url"), (re.compile(r"\d+_video"), "video_url"))
+
+
+class ModelRequest(BaseModel):
+    """The fields of both models. `img_url` and `NN_image`, `NN_video` are taken as other names of the two inputs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str = Field(min_length=1, description="Who: a URL, data URI or `upload:ID`.")
+    video_url: str = Field(min_length=1, description="How: a URL, data URI or `upload:ID`.")
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
+    resolution: Resolution = "720p"
+    fps: int | None = Field(None, ge=1, le=MAX_FPS, description="Default: the driving video's.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
+    keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
+
+
+class Submitted(BaseModel):
+    request_id: str
+    status_url: str
+    result_url: str
+    cancel_url: str
+
+
+class Status(BaseModel):
+    request_id: str
+    status: Literal["in_queue", "in_progress", "completed", "failed", "cancelled"]
+    status_url: str
+    result_url: str
+
+
+class Output(BaseModel):
+    video: str = Field(description="URL of the MP4; it needs no credentials.")
+    seed: int
+    warnings: list[str]
+
+
+class Result(BaseModel):
+    """Before the end, the current state without an output."""
+
+    request_id: str
+    status: Literal["in_queue", "in_progress", "succeeded", "failed", "cancelled"]
+    output: Output | None
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
+class Cancelled(BaseModel):
+    request_id: str
+    status: str
+    outcome: Literal["cancelled", "not_cancellable"]
+
+
+class Models(BaseModel):
+    models: list[dict[str, Any]]
+    total: int
+
+
+class Categories(BaseModel):
+    categories: list[str]
+
+
+class ErrorView(BaseModel):
+    error_code: int
+    error_message: str
+    detail: str | None
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorView, "description": "The body cannot be read."},
+    401: {"model": ErrorView, "description": "No valid key."},
+    404: {"model": ErrorView, "description": "No such model or request."},
+    413: {"model": ErrorView, "description": "Too large."},
+    422: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
+    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
+}
+_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": ModelRequest.model_json_schema()}}}
+}
+
+
+@router.post("/models/{model_id:path}", response_model=Submitted, responses=_ERRORS, openapi_extra=_BODY)
+async def submit(model_id: str, request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    _check_model(model_id)
+    job = await submit_body(request, desk, caller, dialect, {"model_id": model_id})
+    url = _url(job, caller)
+    urls = {"status_url": f"{url}/status", "result_url": f"{url}/result", "cancel_url": f"{url}/cancel"}
+    return {"request_id": job.id} | urls
+
+
+@router.get("/requests/{request_id}/status", response_model=Status, responses=_ERRORS, summary="Status")
+async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    job = await _find(request_id, desk, caller)
+    url = _url(job, caller)
+    shown = {"request_id": job.id, "status": _STATUSES[job.status]}
+    return shown | {"status_url": f"{url}/status", "result_url": f"{url}/result"}
+
+
+@router.get("/requests/{request_id}/result", response_model=Result, responses=_ERRORS, summary="Result")
+async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await _find(request_id, desk, caller), desk, caller)
+
+
+@router.post("/requests/{request_id}/cancel", response_model=Cancelled, responses=_ERRORS, summary="Cancel")
+async def cancel(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """A request that runs is stopped too, soon after."""
+    before = await _find(request_id, desk, caller)
+    job = await desk.cancel(before.id, caller)
+    stopped = not before.status.is_final and job.status in (JobStatus.RUNNING, JobStatus.CANCELED)
+    outcome = "cancelled" if stopped else "not_cancellable"
+    return {"request_id": job.id, "status": _STATUSES[job.status], "outcome": outcome}
+
+
+@router.get("/models", response_model=Models, responses=_ERRORS, summary="Catalogue")
+async def list_models(
+    caller: CallerDep,
+    search: Annotated[str, Query(max_length=100)] = "",
+    category: Annotated[str, Query(max_length=100)] = "",
+    kind: Annotated[str, Query(max_length=100)] = "",
+    include_schema: bool = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
+) -> dict[str, Any]:
+    found = [
+        model_id
+        for model_id in _MODELS
+        if search.lower() in model_id and category in ("", CATEGORY) and kind in ("", "model")
+    ]
+    shown = [_show_model(model_id, include_schema) for model_id in found[offset : offset + limit]]
+    return {"models": shown, "total": len(found)}
+
+
+@router.get("/models/categories", response_model=Categories, responses=_ERRORS, summary="Categories")
+async def list_categories(caller: CallerDep) -> dict[str, Any]:
+    return {"categories": [CATEGORY]}
+
+
+@router.get("/models/{model_id:path}", response_model=dict[str, Any], responses=_ERRORS, summary="One model")
+async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
+    _check_model(model_id)
+    return _show_model(model_id, True)
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """`model_id` is the one of the path. Raises `InvalidField`, naming the field."""
+    values = dict(fields)
+    mode = _MODELS[values.pop("model_id")]
+    asked = read_fields(ModelRequest, _plainly_named(values))
+    check_length(asked.image_url, "image_url")
+    check_length(asked.video_url, "video_url")
+    return AnimateParams(
+        reference_image=asked.image_url,
+        driving_video=asked.video_url,
+        mode=mode,
+        prompt=asked.prompt or DEFAULT_PROMPT,
+        resolution=asked.resolution,
+        fps=asked.fps or "source",
+        seed=draw_seed() if asked.seed is None else asked.seed,
+        keep_audio=asked.keep_audio,
+    )
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    status = "succeeded" if job.status is JobStatus.SUCCEEDED else _STATUSES[job.status]
+    output = None
+    if job.artefact is not None:
+        url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
+        output = {"video": url, "seed": job.params.seed, "warnings": (job.result or {}).get("warnings", [])}
+    return {
+        "request_id": job.id,
+        "status": status,
+        "output": output,
+        "created_at": datetime.fromtimestamp(job.created_at, UTC),
+        "finished_at": None if job.finished_at is None else datetime.fromtimestamp(job.finished_at, UTC),
+        "error": _in_their_words(job.error.message) if job.error else None,
+    }
+
+
+def render_error(error: AnimateError) -> Response:
+    status = http_status(error)
+    message = _in_their_words(error.message)
+    field = _in_their_words(error.field) if error.field else None
+    shown = {"error_code": 1000 * status + 1, "error_message": message, "detail": field}
+    return JSONResponse(shown, status_code=status, headers=http_headers(error))
+
+
+async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
+    missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
+    try:
+        job = await desk.get(request_id, caller)
+    except JobNotFound:
+        raise missing from None
+    if job.status is JobStatus.EXPIRED:
+        raise missing
+    return job
+
+
+def _check_model(model_id: str) -> None:
+    if model_id not in _MODELS:
+        raise JobNotFound(f"Model {model_id} not found; there is {', '.join(_MODELS)}", field="model_id")
+
+
+def _show_model(model_id: str, with_schema: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"model_id": model_id, "name": model_id, "category": CATEGORY, "kind": "model"}
+    return shown | ({"input_schema": ModelRequest.model_json_schema()} if with_schema else {})
+
+
+def _plainly_named(fields: Mapping[str, Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, value in fields.items():
+        plain = next((plain for pattern, plain in _ALIASES if pattern.fullmatch(name)), name)
+        if plain in named:
+            raise InvalidField(f"{name}: {plain} is given twice", field=name)
+        named[plain] = value
+    return named
+
+
+def _url(job: Job, caller: Caller) -> str:
+    return f"{caller.base_url}/runcomfy/v1/requests/{job.id}"
+
+
+def _in_their_words(message: str) -> str:
+    return message.replace("reference_image", "image_url").replace("driving_video", "video_url")
+
+
+dialect = Dialect(
+    name="runcomfy",
+    prefix="/runcomfy/v1",
+    router=router,
+    parse=parse,
+    render=render,
+    render_error=render_error,
+    ignored={},
+)
