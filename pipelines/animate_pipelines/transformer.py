@@ -99,12 +99,9 @@ class AnimateTransformer:
             self._parking.arrive(self._model)
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`1 d` and `1 6 d`, fp32; the sinusoid is computed in fp64, as 1000 radians in fp32 are off by 6e-5."""
+        """`1 d` and `1 6 d`, fp32."""
         embedder = self._model.condition_embedder
-        half = self._model.config.freq_dim // 2
-        frequencies = 10000 ** -(torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
-        angles = timestep.double()[:, None] * frequencies
-        sinusoid = torch.cat([angles.cos(), angles.sin()], dim=1).float()
+        sinusoid = time_sinusoid(timestep, self._model.config.freq_dim)
         hidden = F.silu(linear_fp32(embedder.time_embedder.linear_1, sinusoid))
         time = linear_fp32(embedder.time_embedder.linear_2, hidden)
         return time, linear_fp32(embedder.time_proj, F.silu(time)).unflatten(1, (6, -1))
@@ -117,3 +114,11 @@ class AnimateTransformer:
         patches = projected.unflatten(2, (*patch, -1)).unflatten(1, tuple(grid))
         # 1 t h w pt ph pw c -> 1 c (t pt) (h ph) (w pw)
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
+    """`n width` fp32, cosines and then sines, of timesteps `n`. In fp64, as 1000 radians in fp32 are off by 6e-5."""
+    half = width // 2
+    frequencies = 10000 ** -(torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
+    angles = timestep.double()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1).float()
