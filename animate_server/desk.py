@@ -19,6 +19,7 @@ from animate_server.artefacts import Artefacts, base_url, respond_file
 from animate_server.auth import Keyring
 from animate_server.bodies import Body, read_body, read_file
 from animate_server.dialects import Caller
+from animate_server.errors import NotAuthorized
 from animate_server.files import check_free_disk
 from animate_server.inputs import UPLOAD_PATH, Gate, fingerprint
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
@@ -31,6 +32,8 @@ from animate_server.workers import WorkerBoard
 
 WATCH_S = 0.25
 ARTEFACT_PATH = "/files/"
+STRANGERS_FORM_BYTES = 32 * MIB  # a form whose key is inside it
+_KEY_FIELDS = ("apiKey", "apikey")
 
 
 class JobDesk:
@@ -58,6 +61,29 @@ class JobDesk:
         await run_in_threadpool(self._admit, caller.owner)
         both_files = 2 * self._settings.max_file_bytes + MIB
         return await read_body(request, max_json_bytes=self._settings.max_json_bytes, max_form_bytes=both_files)
+
+    async def read_with_key(self, request: Request) -> tuple[Body, Caller]:
+        try:
+            caller = self.caller(request)
+            body = await self.read(request, caller)
+            for name in _KEY_FIELDS:
+                body.fields.pop(name, None)
+            return body, caller
+        except NotAuthorized as refused:
+            return await self._read_stranger(request, refused)
+
+    async def _read_stranger(self, request: Request, refused: NotAuthorized) -> tuple[Body, Caller]:
+        body = await read_body(request, max_json_bytes=MIB, max_form_bytes=STRANGERS_FORM_BYTES)
+        try:
+            keys = [key for key in (body.fields.pop(name, None) for name in _KEY_FIELDS) if isinstance(key, str)]
+            if not keys:
+                raise refused
+            owner = self._keyring.owner({"x-api-key": keys[0]})
+            await run_in_threadpool(self._admit, owner)
+        except BaseException:
+            with body:
+                raise
+        return body, Caller(owner=owner, base_url=base_url(request, self._settings.public_url))
 
     async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
         await run_in_threadpool(self._admit, caller.owner)

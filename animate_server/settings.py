@@ -27,6 +27,7 @@ DialectName = Literal[
     "runway",
     "eachlabs",
     "runcomfy",
+    "runninghub",
 ]  # each the name of a module in `dialects`
 
 

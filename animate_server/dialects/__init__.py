@@ -66,6 +66,12 @@ class Desk(Protocol):
         Before anything is read, `TooManyRequests` and `DiskFull`.
         """
 
+    async def read_with_key(self, request: Request) -> tuple[Body, Caller]:
+        """Like `caller` and `read` for services whose clients put the key into the body, as `apiKey` or `apikey`.
+
+        A stranger's body is read under small limits. The key is not among the fields.
+        """
+
     async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
         """A body that is one file, raw or as the form field `name`. Raises like `read`."""
 
@@ -152,11 +158,15 @@ async def submit_body(
     with await desk.read(request, caller) as body:
         for name in from_path.keys() & body.fields.keys():
             raise InvalidField(f"{name}: extra inputs are not permitted", field=name)
-        try:
-            params = dialect.parse(body.fields | dict(from_path))
-            return await desk.submit(params, body, caller, dialect=dialect.name)
-        except JobNotFound as missing:
-            raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
+        return await submit_fields(desk, caller, dialect, body, body.fields | dict(from_path))
+
+
+async def submit_fields(desk: Desk, caller: Caller, dialect: Dialect, body: Body, fields: Mapping[str, Any]) -> Job:
+    """Translate and store, for fields that are not exactly those of `body`. Raises like `submit_body`."""
+    try:
+        return await desk.submit(dialect.parse(fields), body, caller, dialect=dialect.name)
+    except JobNotFound as missing:
+        raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 
 
 async def follow_to_end(request: Request, desk: Desk, caller: Caller, submitted: Job) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,16 @@ from pydantic import BaseModel
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.params import AnimateParams
 from animate_server.app import load_dialects
-from animate_server.dialects import Dialect, eachlabs, eachlabs_models, native_schema, openai, runcomfy, runway, segmind
+from animate_server.dialects import (
+    eachlabs,
+    eachlabs_models,
+    native_schema,
+    openai,
+    runcomfy,
+    runninghub,
+    runway,
+    segmind,
+)
 from animate_server.settings import DialectName
 
 IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
@@ -25,7 +35,7 @@ JOB = AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
 
 @dataclass(frozen=True)
 class Asked:
-    """schema: of the fields below `inside` (of all without it). request: asks for `JOB`. others: other values."""
+    """schema: of the fields below `inside` (of all without it). request: asks for `job`. others: other values."""
 
     dialect: str
     schema: type[BaseModel]
@@ -33,6 +43,12 @@ class Asked:
     others: Mapping[str, Any]
     inside: str = ""
     job: AnimateParams = JOB
+    seeded: bool = True
+
+    def parse(self, request: Mapping[str, Any]) -> AnimateParams:
+        """Of an interface that has no seed the drawn one is set aside."""
+        params = DIALECTS[self.dialect].parse(request)
+        return params if self.seeded else dataclasses.replace(params, seed=self.job.seed)
 
     def changed(self, name: str) -> dict[str, Any]:
         if not self.inside:
@@ -164,6 +180,14 @@ ASKED = [
             "keep_audio": False,
         },
     ),
+    Asked(
+        "runninghub",
+        runninghub.TransferRequest,
+        {"299##image": IMAGE, "275##video": VIDEO},
+        {"299##image": OTHER, "275##video": OTHER, "webhookUrl": "https://example.com/hook"},
+        job=dataclasses.replace(JOB, mode="replace"),
+        seeded=False,
+    ),
     _eachlabs("wan-v2-2-14b-animate-move", eachlabs_models.AnimateInput, MOVE, MOVED, steps=20, shift=5.0),
     _eachlabs(
         "wan-v2-2-14b-animate-replace",
@@ -207,29 +231,30 @@ def test_every_dialect_is_in_the_table() -> None:
 
 @every_schema
 def test_the_same_job_gives_the_same_params(asked: Asked) -> None:
-    assert DIALECTS[asked.dialect].parse(asked.request) == asked.job
+    assert asked.parse(asked.request) == asked.job
 
 
 @every_schema
 def test_every_field_counts_is_refused_or_is_listed_as_ignored(asked: Asked) -> None:
     dialect = DIALECTS[asked.dialect]
     without_effect = set()
-    for name in asked.schema.model_fields:
-        outcome = _outcome(dialect, asked.changed(name))
+    names = [field.alias or name for name, field in asked.schema.model_fields.items()]
+    for name in names:
+        outcome = _outcome(asked, asked.changed(name))
         if isinstance(outcome, str):
             assert name in outcome.split(".")
         elif outcome == asked.job:
             without_effect.add(f"{asked.inside}.{name}" if asked.inside else name)
     inner = {name.partition(".")[2] or name for name in dialect.ignored if name.startswith(f"{asked.inside}.")}
     listed = inner if asked.inside else {name for name in dialect.ignored if "." not in name}
-    own = {name for name in listed if name in asked.schema.model_fields}
+    own = listed & set(names)
     assert without_effect == {f"{asked.inside}.{name}" if asked.inside else name for name in own}
 
 
-def _outcome(dialect: Dialect, request: dict[str, Any]) -> AnimateParams | str:
+def _outcome(asked: Asked, request: dict[str, Any]) -> AnimateParams | str:
     """The params, or the name of the field that is refused."""
     try:
-        return dialect.parse(request)
+        return asked.parse(request)
     except InvalidField as refused:
         return refused.field or ""
 
