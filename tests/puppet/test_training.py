@@ -18,7 +18,7 @@ from animate_benchmarks.puppet.muon import orthogonalize
 from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
-from animate_benchmarks.puppet.train_animator import new_animator, noise_levels
+from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, noise_levels
 from animate_benchmarks.puppet.train_vae import new_vae
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
@@ -68,6 +68,23 @@ def test_the_quicker_attentions_with_forty_text_rows_give_what_diffusers_give_wi
     full = animator.velocity(*inputs, padded, image)
     assert full.std() > 0.1
     assert torch.allclose(short, full, atol=1e-5)
+
+
+def test_a_bundles_weights_start_a_new_run(tmp_path: Path):
+    trained, fresh = new_animator("cpu"), new_animator("cpu")
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1.0)
+    for name in ("transformer", "text_encoder", "image_encoder"):
+        trained.get_submodule(name).save_pretrained(tmp_path / name)
+    load_bundle(fresh, tmp_path)
+    for (name, a), b in zip(trained.named_parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    (tmp_path / "image_encoder" / "model.safetensors").write_bytes(
+        (tmp_path / "text_encoder" / "model.safetensors").read_bytes()
+    )
+    with pytest.raises(ValueError, match="image_encoder lacks"):
+        load_bundle(fresh, tmp_path)
 
 
 def test_steering_words_are_one_token_each_and_every_prompt_fits():

@@ -122,13 +122,14 @@ def _weights(people: list[np.ndarray]) -> torch.Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--shards", type=int, default=60)
+    parser.add_argument("--vae", type=Path, help="its folder; stage 1's of `--out` unless given")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
-    vae = AutoencoderKLWan.from_pretrained(arguments.out / "vae" / "model")
+    vae = AutoencoderKLWan.from_pretrained(arguments.vae or arguments.out / "vae" / "model")
     encoder = Encoder(vae, arguments.device)
     folder = arguments.out / "latents"
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from animate_benchmarks.puppet.animator import Animator
 from animate_benchmarks.puppet.batches import Batch, Shards
@@ -45,17 +46,36 @@ def new_animator(device: str) -> Animator:
     return Animator(len(puppet_tokenizer())).to(device)
 
 
+def load_bundle(animator: Animator, bundle: Path) -> None:
+    """Put a bundle's weights into the animator, in fp32."""
+    for name, file in (
+        ("transformer", "diffusion_pytorch_model.safetensors"),
+        ("text_encoder", "model.safetensors"),
+        ("image_encoder", "model.safetensors"),
+    ):
+        tensors = {key: tensor.float() for key, tensor in load_file(bundle / name / file).items()}
+        module = animator.get_submodule(name)
+        # Tied weights are written once: the text encoder's second name for its embedding is missing.
+        left_out = set(module.state_dict()) - set(tensors)
+        if left_out - {"encoder.embed_tokens.weight", "shared.weight"}:
+            raise ValueError(f"{bundle / name} lacks {sorted(left_out)[0]}")
+        module.load_state_dict(tensors, strict=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", type=Path, help="a bundle folder")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     animator = new_animator(arguments.device)
+    if arguments.start is not None:
+        load_bundle(animator, arguments.start)
     shards = Shards(arguments.out / "latents", arguments.device)
     compiled = torch.compile(flow_loss, dynamic=False) if arguments.compile else flow_loss
 
@@ -73,7 +93,7 @@ def main() -> None:
         loss_of,
         arguments.out / "animator",
         steps=arguments.steps,
-        learning_rate=3.5e-3,
+        learning_rate=3e-3,
         boosts={"transformer.motion_encoder": 5.0},  # its weights are of unit size, scaled down when used
         average=0.995,
         minutes=arguments.minutes,
