@@ -44,7 +44,9 @@ class JobRequest(BaseModel):
         p.DEFAULT_PROMPT, max_length=p.MAX_PROMPT_CHARS, description="The model was trained with the default."
     )
     negative_prompt: str = Field(
-        "", max_length=p.MAX_PROMPT_CHARS, description="Has an effect with guidance_scale above 1."
+        p.DEFAULT_NEGATIVE_PROMPT,
+        max_length=p.MAX_PROMPT_CHARS,
+        description="Has an effect with guidance_scale above 1. The default is the official one.",
     )
     resolution: p.Resolution = Field(
         "720p", description="Class of the output's size; its aspect is the driving video's."

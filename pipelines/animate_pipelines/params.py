@@ -18,6 +18,11 @@ Overlap = Literal[1, 5]
 
 # The model was trained with this one prompt; English: "the person in the video is performing actions".
 DEFAULT_PROMPT = "视频中的人在做动作"
+DEFAULT_NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+    "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
 MAX_PROMPT_CHARS = 2_000
 MAX_SEED = 2**53 - 1  # the largest integer every JSON reader keeps exact
 MAX_STEPS = 100
@@ -51,7 +56,7 @@ class AnimateParams:
     driving_video: str
     mode: Mode = "animate"
     prompt: str = DEFAULT_PROMPT
-    negative_prompt: str = ""
+    negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
     resolution: Resolution = "720p"
     render_area: tuple[int, int] | None = None
     fps: Literal["source"] | int = "source"

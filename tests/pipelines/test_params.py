@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -96,3 +97,12 @@ def test_an_over_long_reference_is_not_repeated() -> None:
         AnimateParams.from_json(PAIR | {"driving_video": "https://host/v.mp4?signature=secret" + "x" * 9000})
     assert "secret" not in json.dumps(caught.value.to_json())
     assert caught.value.value == 9035
+
+
+def test_the_prompts_are_the_official_defaults() -> None:
+    params = AnimateParams.from_json({"reference_image": "a", "driving_video": "b"})
+    assert params.prompt == "视频中的人在做动作"
+    assert params.negative_prompt.startswith("色调艳丽，过曝，静态，细节模糊不清，字幕，")
+    assert hashlib.sha256(params.negative_prompt.encode()).hexdigest() == (
+        "ce96e0324e4b54ce4b6e867f669ca520952e1a34cc116543516b1897f0d3c47e"
+    )
