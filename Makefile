@@ -8,13 +8,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test test-clients check clean
 
 demo: $(READY)
 	$(BIN)/animate-server demo --output-dir demo
 
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-clients: $(READY)
+	cd tests/clients && npm ci --silent --no-audit --no-fund --ignore-scripts
+	$(BIN)/pytest tests/clients tests/server/test_segmind.py tests/server/test_openai.py tests/server/test_runway.py
 
 check: $(READY)
 	$(BIN)/ruff check .
