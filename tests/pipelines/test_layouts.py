@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from golden_weights import golden_vae
 from original_bundle import write_renamed_bundle
+from safetensors.torch import load_file, save_file
 
 from animate_pipelines.animate import Media, animate
 from animate_pipelines.models import load_models
@@ -80,3 +82,30 @@ def test_an_original_download_without_manifest_is_described(bundles: tuple[Path,
     assert (manifest.name, manifest.segment_frames, manifest.relighting_lora) == ("wan2.2-animate-14b", 77, None)
     (folder / "relighting_lora.ckpt").write_bytes(b"")
     assert read_manifest(folder).relighting_lora == "relighting_lora.ckpt"
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "original"])
+def test_a_single_fp8_file_takes_the_transformers_place(
+    layout: str, bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As published for ComfyUI: original names with a prefix, one scale a matrix; the manifest names the file."""
+    folder = Path(shutil.copytree(bundles[layout == "original"], tmp_path / "bundle"))
+    tensors: dict[str, torch.Tensor] = {"scaled_fp8": torch.zeros(2).to(torch.float8_e4m3fn)}
+    for shard in sorted(bundles[1].glob("*.safetensors")):
+        for name, tensor in load_file(shard).items():
+            is_matrix = tensor.dim() == 2 and ("attn" in name or ".ffn." in name)
+            tensors[f"diffusion_model.{name}"] = (tensor * 2).to(torch.float8_e4m3fn) if is_matrix else tensor
+            if is_matrix:
+                tensors[f"diffusion_model.{name.removesuffix('weight')}scale_weight"] = torch.tensor(0.5)
+    save_file(tensors, folder / "animate_fp8_scaled.safetensors")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"transformer": "animate_fp8_scaled.safetensors"}))
+    given, plain = (
+        dict(load_models(path).transformers.select(turbo=False)._model.named_parameters())
+        for path in (folder, bundles[0])
+    )
+    assert given.keys() == plain.keys()
+    differing = {name for name in plain if not torch.equal(given[name], plain[name])}
+    assert len(differing) == 60  # five blocks of twelve matrices
+    for name in differing:
+        assert torch.equal(given[name], (plain[name] * 2).to(torch.float8_e4m3fn).float() / 2)
