@@ -93,7 +93,7 @@ def main() -> None:
         loss_of,
         arguments.out / "animator",
         steps=arguments.steps,
-        learning_rate=3e-3,
+        learning_rate=1.8e-3,
         boosts={"transformer.motion_encoder": 5.0},  # its weights are of unit size, scaled down when used
         average=0.995,
         minutes=arguments.minutes,
