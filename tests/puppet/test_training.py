@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip
 from animate_benchmarks.puppet.muon import orthogonalize
 from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
+from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
 from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, noise_levels
 from animate_benchmarks.puppet.train_vae import new_vae
@@ -137,6 +139,16 @@ def test_a_run_that_is_cut_goes_on_as_if_it_had_not_been(tmp_path: Path):
     loaded = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
     assert load_average(loaded, tmp_path / "cut") == 8
     assert torch.equal(loaded[0].weight, whole[0].weight)
+
+
+def test_batches_drawn_ahead_are_the_ones_drawn_when_asked():
+    with Prefetch(_draw, workers=0, seed=4) as here, Prefetch(_draw, workers=1, seed=4) as ahead:
+        for step in (0, 1, 2, 7):
+            assert here.batch(step) == ahead.batch(step)
+        assert here.batch(1) != here.batch(2)
+
+
+_draw = methodcaller("random")
 
 
 @torch.no_grad()

@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, help="its folder; stage 1's of `--out` unless given")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--part", type=int, default=0, help="of `--parts` processes that share the shards")
+    parser.add_argument("--parts", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
@@ -133,7 +135,7 @@ def main() -> None:
     encoder = Encoder(vae, arguments.device)
     folder = arguments.out / "latents"
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(arguments.shards):
+    for index in range(arguments.part, arguments.shards, arguments.parts):
         path = folder / f"{index:04d}.pt"
         if path.is_file():
             continue

@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a bundle folder")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=BATCH)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     animator = new_animator(arguments.device)
@@ -82,10 +83,10 @@ def main() -> None:
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         if step % REFRESH_EVERY == 0:
             shards.refresh()
-        batch = shards.draw(rng, BATCH)
+        batch = shards.draw(rng, arguments.batch)
         height, width = batch.clean.shape[-2:]
         loss = compiled if height == width else flow_loss  # compiling takes minutes: only for the usual shape
-        sigma = noise_levels(rng, BATCH).to(arguments.device)
+        sigma = noise_levels(rng, arguments.batch).to(arguments.device)
         return loss(animator, batch, sigma, torch.randn_like(batch.clean))
 
     train(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from torch import nn
 
 from animate_benchmarks.puppet.networks import GRID, Detector, PoseNetwork
 from animate_benchmarks.puppet.people import random_crowd
+from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.training import train
 from animate_pipelines.preprocess.pose import crop_geometry, crop_input
 
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
@@ -121,15 +124,15 @@ def main() -> None:
     network = network.to(arguments.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiled = torch.compile(pose_loss if arguments.network == "pose" else detector_loss)
 
+    example, count = (pose_example, POSE_BATCH) if arguments.network == "pose" else (detector_example, DETECTOR_BATCH)
+    batches = Prefetch(partial(batch_of, example, count=count), workers=arguments.workers)
+
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
-        if arguments.network == "pose":
-            parts = batch_of(pose_example, rng, POSE_BATCH)
-        else:
-            parts = batch_of(detector_example, rng, DETECTOR_BATCH)
-        return compiled(network, *(part.to(arguments.device) for part in parts))
+        return compiled(network, *(part.to(arguments.device) for part in batches.batch(step)))
 
     folder = arguments.out / arguments.network
-    train(network, loss_of, folder, steps=arguments.steps, learning_rate=2e-3, minutes=arguments.minutes)
+    with batches:
+        train(network, loss_of, folder, steps=arguments.steps, learning_rate=2e-3, minutes=arguments.minutes)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ Whole frames are not needed: everything in it is local, so it sees crops.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 
+from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
 from animate_benchmarks.puppet.training import train
 from animate_benchmarks.puppet.vae_start import start_near_linear
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -123,19 +126,22 @@ def main() -> None:
     vae.to(arguments.device)
     compiled = torch.compile(reconstruction_loss)
 
+    batches = Prefetch(partial(batch_of, count=BATCH), workers=arguments.workers)
+
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
-        pixels, weights = batch_of(rng, BATCH)
+        pixels, weights = batches.batch(step)
         return compiled(vae, pixels.to(arguments.device), weights.to(arguments.device))
 
-    train(
-        vae,
-        loss_of,
-        folder,
-        steps=arguments.steps,
-        learning_rate=learning_rate,
-        average=0.98,
-        minutes=arguments.minutes,
-    )
+    with batches:
+        train(
+            vae,
+            loss_of,
+            folder,
+            steps=arguments.steps,
+            learning_rate=learning_rate,
+            average=0.98,
+            minutes=arguments.minutes,
+        )
     if not arguments.refine_decoder:
         keep_statistics(vae, arguments.device)
     vae.save_pretrained(model_folder)

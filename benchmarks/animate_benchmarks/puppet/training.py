@@ -77,7 +77,7 @@ def train(
 
 def load_average(model: nn.Module, folder: Path) -> int:
     """Put a run's averaged weights (or its plain ones) into the model; returns the number of steps it had taken."""
-    state = torch.load(folder / "state.pt", weights_only=True)
+    state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     parameters = [p for p in model.parameters() if p.requires_grad]
     for mean, parameter in zip(state["means"], parameters, strict=bool(state["means"])):
@@ -103,7 +103,7 @@ def _resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, me
     path = folder / "state.pt"
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     for mean, saved in zip(means, state["means"], strict=True):

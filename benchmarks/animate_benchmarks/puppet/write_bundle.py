@@ -20,7 +20,7 @@ from animate_benchmarks.puppet.prompts import puppet_tokenizer
 from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
 from animate_benchmarks.puppet.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
 from animate_benchmarks.puppet.training import load_average
-from animate_weights.bundles import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
+from animate_weights.manifest import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
 from animate_weights.tiny import image_processor_config, model_index, scheduler, write_json
 
 _LORA_PATH = f"loras/{LORA_FILE}"
