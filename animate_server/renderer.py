@@ -71,7 +71,8 @@ class BundleRenderer:
 
 def load_renderer(bundle: str, home: Path, device: str, limits: MediaLimits) -> Renderer:
     """Find, read and load a bundle. Raises `BundleError`, `DeviceError`."""
-    from animate_weights.bundles import find_bundle, read_manifest
+    from animate_weights.bundles import find_bundle
+    from animate_weights.manifest import read_manifest
 
     path = find_bundle(bundle, home)
     manifest = read_manifest(path)

@@ -133,7 +133,8 @@ def _disk(home: Path) -> Finding:
 
 def _bundle(settings: Settings) -> Finding:
     from animate_pipelines.errors import BundleError
-    from animate_weights.bundles import find_bundle, fingerprint, read_manifest
+    from animate_weights.bundles import find_bundle
+    from animate_weights.manifest import fingerprint, read_manifest
 
     try:
         folder = find_bundle(settings.bundle, settings.home)
@@ -158,7 +159,8 @@ def _memory(settings: Settings) -> Iterator[Finding]:
     from animate_pipelines.recipe import default_recipe
     from animate_pipelines.residency import area_segments, describe_plan, read_sizes
     from animate_server.supervisor import find_devices
-    from animate_weights.bundles import find_bundle, read_manifest
+    from animate_weights.bundles import find_bundle
+    from animate_weights.manifest import read_manifest
 
     try:
         folder = find_bundle(settings.bundle, settings.home)

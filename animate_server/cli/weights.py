@@ -147,8 +147,8 @@ def quantize(
     as_json: _Json = False,
 ) -> None:
     """Write a bundle with the transformer's matrices in fp8 (e4m3, one scale a row); the rest is linked."""
-    from animate_weights.bundles import read_manifest
     from animate_weights.layouts import component_files
+    from animate_weights.manifest import read_manifest
     from animate_weights.quantize import quantize_bundle
 
     def work() -> Path:
@@ -166,8 +166,8 @@ def _fetch_items(hub: Hub, items: Sequence[Item], folder: Path, *, as_json: bool
     """All files of the items, and what a bundle says of them: hashes, and a manifest where there is a few-step LoRA."""
     import json
 
-    from animate_weights.bundles import MANIFEST_NAME, read_manifest
     from animate_weights.hashes import hash_file, write_hashes
+    from animate_weights.manifest import MANIFEST_NAME, read_manifest
 
     wanted: list[tuple[HubFile, Path]] = []
     for item in items:

@@ -23,9 +23,9 @@ from animate_pipelines.residency import fit_recipe, read_sizes
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
-from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, fingerprint, read_manifest
 from animate_weights.layouts import Component, tokenizer_folder
 from animate_weights.lora import read_lora
+from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, fingerprint, read_manifest
 
 
 class Transformers:

@@ -10,7 +10,7 @@ from animate_pipelines.media.size import output_size
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preprocess.resize import inner_box, render_size
 from animate_pipelines.segments import Segment, plan_segments
-from animate_weights.bundles import Manifest
+from animate_weights.manifest import Manifest
 
 Size = tuple[int, int]
 

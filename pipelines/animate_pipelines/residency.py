@@ -14,7 +14,7 @@ from pathlib import Path
 from animate_pipelines.errors import DeviceError
 from animate_pipelines.networks import NetworkFiles, network_shapes, open_network
 from animate_pipelines.recipe import Recipe
-from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest
+from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest
 from animate_weights.quantize import is_quantised_parameter
 
 _OVERHEAD_BYTES = 1_500_000_000

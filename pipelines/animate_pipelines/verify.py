@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from animate_pipelines.networks import NetworkFiles, network_shapes, open_network
-from animate_weights.bundles import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, read_manifest
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, find_changes, read_hashes
 from animate_weights.layouts import COMPONENTS, find_layout, tokenizer_folder
 from animate_weights.lora import read_lora
+from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, read_manifest
 
 State = Literal["ok", "note", "bad"]
 _MAX_PROBLEMS = 5  # of one component, before the rest is only counted

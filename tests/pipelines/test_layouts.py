@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from animate_pipelines.animate import Media, animate
 from animate_pipelines.models import load_models
 from animate_pipelines.params import AnimateParams
-from animate_weights.bundles import find_bundle, read_manifest
+from animate_weights.bundles import find_bundle
+from animate_weights.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from animate_pipelines.residency import (
     with_residency,
 )
 from animate_pipelines.transformer import AnimateTransformer
-from animate_weights.bundles import Manifest, read_manifest
+from animate_weights.manifest import Manifest, read_manifest
 from animate_weights.quantized import dequantize, quantize_rowwise
 
 GIB = 1024**3

@@ -15,7 +15,7 @@ from animate_pipelines.models import load_models
 from animate_pipelines.preprocess import sam2
 from animate_pipelines.preprocess.keypoints import body_20
 from animate_pipelines.preprocess.sam2 import Sam2Masks, prompted_frames
-from animate_weights.bundles import SAM2_PATH
+from animate_weights.manifest import SAM2_PATH
 
 SIDE = 128
 WIDTH, HEIGHT = 160, 90

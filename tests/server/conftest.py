@@ -49,7 +49,7 @@ class Clock:
 
 @dataclass
 class FakeRenderer:
-    """Does what the prompt says: `nobody`, `crash`, `device`, `endless`; anything else gives a video."""
+    """Does what the prompt says: `nobody`, `crash`, `device`, `endless`, `slow`; anything else gives a video."""
 
     bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_steps": None, "warning": "fake"})
     seen: list[AnimateParams] = field(default_factory=list)
@@ -74,7 +74,7 @@ class FakeRenderer:
         if params.prompt == "device":
             raise DeviceError("out of memory")
         step = 0
-        while params.prompt == "endless" or step < 3:
+        while params.prompt == "endless" or step < (100 if params.prompt == "slow" else 3):
             report(Progress(stage="render", fraction=0.5, segment=0, num_segments=1, step=step, num_steps=3))
             time.sleep(0.01)
             step += 1

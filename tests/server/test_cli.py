@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_run_writes_the_video_and_prints_its_path(served: Any, run: Run, pair: Any, mp4: bytes) -> None:
-    done = run(served.url, pair, model="replace")
+    done = run(served.url, pair | {"prompt": "slow"}, model="replace")
     assert done.exit_code == 0, done.output
     assert Path(done.stdout.strip()).read_bytes() == mp4
     assert "rendering, segment 1/1" in done.stderr

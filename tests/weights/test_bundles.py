@@ -9,8 +9,9 @@ import pytest
 import torch
 from diffusers import WanAnimatePipeline
 
-from animate_weights.bundles import DETECTOR_PATH, find_bundle, fingerprint, read_manifest
+from animate_weights.bundles import find_bundle
 from animate_weights.errors import BundleError, BundleNotFound
+from animate_weights.manifest import DETECTOR_PATH, fingerprint, read_manifest
 from animate_weights.random_weights import uniform
 
 

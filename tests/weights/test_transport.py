@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from animate_weights.bundles import fingerprint
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, find_changes, hash_files, read_hashes, write_hashes
+from animate_weights.manifest import fingerprint
 from animate_weights.transport import import_bundle, pack_bundle
 
 

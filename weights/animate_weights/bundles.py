@@ -1,101 +1,15 @@
-"""Bundles: folders of weights, found by name or path, described by their `manifest.json`.
-
-Standard library only, because the HTTP side reads manifests and must start without torch. A plain download of the
-published checkpoint has no manifest; it is then described by the published defaults.
-"""
+"""Bundles: folders of weights, found by name or path, or made by code on first use."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from animate_weights.errors import BundleError, BundleNotFound
-from animate_weights.hashes import HASHES_NAME
+from animate_weights.errors import BundleNotFound
 from animate_weights.layouts import find_layout
-
-MANIFEST_NAME = "manifest.json"
-DETECTOR_PATH = Path("process_checkpoint/det/yolov10m.onnx")
-POSE_PATH = Path("process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx")
-SAM2_PATH = Path("process_checkpoint/sam2")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a bundle is made for.
-
-    render_areas: (width, height) whose products are the areas, in pixels, the model was trained to generate at.
-    segment_frames: frames generated at once, 4n+1. steps, shift: of the full schedule.
-    turbo_lora: path in the bundle of the few-step LoRA, with its number of steps; None when the bundle has none.
-    relighting_lora: path in the bundle of the LoRA that fits a replaced person to the light of the scene.
-    turbo_strength, relighting_strength: what the LoRAs' deltas are multiplied by.
-    transformer: path in the bundle of the transformer's safetensors file, where it is not the layout's own.
-    warning: said wherever a result of this bundle is shown; empty for real weights.
-    """
-
-    name: str
-    render_areas: tuple[tuple[int, int], ...]
-    segment_frames: int
-    steps: int
-    shift: float
-    turbo_lora: str | None = None
-    turbo_steps: int | None = None
-    warning: str = ""
-    relighting_lora: str | None = None
-    turbo_strength: float = 1.0
-    relighting_strength: float = 1.0
-    transformer: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-# The published Wan2.2-Animate-14B, and where its original layout has the relighting LoRA, by preference.
-_PUBLISHED = Manifest(
-    name="wan2.2-animate-14b", render_areas=((1280, 720), (832, 480)), segment_frames=77, steps=20, shift=5.0
-)
-_RELIGHTING = ("relighting_lora/adapter_model.safetensors", "relighting_lora.ckpt")
-
-
-def read_manifest(bundle: Path) -> Manifest:
-    """The manifest of a bundle folder. `BundleError` when the folder is no bundle or its manifest cannot be read."""
-    if find_layout(bundle) is None:
-        raise BundleError(
-            f"{bundle} holds no bundle: it has neither model_index.json nor the original config.json",
-            field="bundle",
-            value=str(bundle),
-        )
-    path = bundle / MANIFEST_NAME
-    if not path.is_file():
-        relighting = next((name for name in _RELIGHTING if (bundle / name).is_file()), None)
-        return replace(_PUBLISHED, relighting_lora=relighting)
-    try:
-        values = json.loads(path.read_text())
-        areas = tuple((int(width), int(height)) for width, height in values["render_areas"])
-        return Manifest(**values | {"render_areas": areas})
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"{path} cannot be read: {error}", field="bundle", value=str(bundle)) from error
-
-
-def fingerprint(bundle: Path) -> str:
-    """A short hash that changes with the bundle: of its JSON files' bytes and of every file's name and size.
-
-    The list of hashes does not count: a bundle is the same with and without it.
-
-    Weights are not read: a bundle of 80 GB must not delay the start. `verify` is what reads them.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(p for p in bundle.rglob("*") if p.is_file() and p.name != HASHES_NAME):
-        digest.update(f"{path.relative_to(bundle)}\0{path.stat().st_size}\0".encode())
-        if path.suffix == ".json":
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def find_bundle(name_or_path: str, home: Path) -> Path:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from animate_weights.bundles import MANIFEST_NAME, read_manifest, staged_folder
+from animate_weights.bundles import staged_folder
 from animate_weights.checkpoint import Checkpoint, StoredTensor
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, bundle_files
 from animate_weights.layouts import component_files, find_layout
+from animate_weights.manifest import MANIFEST_NAME, read_manifest
 from animate_weights.names import diffusers_names
 from animate_weights.quantized import SCALE_SUFFIX, quantize_rowwise
 from animate_weights.safetensors_file import Shape, write_safetensors

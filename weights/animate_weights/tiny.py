@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, T5TokenizerFast, UMT5Config, UMT5EncoderModel
 from transformers.utils import logging as hub_logging
 
-from animate_weights.bundles import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
+from animate_weights.manifest import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
 from animate_weights.random_weights import default_scale, random_tensor, random_weights
 from animate_weights.stand_ins import write_detector, write_pose_network
 
