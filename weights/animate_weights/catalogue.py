@@ -1,6 +1,7 @@
 """What a bundle consists of: files, sizes, licences, purposes, and where they are published. Standard library only.
 
-Sizes are those of the published listings. Licences are as the publishers state them; read theirs before you ship.
+Sizes are those of the published listings. Licences were written down from memory and not looked up: read the
+publishers' own before you ship.
 """
 
 from __future__ import annotations
