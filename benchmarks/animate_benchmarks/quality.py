@@ -179,7 +179,9 @@ def measure_replace(setting: Setting) -> dict[str, float]:
 
 
 def measure_turbo(setting: Setting) -> dict[str, float]:
-    """The few-step LoRA, and the same few steps without it."""
+    """The few-step LoRA, and the same few steps without it. Nothing for a bundle that has none."""
+    if setting.models.manifest.turbo_lora is None:
+        return {}
     cases = [setting.case(index) for index in range(setting.pairs)]
     few = setting.models.manifest.turbo_steps
     levels = {"turbo_psnr_db": Take(turbo=True), "few_steps_without_lora_psnr_db": Take(steps=few)}
