@@ -63,8 +63,8 @@ class VideoVae:
 
 
 def to_pixels(frames: np.ndarray, device: torch.device) -> torch.Tensor:
-    """`t h w 3` uint8 frames as `1 3 t h w` fp32 in -1..1."""
-    return torch.from_numpy(frames).to(device).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    """`t h w 3` uint8 frames as `1 3 t h w` fp32 in -1..1, contiguous: the VAE's convolutions are slower on a view."""
+    return torch.from_numpy(frames).to(device).permute(3, 0, 1, 2)[None].contiguous().float() / 127.5 - 1
 
 
 def to_frames(pixels: torch.Tensor) -> np.ndarray:
