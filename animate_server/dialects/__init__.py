@@ -169,6 +169,26 @@ async def submit_fields(desk: Desk, caller: Caller, dialect: Dialect, body: Body
         raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 
 
+def _has_not_expired(job: Job) -> bool:
+    return job.status is not JobStatus.EXPIRED
+
+
+async def find_job(
+    job_id: str, desk: Desk, caller: Caller, missing: JobNotFound, exists: Callable[[Job], bool] = _has_not_expired
+) -> Job:
+    """The caller's job of that id. Raises `missing`, which is in the service's words.
+
+    exists: whether the service would still know such a job.
+    """
+    try:
+        job = await desk.get(job_id, caller)
+    except JobNotFound:
+        raise missing from None
+    if not exists(job):
+        raise missing
+    return job
+
+
 async def follow_to_end(request: Request, desk: Desk, caller: Caller, submitted: Job) -> Job:
     """The final job. A caller who hangs up has it canceled: nobody else knows its id.
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import redact
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, follow_to_end, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
 from animate_server.dialects.eachlabs_models import MODELS, show_model
 from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields
@@ -262,13 +262,7 @@ def render_error(error: AnimateError) -> Response:
 
 async def _find(prediction_id: str, desk: Desk, caller: Caller) -> Job:
     missing = JobNotFound("Prediction not found", field="id", value=prediction_id)
-    try:
-        job = await desk.get(prediction_id, caller)
-    except JobNotFound:
-        raise missing from None
-    if job.status is JobStatus.EXPIRED:
-        raise missing
-    return job
+    return await find_job(prediction_id, desk, caller, missing)
 
 
 def _output(job: Job, desk: Desk, caller: Caller) -> str | dict[str, Any] | None:

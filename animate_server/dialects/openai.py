@@ -25,7 +25,7 @@ from animate_pipelines.params import (
     draw_seed,
 )
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.errors import JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Job, JobStatus
@@ -260,13 +260,7 @@ def render_error(error: AnimateError) -> Response:
 
 async def _find(video_id: str, desk: Desk, caller: Caller) -> Job:
     missing = JobNotFound(f"Video {video_id} not found", field="video_id", value=video_id)
-    try:
-        job = await desk.get(video_id, caller)
-    except JobNotFound:
-        raise missing from None
-    if not _exists(job):
-        raise missing
-    return job
+    return await find_job(video_id, desk, caller, missing, _exists)
 
 
 def _exists(job: Job) -> bool:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from animate_pipelines.errors import AnimateError, FetchError, InvalidField, MediaError, MediaTooLarge, RequestError
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body, submit_fields
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body, submit_fields
 from animate_server.errors import (
     BodyTooLarge,
     JobNotFound,
@@ -254,13 +254,7 @@ async def _named(request: Request, desk: Desk) -> tuple[Job, Caller]:
 
 async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
     missing = JobNotFound(f"task {task_id} not found", field="taskId", value=task_id)
-    try:
-        job = await desk.get(task_id, caller)
-    except JobNotFound:
-        raise missing from None
-    if job.status is JobStatus.EXPIRED:
-        raise missing
-    return job
+    return await find_job(task_id, desk, caller, missing)
 
 
 def _said(data: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from animate_pipelines.errors import AnimateError, RequestError
 from animate_pipelines.params import AnimateParams, draw_seed
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Job, JobStatus
@@ -318,15 +318,13 @@ def render_error(error: AnimateError) -> Response:
 
 
 async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
-    """Not for their client: a task that was deleted while it ran, canceled, or has expired."""
     missing = JobNotFound(f"Task {task_id} not found", field="id", value=task_id)
-    try:
-        job = await desk.get(task_id, caller)
-    except JobNotFound:
-        raise missing from None
-    if job.cancel_requested or job.status not in _STATUSES:
-        raise missing
-    return job
+    return await find_job(task_id, desk, caller, missing, _exists)
+
+
+def _exists(job: Job) -> bool:
+    """Not for their client: a task that was deleted while it ran, canceled, or has expired."""
+    return not job.cancel_requested and job.status in _STATUSES
 
 
 async def _count_today(desk: Desk, caller: Caller) -> int:

@@ -19,7 +19,7 @@ from animate_pipelines.errors import AnimateError
 from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, follow_to_end, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Failure, Job, JobStatus
@@ -215,13 +215,7 @@ def render_error(error: AnimateError) -> Response:
 
 async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
     missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
-    try:
-        job = await desk.get(request_id, caller)
-    except JobNotFound:
-        raise missing from None
-    if job.status is JobStatus.EXPIRED:
-        raise missing
-    return job
+    return await find_job(request_id, desk, caller, missing)
 
 
 def _in_their_words(message: str) -> str:
