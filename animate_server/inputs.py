@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from animate_pipelines.capability import check_turbo
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.header import Family
 from animate_pipelines.params import AnimateParams
@@ -49,7 +50,8 @@ class Gate:
         `InvalidField`, `FetchError` (a host that is not allowed), `JobNotFound` (an upload), `MediaError`,
         `BodyTooLarge`.
         """
-        self._check_bundle(params)
+        if (bundle := self._bundle()) is not None:
+            check_turbo(params.turbo, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
         references = {field: self._reference(getattr(params, field), base) for field in FAMILIES}
         for field, reference in references.items():
             self._check(field, reference, parts, owner)
@@ -60,16 +62,6 @@ class Gate:
         """Delete the data of a request that made no job after all."""
         for upload_id in accepted.inline:
             self._uploads.remove(upload_id)
-
-    def _check_bundle(self, params: AnimateParams) -> None:
-        bundle = self._bundle()
-        if params.turbo and bundle is not None and bundle.get("turbo_steps") is None:
-            raise InvalidField(
-                f"turbo is not available: the bundle {bundle.get('name')} has no few-step LoRA",
-                field="turbo",
-                value=True,
-                limit=False,
-            )
 
     def _reference(self, reference: str, base: str) -> str:
         own = re.escape(base + UPLOAD_PATH) + r"([A-Za-z0-9_-]{32})"

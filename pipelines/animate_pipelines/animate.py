@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from animate_pipelines.capability import check_turbo
 from animate_pipelines.conditioning import Conditioning, DrivingFrames, preprocess
 from animate_pipelines.device import device_errors
 from animate_pipelines.encode import encode_constants
@@ -28,7 +29,7 @@ from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.pictures import draw_segment
-from animate_pipelines.plan import RenderPlan, check_params, plan_render
+from animate_pipelines.plan import RenderPlan, plan_render
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.progress import ProgressTracker
 from animate_pipelines.render import Schedule, render_segments
@@ -66,7 +67,7 @@ def animate(
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
     """
     limits = limits or MediaLimits()
-    check_params(models.manifest, params)
+    check_turbo(params.turbo, bundle=models.manifest.name, lora=models.manifest.turbo_lora)
     tracker = ProgressTracker(report)
     tracker.enter("check")
     files = Workspace.claim(workspace, _identity(models, params, media))

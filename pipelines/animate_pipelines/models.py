@@ -12,7 +12,8 @@ import torch
 from transformers import Sam2VideoModel, T5TokenizerFast
 from transformers.utils import logging as hub_logging
 
-from animate_pipelines.errors import BundleError, InvalidField
+from animate_pipelines.capability import check_turbo
+from animate_pipelines.errors import BundleError
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
 from animate_pipelines.parking import Parking
@@ -44,9 +45,7 @@ class Transformers:
 
         relight: whether the relighting LoRA is merged in, where the bundle has one.
         """
-        if turbo and self._manifest.turbo_lora is None:
-            name = self._manifest.name
-            raise InvalidField(f"the bundle {name!r} has no few-step LoRA", field="turbo", value=True, limit=False)
+        check_turbo(turbo, bundle=self._manifest.name, lora=self._manifest.turbo_lora)
         key = (turbo, relight and self._manifest.relighting_lora is not None)
         if key not in self._loaded:
             while len(self._loaded) >= self._recipe.transformers_kept:

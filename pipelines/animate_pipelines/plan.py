@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from animate_pipelines.errors import InvalidField
 from animate_pipelines.media.size import output_size
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preprocess.resize import inner_box, render_size
@@ -55,14 +54,3 @@ def plan_render(manifest: Manifest, params: AnimateParams, driving_size: Size, n
 def nearest_area(manifest: Manifest, size: Size) -> Size:
     """Of the areas the bundle is made for, the one nearest to `size`, as a ratio."""
     return min(manifest.render_areas, key=lambda area: abs(math.log(area[0] * area[1] / (size[0] * size[1]))))
-
-
-def check_params(manifest: Manifest, params: AnimateParams) -> None:
-    """Refuse what this bundle cannot do, before a job exists. `InvalidField` on the field."""
-    if params.turbo and manifest.turbo_lora is None:
-        raise InvalidField(
-            f"turbo is not available: the bundle {manifest.name!r} has no few-step LoRA",
-            field="turbo",
-            value=True,
-            limit=False,
-        )

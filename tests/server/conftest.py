@@ -51,7 +51,7 @@ class Clock:
 class FakeRenderer:
     """Does what the prompt says: `nobody`, `crash`, `device`, `endless`, `slow`; anything else gives a video."""
 
-    bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_steps": None, "warning": "fake"})
+    bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_lora": None, "warning": "fake"})
     seen: list[AnimateParams] = field(default_factory=list)
 
     def __call__(

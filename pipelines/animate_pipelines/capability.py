@@ -1,0 +1,16 @@
+"""What a bundle cannot do is refused: at the gate, before a render begins, and where the networks are chosen.
+
+Standard library only, because the HTTP side asks too.
+"""
+
+from __future__ import annotations
+
+from animate_pipelines.errors import InvalidField
+
+
+def check_turbo(turbo: bool, *, bundle: object, lora: object) -> None:
+    """`InvalidField` when few steps are asked of a bundle whose manifest names no few-step LoRA."""
+    if turbo and lora is None:
+        raise InvalidField(
+            f"turbo is not available: the bundle {bundle} has no few-step LoRA", field="turbo", value=True, limit=False
+        )
