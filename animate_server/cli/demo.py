@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from animate_pipelines.models import Models
     from animate_pipelines.params import Mode
     from animate_pipelines.result import AnimateResult
-    from animate_weights.puppet import DemoPair
 
 
 def demo(
@@ -36,9 +34,10 @@ def demo(
     from animate_pipelines.models import load_models
     from animate_server.supervisor import find_devices
     from animate_weights.puppet import demo_pair
+    from animate_weights.puppet.files import write_pair
 
     output_dir.mkdir(parents=True, exist_ok=True)
-    image, video = _write_pair(demo_pair(seed), output_dir)
+    image, video = write_pair(demo_pair(seed), output_dir)
     models = load_models(folder, device=find_devices(["auto"])[0])
     written = [image, video]
     for mode in ("animate", "replace"):
@@ -47,29 +46,6 @@ def demo(
         print(f"note: {models.manifest.warning}")
     for path in written:
         print(path)
-
-
-def _write_pair(pair: DemoPair, folder: Path) -> tuple[Path, Path]:
-    """The pair as a user would have it: a PNG, and an MP4 with sound."""
-    import imageio_ffmpeg
-    import numpy as np
-    from PIL import Image
-
-    image, video, sound = folder / "reference.png", folder / "driving.mp4", folder / "driving.wav"
-    Image.fromarray(pair.reference).save(image)
-    with wave.open(str(sound), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(pair.sample_rate)
-        file.writeframes((np.clip(pair.audio, -1, 1) * 32767).astype("<i2").tobytes())
-    size = (pair.reference.shape[1], pair.reference.shape[0])
-    film = imageio_ffmpeg.write_frames(str(video), size, fps=pair.fps, audio_path=str(sound), macro_block_size=2)
-    film.send(None)
-    for frame in pair.driving:
-        film.send(np.ascontiguousarray(frame))
-    film.close()
-    sound.unlink()
-    return image, video
 
 
 def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> list[Path]:

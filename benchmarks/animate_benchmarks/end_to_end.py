@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 import torch
 from diffusers import WanAnimatePipeline
@@ -42,6 +41,7 @@ from animate_pipelines.state import first_state
 from animate_pipelines.workspace import Workspace
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import demo_pair
+from animate_weights.puppet.files import write_pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,8 @@ def main() -> None:
     options = _options()
     models = load_models(find_bundle(options.bundle, options.home), device=options.device)
     with tempfile.TemporaryDirectory() as folder:
-        media = _write_pair(Path(folder), options.frames)
+        image, video = write_pair(demo_pair(7, num_frames=options.frames), Path(folder), sound=False)
+        media = Media(reference_image=image, driving_video=video)
         params = AnimateParams(
             reference_image="drawn", driving_video="drawn", resolution="480p", steps=options.steps, seed=0
         )
@@ -79,19 +80,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     return parser.parse_args()
-
-
-def _write_pair(folder: Path, num_frames: int) -> Media:
-    pair = demo_pair(7, num_frames=num_frames)
-    media = Media(reference_image=folder / "reference.png", driving_video=folder / "driving.mp4")
-    Image.fromarray(pair.reference).save(media.reference_image)
-    size = (pair.reference.shape[1], pair.reference.shape[0])
-    film = imageio_ffmpeg.write_frames(str(media.driving_video), size, fps=pair.fps)
-    film.send(None)
-    for frame in pair.driving:
-        film.send(np.ascontiguousarray(frame))
-    film.close()
-    return media
 
 
 def _whole_job(models: Models, params: AnimateParams, media: Media, folder: Path) -> AnimateResult:

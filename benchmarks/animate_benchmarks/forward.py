@@ -3,7 +3,7 @@
     python -m animate_benchmarks.forward [--device cuda] [--size 1280x720] [--frames 77] [--layers 40] [--repeats 5]
 
 Speed does not depend on the weights' values. Both sides run the same module in the same process, turn about. The last
-line of stdout is one JSON object. `--narrow` runs a model a few channels wide: to try the command without a GPU.
+line of stdout is one JSON object. `--narrow` runs the `tiny` bundle's widths: to try the command without a GPU.
 """
 
 from __future__ import annotations
@@ -20,23 +20,9 @@ import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 
 from animate_pipelines.transformer import AnimateTransformer
+from animate_weights.tiny import TRANSFORMER
 
 _PUBLISHED: dict[str, Any] = {"added_kv_proj_dim": 5120, "text_dim": 4096}  # the rest are the class's own defaults
-_NARROW: dict[str, Any] = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 24,
-    "text_dim": 32,
-    "ffn_dim": 96,
-    "image_dim": 32,
-    "added_kv_proj_dim": 48,
-    "motion_encoder_size": 32,
-    "motion_encoder_channel_sizes": {"4": 16, "8": 16, "16": 8, "32": 8},
-    "motion_style_dim": 16,
-    "motion_dim": 4,
-    "motion_encoder_dim": 16,
-    "face_encoder_hidden_dim": 16,
-    "face_encoder_num_heads": 2,
-}
 _TEXT_TOKENS, _IMAGE_TOKENS = 512, 257
 
 
@@ -45,7 +31,7 @@ def main() -> None:
     options = _options()
     device = torch.device(options.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    model = _random_model(_NARROW if options.narrow else _PUBLISHED, options.layers, device, dtype)
+    model = _random_model(TRANSFORMER if options.narrow else _PUBLISHED, options.layers, device, dtype)
     inputs = _random_inputs(model, options, device)
     ours, theirs = _ours(model, inputs), _diffusers(model, inputs, dtype)
     seconds = _interleave({"ours": ours, "diffusers": theirs}, options.repeats, device)
@@ -72,7 +58,7 @@ def _random_model(
     torch.set_default_dtype(dtype)
     try:
         with device:
-            model = WanAnimateTransformer3DModel(num_layers=layers, **config)
+            model = WanAnimateTransformer3DModel(**config | {"num_layers": layers})
     finally:
         torch.set_default_dtype(default)
     return model.eval().requires_grad_(False)

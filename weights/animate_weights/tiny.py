@@ -36,7 +36,7 @@ _MANIFEST = Manifest(
     warning="the bundle 'tiny' has random weights: the picture is noise",
 )
 
-_TRANSFORMER: dict[str, Any] = {
+TRANSFORMER: dict[str, Any] = {
     "num_attention_heads": _HEADS,
     "attention_head_dim": _WIDTH // _HEADS,
     "text_dim": _TEXT_WIDTH,
@@ -81,7 +81,7 @@ def write_tiny_bundle(folder: Path) -> None:
     tokenizer = character_tokenizer()
     tokenizer.save_pretrained(folder / "tokenizer")
     scheduler(_MANIFEST.shift).save_pretrained(folder / "scheduler")
-    _write_model(WanAnimateTransformer3DModel(**_TRANSFORMER), folder / "transformer")
+    _write_model(WanAnimateTransformer3DModel(**TRANSFORMER), folder / "transformer")
     _write_model(AutoencoderKLWan(**_VAE), folder / "vae")
     _write_model(UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **_TEXT)), folder / "text_encoder")
     _write_model(CLIPVisionModel(CLIPVisionConfig(**_IMAGE)), folder / "image_encoder")
