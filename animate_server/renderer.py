@@ -12,6 +12,8 @@ from animate_pipelines.report import Report
 
 if TYPE_CHECKING:
     from animate_pipelines.models import Models
+    from animate_pipelines.preprocess_cache import PreprocessCache
+    from animate_server.settings import Settings
 
 
 class Renderer(Protocol):
@@ -40,10 +42,11 @@ Load = Callable[[], Renderer]
 class BundleRenderer:
     """`animate()` on one device, with one bundle loaded."""
 
-    def __init__(self, models: Models, bundle: dict[str, Any], limits: MediaLimits) -> None:
+    def __init__(self, models: Models, bundle: dict[str, Any], limits: MediaLimits, cache: PreprocessCache) -> None:
         self._models = models
         self._bundle = bundle
         self._limits = limits
+        self._cache = cache
 
     @property
     def bundle(self) -> dict[str, Any]:
@@ -64,21 +67,30 @@ class BundleRenderer:
 
         media = Media(reference_image=reference_image, driving_video=driving_video)
         result = animate(
-            self._models, params, media, destination, workspace=workspace, report=report, limits=self._limits
+            self._models,
+            params,
+            media,
+            destination,
+            workspace=workspace,
+            report=report,
+            limits=self._limits,
+            cache=self._cache,
         )
         return result.to_json()
 
 
-def load_renderer(bundle: str, home: Path, device: str, limits: MediaLimits) -> Renderer:
-    """Find, read and load a bundle. Raises `BundleError`, `DeviceError`."""
+def load_renderer(settings: Settings, device: str) -> Renderer:
+    """Find, read and load the bundle. Raises `BundleError`, `DeviceError`."""
     from animate_weights.bundles import find_bundle
     from animate_weights.manifest import read_manifest
 
-    path = find_bundle(bundle, home)
+    path = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(path)
 
     import animate_pipelines.animate  # noqa: F401
     from animate_pipelines.models import load_models
+    from animate_pipelines.preprocess_cache import PreprocessCache
 
     models = load_models(path, device=device)
-    return BundleRenderer(models, manifest.to_json(), limits)
+    cache = PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes)
+    return BundleRenderer(models, manifest.to_json(), settings.media_limits, cache)

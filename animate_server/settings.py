@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(600.0, gt=0, description="The driving video.")
     max_image_pixels: int = Field(50_000_000, gt=0)
     max_json_bytes: int = Field(64 * MIB, gt=0, description="A JSON body, data URIs included.")
+    preprocess_cache_bytes: int = Field(
+        4 * 1024 * MIB, ge=0, description="Keypoints and masks of driving videos, kept for later jobs; 0 keeps none."
+    )
     max_queued: int = Field(1_000, gt=0)
     max_requests_per_minute: int = Field(600, gt=0, description="Submits and uploads of one key.")
     min_free_disk: float = Field(0.05, ge=0, lt=1, description="Part of the disk that must stay free.")
@@ -131,6 +134,10 @@ class Settings(BaseSettings):
     @property
     def work_dir(self) -> Path:
         return self.home / "work"
+
+    @property
+    def preprocess_cache_dir(self) -> Path:
+        return self.home / "cache" / "preprocess"
 
     @classmethod
     def settings_customise_sources(

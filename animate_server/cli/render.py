@@ -93,6 +93,7 @@ def _render(params: AnimateParams, output: Path, bundle: str, device: str | None
 
     from animate_pipelines.animate import Media, animate
     from animate_pipelines.models import load_models
+    from animate_pipelines.preprocess_cache import PreprocessCache
     from animate_server.supervisor import find_devices
 
     media = Media(reference_image=Path(params.reference_image), driving_video=Path(params.driving_video))
@@ -102,7 +103,14 @@ def _render(params: AnimateParams, output: Path, bundle: str, device: str | None
     try:
         with progress_report(output.name, as_json=as_json) as report:
             result = animate(
-                models, params, media, output, workspace=workspace, report=report, limits=settings.media_limits
+                models,
+                params,
+                media,
+                output,
+                workspace=workspace,
+                report=report,
+                limits=settings.media_limits,
+                cache=PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes),
             )
     except KeyboardInterrupt:
         print(f"stopped; the same command with --seed {params.seed} goes on from here", file=sys.stderr)

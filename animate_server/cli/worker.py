@@ -37,7 +37,7 @@ def worker(
             backend,
             name=name_of(device, os.getpid()),
             device=device,
-            load=partial(load_renderer, settings.bundle, settings.home, device, settings.media_limits),
+            load=partial(load_renderer, settings, device),
             on_stuck=lambda: os._exit(EXIT_RETRY),
         )
         for number in (signal.SIGTERM, signal.SIGINT):

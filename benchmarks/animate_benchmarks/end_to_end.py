@@ -25,7 +25,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from animate_pipelines.animate import Media, animate
-from animate_pipelines.conditioning import DrivingFrames, preprocess
+from animate_pipelines.conditioning import PARTS, DrivingFrames, preprocess
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
@@ -38,6 +38,7 @@ from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.state import first_state
+from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.workspace import Workspace
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import demo_pair
@@ -95,7 +96,7 @@ def _prepare(models: Models, params: AnimateParams, media: Media, folder: Path) 
     with Clip(read_mezzanine(files.mezzanine, MediaLimits())) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
-        conditioning = preprocess(models, frames, files, lambda done, total: None)
+        conditioning = preprocess(models, frames, files, lambda done, total: None, watch=Stopwatch(PARTS))
         face_size_px = models.transformers.select(turbo=False).face_size_px
         pictures = tuple(
             draw_segment(frames, conditioning, segment, size=plan.render_size, face_size_px=face_size_px, masks=None)

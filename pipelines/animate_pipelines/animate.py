@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.conditioning import Conditioning, DrivingFrames, preprocess
+from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, preprocess
 from animate_pipelines.device import device_errors
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.media.clip import Clip
@@ -31,13 +31,21 @@ from animate_pipelines.params import AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
 from animate_pipelines.preprocess.resize import padding_resize
+from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.report import Report, silent
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.state import first_state
+from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
+
+# Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
+_NOT_LOOKED_AT = frozenset(
+    {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps"}
+)
+_NOT_LOOKED_AT |= {"shift", "guidance_scale", "turbo", "keep_audio", "retarget", "overlap"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +66,14 @@ def animate(
     workspace: Path,
     report: Report = silent,
     limits: MediaLimits | None = None,
+    cache: PreprocessCache | None = None,
 ) -> AnimateResult:
     """Render `params` into the MP4 `destination`, which appears only when it is whole.
 
     workspace: a folder for the files in between. Called again with the same one, after a crash or a cancel, the render
         goes on after the last finished segment and gives the same frames; the caller removes it.
     report: called at every boundary, also between steps; what it raises stops the render there.
+    cache: where to look for, and leave, what the networks find in the driving video.
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
     """
     limits = limits or MediaLimits()
@@ -80,7 +90,11 @@ def animate(
         tracker.enter("preprocess")
         boxed = padding_resize(reference, *plan.render_size)
         fit_to = boxed if params.retarget else None
-        conditioning = preprocess(models, frames, files, tracker.advance, fit_to=fit_to)
+        watch, key = Stopwatch(PARTS), cache_key(_found_by(models, params, media, frames))
+        cached = cache is not None and not files.found_files() and cache.restore(key, files.folder)
+        conditioning = preprocess(models, frames, files, tracker.advance, watch=watch, fit_to=fit_to)
+        if cache is not None:
+            cache.keep(key, files.found_files())
         writer = VideoWriter(
             files.folder, render_size=plan.picture_box[2:], output_size=plan.output_size, fps=clip.fps, limits=limits
         )
@@ -98,7 +112,7 @@ def animate(
             limits=limits,
         )
         tracker.close()
-        return _result(models, params, destination, clip, conditioning, plan, audio, tracker)
+        return _result(models, params, destination, clip, conditioning, plan, audio, tracker, watch, cached=cached)
 
 
 def _mezzanine(
@@ -188,6 +202,18 @@ def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, 
     }
 
 
+def _found_by(models: Models, params: AnimateParams, media: Media, frames: DrivingFrames) -> dict[str, object]:
+    """All that decides what the networks find in the driving video; a field that is new counts until it is said not to."""
+    fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
+    return fields | {
+        "driving_video": _digest(media.driving_video),
+        "frame_size": list(frames.size),
+        "networks": models.readers_hash,
+        "masks": models.masks.name,
+        "version": version("animate-server"),
+    }
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -212,6 +238,9 @@ def _result(
     plan: RenderPlan,
     audio: AudioTreatment,
     tracker: ProgressTracker,
+    watch: Stopwatch,
+    *,
+    cached: bool,
 ) -> AnimateResult:
     return AnimateResult(
         path=destination,
@@ -234,6 +263,8 @@ def _result(
         frames_without_person=conditioning.num_without_person,
         warnings=_warnings(models, params, clip, conditioning, plan),
         seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
+        preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
+        preprocess_cached=cached,
         bundle=models.manifest.name,
         bundle_hash=models.bundle_hash,
         recipe=models.recipe.to_json(),

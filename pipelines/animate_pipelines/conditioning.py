@@ -19,7 +19,10 @@ from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.pose import estimate_pose
 from animate_pipelines.preprocess.resize import padding_resize, resize_interpolation
 from animate_pipelines.preprocess.retarget import Proportions, fit_proportions
+from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.workspace import FoundPoses, Workspace
+
+PARTS = ("detect", "pose", "mask")  # of preprocessing, whose seconds are counted
 
 
 class DrivingFrames:
@@ -64,16 +67,17 @@ def preprocess(
     files: Workspace,
     on_frame: Callable[[int, int], None],
     *,
+    watch: Stopwatch,
     fit_to: np.ndarray | None = None,
 ) -> Conditioning:
     """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
 
     fit_to: the reference picture `h w 3` whose proportions the skeletons take; None leaves them as they are.
-
+    watch: counts the seconds of `PARTS`; none are spent on what the workspace has already.
     on_frame: called with (frames done, frames in all). Raises `NoPersonFound` when no frame shows anybody.
     """
     if not files.has_poses():
-        files.save_poses(_estimate_poses(models, frames, on_frame))
+        files.save_poses(_estimate_poses(models, frames, on_frame, watch))
     saved = files.load_poses()
     needed = _needed_frames(frames.clip)
     num_without = len(needed) - int(saved.found[needed].sum())
@@ -82,7 +86,8 @@ def preprocess(
             f"no person was found in any of the {len(needed)} frames looked at", field="driving_video", value=0, limit=1
         )
     if frames.mode == "replace" and not files.has_masks():
-        _find_masks(models.masks, frames, saved.poses, needed, files)
+        with watch("mask"):
+            _find_masks(models.masks, frames, saved.poses, needed, files)
     keypoints = _at_output_rate(saved.poses, frames.clip)
     return Conditioning(
         keypoints=keypoints,
@@ -120,13 +125,17 @@ def _at_output_rate(poses: np.ndarray, clip: Clip) -> np.ndarray:
     return interpolate(poses, clip.positions)
 
 
-def _estimate_poses(models: Models, frames: DrivingFrames, on_frame: Callable[[int, int], None]) -> FoundPoses:
+def _estimate_poses(
+    models: Models, frames: DrivingFrames, on_frame: Callable[[int, int], None], watch: Stopwatch
+) -> FoundPoses:
     needed = _needed_frames(frames.clip)
     poses = np.zeros((max(needed) + 1, NUM_KEYPOINTS, 3), np.float32)
     found = np.zeros(len(poses), bool)
     for done, (index, frame) in enumerate(zip(needed, frames.read(needed), strict=True), start=1):
-        box = detect_person(models.detector, frame)
-        poses[index] = estimate_pose(models.pose, frame, box)
+        with watch("detect"):
+            box = detect_person(models.detector, frame)
+        with watch("pose"):
+            poses[index] = estimate_pose(models.pose, frame, box)
         found[index] = box is not None
         on_frame(done, len(needed))
     return FoundPoses(poses=poses, found=found)

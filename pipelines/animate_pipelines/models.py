@@ -24,9 +24,18 @@ from animate_pipelines.residency import fit_recipe, read_sizes
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
+from animate_weights.hashes import hash_sample
 from animate_weights.layouts import Component, tokenizer_folder
 from animate_weights.lora import read_lora
-from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, fingerprint, read_manifest
+from animate_weights.manifest import (
+    DETECTOR_PATH,
+    POSE_PATH,
+    READERS_PATH,
+    SAM2_PATH,
+    Manifest,
+    fingerprint,
+    read_manifest,
+)
 
 
 class Transformers:
@@ -76,11 +85,15 @@ class Transformers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The loaded networks of one bundle on one device."""
+    """The loaded networks of one bundle on one device.
+
+    readers_hash: changes with the networks that read driving videos: detector, pose, masks.
+    """
 
     bundle: Path
     manifest: Manifest
     bundle_hash: str
+    readers_hash: str
     recipe: Recipe
     detector: onnxruntime.InferenceSession
     pose: onnxruntime.InferenceSession
@@ -109,6 +122,7 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         bundle=bundle,
         manifest=manifest,
         bundle_hash=fingerprint(bundle),
+        readers_hash=hash_sample(bundle / READERS_PATH),
         recipe=recipe,
         detector=_session(bundle / DETECTOR_PATH, device),
         pose=_session(bundle / POSE_PATH, device),

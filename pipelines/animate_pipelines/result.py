@@ -17,6 +17,8 @@ class AnimateResult:
     mask_source: what found the person to replace; None in animate mode.
     repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
     warnings: sentences for people. seconds: wall time by stage.
+    preprocess_seconds: of the stage of that name, spent on finding people, their poses and their masks.
+    preprocess_cached: whether all that came from an earlier job with the same driving video.
     """
 
     path: Path
@@ -39,6 +41,8 @@ class AnimateResult:
     frames_without_person: int
     warnings: tuple[str, ...]
     seconds: dict[str, float]
+    preprocess_seconds: dict[str, float]
+    preprocess_cached: bool
     bundle: str
     bundle_hash: str
     recipe: dict[str, Any]

@@ -58,6 +58,10 @@ class Workspace:
     def mezzanine(self) -> Path:
         return self.folder / "mezzanine.mp4"
 
+    def found_files(self) -> list[Path]:
+        """What the networks found in the driving video. Written whole, and never written to again."""
+        return [path for path in (self._poses, self._masks) if path.is_file()]
+
     def count_done(self) -> int:
         """Segments done, counted from the first; a gap ends the count."""
         done = 0

@@ -17,9 +17,10 @@ from animate_weights.hashes import HASHES_NAME
 from animate_weights.layouts import find_layout
 
 MANIFEST_NAME = "manifest.json"
-DETECTOR_PATH = Path("process_checkpoint/det/yolov10m.onnx")
-POSE_PATH = Path("process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx")
-SAM2_PATH = Path("process_checkpoint/sam2")
+READERS_PATH = Path("process_checkpoint")  # the networks that read pictures: who is there, and in which pose
+DETECTOR_PATH = READERS_PATH / "det/yolov10m.onnx"
+POSE_PATH = READERS_PATH / "pose2d/vitpose_h_wholebody.onnx/end2end.onnx"
+SAM2_PATH = READERS_PATH / "sam2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

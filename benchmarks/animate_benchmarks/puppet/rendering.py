@@ -14,7 +14,7 @@ import torch
 
 from animate_benchmarks.puppet.clips import Mode, Pair, Size
 from animate_benchmarks.puppet.shots import FPS, pictures
-from animate_pipelines.conditioning import DrivingFrames, preprocess
+from animate_pipelines.conditioning import PARTS, DrivingFrames, preprocess
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.media.clip import Clip, Indices
 from animate_pipelines.models import Models
@@ -24,6 +24,7 @@ from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.segments import plan_segments
 from animate_pipelines.state import first_state
+from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
 from animate_weights.puppet import Frame
@@ -80,7 +81,7 @@ def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Siz
     transformer = models.transformers.select(turbo=take.turbo, relight=take.mode == "replace")
     with tempfile.TemporaryDirectory() as folder:
         files = Workspace.claim(Path(folder), {})
-        conditioning = preprocess(models, frames, files, lambda done, total: None)
+        conditioning = preprocess(models, frames, files, lambda done, total: None, watch=Stopwatch(PARTS))
         masks = partial(files.load_masks, width=frames.size[0]) if take.mode == "replace" else None
         draw = partial(
             draw_segment, frames, conditioning, size=size, face_size_px=transformer.face_size_px, masks=masks

@@ -1,0 +1,24 @@
+"""`Stopwatch`: seconds spent in the named parts of a stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """`seconds` has every one of `parts`; 0.0 is a part that was never entered."""
+
+    def __init__(self, parts: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.seconds = dict.fromkeys(parts, 0.0)
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Count the time inside this context as spent in `part`."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self.seconds[part] += self._clock() - began
