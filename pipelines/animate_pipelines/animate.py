@@ -42,10 +42,8 @@ from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
 
 # Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
-_NOT_LOOKED_AT = frozenset(
-    {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps"}
-)
-_NOT_LOOKED_AT |= {"shift", "guidance_scale", "turbo", "keep_audio", "retarget", "overlap"}
+_NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
+_NOT_LOOKED_AT |= {"guidance_scale", "turbo", "keep_audio", "retarget", "overlap"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +201,7 @@ def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, 
 
 
 def _found_by(models: Models, params: AnimateParams, media: Media, frames: DrivingFrames) -> dict[str, object]:
-    """All that decides what the networks find in the driving video; a field that is new counts until it is said not to."""
+    """All that decides what the networks find in the driving video. A new field counts until it is said not to."""
     fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
     return fields | {
         "driving_video": _digest(media.driving_video),
