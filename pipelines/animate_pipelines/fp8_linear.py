@@ -24,10 +24,10 @@ class Fp8Linear(nn.Module):
         self.bias = plain.bias
         self.register_buffer("scale", torch.empty(0))
 
-    def fill(self, weight: torch.Tensor) -> None:
-        """Take the values of a weight `out in`."""
-        values, self.scale = quantize_rowwise(weight)
-        self.weight = nn.Parameter(values, requires_grad=False)
+    def fill(self, weight: torch.Tensor, home: torch.device) -> None:
+        """Take the values of a weight `out in`, quantised where it lies, to the device `home`."""
+        values, scale = quantize_rowwise(weight)
+        self.weight, self.scale = nn.Parameter(values.to(home), requires_grad=False), scale.to(home)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return F.linear(states, dequantize(self.weight, self.scale).to(states.dtype), self.bias)

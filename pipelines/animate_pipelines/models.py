@@ -12,6 +12,7 @@ import torch
 from transformers import Sam2VideoModel, T5TokenizerFast
 from transformers.utils import logging as hub_logging
 
+from animate_pipelines.block_stream import BlockStream
 from animate_pipelines.capability import check_turbo
 from animate_pipelines.errors import BundleError
 from animate_pipelines.image_encoder import ImageEncoder
@@ -78,9 +79,11 @@ class Transformers:
         network = open_network(self._bundle, "transformer", chosen=self._manifest.transformer)
         wanted = self.loras(turbo=turbo, relight=relight)
         loras = [read_lora(self._bundle / path, strength=strength) for path, strength in wanted]
-        dtype, device = getattr(torch, self._recipe.dtype), torch.device(self._recipe.device)
-        model = network.load(dtype, device, loras, fp8=self._recipe.fp8_weights)
-        return AnimateTransformer(model, getattr(torch, self._recipe.residual_dtype), self._parking)
+        recipe, device = self._recipe, torch.device(self._recipe.device)
+        on_host = "blocks" if recipe.stream_blocks else None
+        model = network.load(getattr(torch, recipe.dtype), device, loras, fp8=recipe.fp8_weights, on_host=on_host)
+        blocks = BlockStream(model.blocks, device) if recipe.stream_blocks else None
+        return AnimateTransformer(model, getattr(torch, recipe.residual_dtype), self._parking, blocks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

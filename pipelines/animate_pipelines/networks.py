@@ -22,6 +22,8 @@ from animate_weights.lora import Lora
 from animate_weights.matching import Matching, Rename, match_tensors, read_tensors
 from animate_weights.names import diffusers_names
 
+_HOST = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFiles:
@@ -48,11 +50,19 @@ class NetworkFiles:
         """Every tensor against every parameter; nothing is read."""
         return match_tensors(self.checkpoint, network_shapes(self.build_empty()), self.rename)
 
-    def load(self, dtype: torch.dtype, device: torch.device, loras: Sequence[Lora] = (), *, fp8: bool = False) -> Any:
+    def load(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        loras: Sequence[Lora] = (),
+        *,
+        fp8: bool = False,
+        on_host: str | None = None,
+    ) -> Any:
         """The network with its values. Holds one copy: a tensor is read, converted, moved and assigned at a time.
 
-        fp8: keep a transformer's matrices in 8 bits. `BundleError` names the first tensor that is missing, extra or of
-        the wrong shape.
+        fp8: keep a transformer's matrices in 8 bits. on_host: name of the part that ends in host memory instead.
+        `BundleError` names the first tensor that is missing, extra or of the wrong shape.
         """
         network = self.build_empty()
         if fp8:
@@ -61,10 +71,13 @@ class NetworkFiles:
         tensors = read_tensors(self.checkpoint, expected, self.rename, dtype=dtype, device=device, loras=loras)
         try:
             for name, tensor in tensors:
-                _assign(network, name, tensor)
+                home = _HOST if name.partition(".")[0] == on_host else device
+                _assign(network, name, tensor, home)
         except BundleError as error:
             raise BundleError(f"{self.component}: {error.message}", field=error.field, value=error.value) from None
-        return _tied(network).to(device).eval().requires_grad_(False)
+        for name, part in _tied(network).named_children():
+            part.to(_HOST if name == on_host else device)  # the constant buffers; parameters are there
+        return network.eval().requires_grad_(False)
 
 
 def open_network(bundle: Path, component: Component, *, chosen: str | None = None) -> NetworkFiles:
@@ -123,14 +136,14 @@ def _unchanged(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def _assign(network: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Put the tensor itself in the place of a parameter."""
+def _assign(network: nn.Module, name: str, tensor: torch.Tensor, home: torch.device) -> None:
+    """Put the tensor itself in the place of a parameter; matrices are made fp8 before they go home."""
     layer, _, parameter = name.rpartition(".")
     owner = network.get_submodule(layer)
     if isinstance(owner, Fp8Linear) and parameter == "weight":
-        owner.fill(tensor)
+        owner.fill(tensor, home)
     else:
-        setattr(owner, parameter, nn.Parameter(tensor, requires_grad=False))
+        setattr(owner, parameter, nn.Parameter(tensor.to(home), requires_grad=False))
 
 
 def _tied(network: nn.Module) -> nn.Module:

@@ -8,6 +8,7 @@ it; `_OVERHEAD_BYTES` stands for them and for the CUDA context. Not measured on 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from animate_pipelines.networks import NetworkFiles, network_shapes, open_networ
 from animate_pipelines.recipe import Recipe
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest
 from animate_weights.quantize import is_quantised_parameter
+from animate_weights.safetensors_file import Shape
 
 _OVERHEAD_BYTES = 1_500_000_000
 _MARGIN_BYTES = 1_000_000_000  # that stays free of what was free
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_STREAMED_BLOCKS = 2  # on the device: one computes, the next arrives
 _TOKEN_PX, _FRAMES_PER_LATENT = 16, 4
 _TOKEN_BYTES = 25.06 + 2  # a channel of a token: in a block's self-attention at its fullest, and its pose patch
 _DECODE_BYTES, _DECODE_FRAME_BYTES = 19_465, 12.35  # a pixel of the picture; and for each frame of the segment
@@ -27,15 +30,41 @@ _VAE_WIDTH = 96  # that the two are for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightCount:
+    """Numbers of values: all, those of the matrices that can be kept in fp8, and these matrices' rows."""
+
+    values: int
+    matrices: int
+    rows: int
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Shape]) -> WeightCount:
+        """Of a transformer's parameters, by Diffusers name."""
+        matrices = [shape for name, shape in shapes.items() if is_quantised_parameter(name)]
+        return cls(
+            values=sum(map(math.prod, shapes.values())),
+            matrices=sum(map(math.prod, matrices)),
+            rows=sum(shape[0] for shape in matrices),
+        )
+
+    def stored_bytes(self, recipe: Recipe) -> int:
+        """In the recipe's type, or the matrices in 8 bits with an fp32 scale a row."""
+        width = _BYTES[recipe.dtype]
+        if not recipe.fp8_weights:
+            return self.values * width
+        return (self.values - self.matrices) * width + self.matrices + self.rows * 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSizes:
-    """Numbers of values. matrices: those of the transformer that can be kept in fp8; rows: their rows, a scale each.
+    """Numbers of values. blocks: those of the transformer that can be streamed, all of one size.
 
     preprocessing_bytes: the files of the detector, the pose and the mask network.
     """
 
-    transformer: int
-    matrices: int
-    rows: int
+    transformer: WeightCount
+    blocks: WeightCount
+    num_blocks: int
     text_encoder: int
     image_encoder: int
     vae: int
@@ -69,26 +98,34 @@ class Residency:
     text_on_cpu: bool = False
     park_transformer: bool = False
     fp8_weights: bool = False
+    stream_blocks: bool = False
 
 
 # From the most memory to the least. What changes the pictures' last digits comes last.
 RESIDENCIES = (
-    Residency(name="everything", cost="nothing", transformers_kept=2),
-    Residency(name="one transformer of several", cost="loading again when jobs with and without LoRAs alternate"),
-    Residency(name="all but the text encoder", cost="a longer wait for a new prompt", text_on_cpu=True),
+    Residency(name="everything stays", cost="nothing", transformers_kept=2),
+    Residency(name="one transformer of several stays", cost="loading again when jobs with and without LoRAs alternate"),
+    Residency(name="all but the text encoder stays", cost="a longer wait for a new prompt", text_on_cpu=True),
     Residency(
-        name="transformer or VAE",
+        name="transformer or VAE stays",
         cost="moving the transformer to the host and back in every segment",
         text_on_cpu=True,
         park_transformer=True,
     ),
-    Residency(name="transformer in fp8", cost="precision of its weights", text_on_cpu=True, fp8_weights=True),
+    Residency(name="transformer in fp8 stays", cost="precision of its weights", text_on_cpu=True, fp8_weights=True),
     Residency(
-        name="transformer in fp8 or VAE",
+        name="transformer in fp8 or VAE stays",
         cost="precision of its weights, and moving it to the host and back in every segment",
         text_on_cpu=True,
         park_transformer=True,
         fp8_weights=True,
+    ),
+    Residency(
+        name="transformer in fp8 is streamed",
+        cost="precision of its weights, and a copy of each block from the host in every step",
+        text_on_cpu=True,
+        fp8_weights=True,
+        stream_blocks=True,
     ),
 )
 
@@ -97,12 +134,12 @@ def read_sizes(bundle: Path, manifest: Manifest) -> NetworkSizes:
     """From the headers of a bundle's files. `BundleError` when they cannot be read."""
     transformer = open_network(bundle, "transformer", chosen=manifest.transformer)
     shapes = network_shapes(transformer.build_empty())
-    matrices = [shape for name, shape in shapes.items() if is_quantised_parameter(name)]
+    blocks = {name: shape for name, shape in shapes.items() if name.startswith("blocks.")}
     vae = network_shapes(open_network(bundle, "vae").build_empty())
     return NetworkSizes(
-        transformer=sum(map(math.prod, shapes.values())),
-        matrices=sum(map(math.prod, matrices)),
-        rows=sum(shape[0] for shape in matrices),
+        transformer=WeightCount.of(shapes),
+        blocks=WeightCount.of(blocks),
+        num_blocks=len({name.split(".")[1] for name in blocks}),
         text_encoder=_count(open_network(bundle, "text_encoder")),
         image_encoder=_count(open_network(bundle, "image_encoder")),
         vae=sum(map(math.prod, vae.values())),
@@ -126,11 +163,22 @@ def predict_peak(sizes: NetworkSizes, recipe: Recipe, segment: SegmentSize) -> i
 
 
 def transformer_bytes(sizes: NetworkSizes, recipe: Recipe) -> int:
-    """Of one transformer's weights: in the recipe's type, or its matrices in 8 bits with an fp32 scale a row."""
-    width = _BYTES[recipe.dtype]
-    if not recipe.fp8_weights:
-        return sizes.transformer * width
-    return (sizes.transformer - sizes.matrices) * width + sizes.matrices + sizes.rows * 4
+    """Of one transformer's weights on the device while it computes; two of its blocks when they are streamed."""
+    whole = sizes.transformer.stored_bytes(recipe)
+    if not recipe.stream_blocks:
+        return whole
+    blocks = sizes.blocks.stored_bytes(recipe)
+    return whole - blocks + blocks * _STREAMED_BLOCKS // sizes.num_blocks
+
+
+def host_bytes(sizes: NetworkSizes, recipe: Recipe) -> int:
+    """Of weights in host memory: what is parked, streamed or runs on the CPU."""
+    held = sizes.text_encoder * _BYTES[recipe.dtype] if recipe.text_on_cpu else 0
+    if recipe.stream_blocks:
+        held += sizes.blocks.stored_bytes(recipe)
+    elif recipe.park_transformer:
+        held += sizes.transformer.stored_bytes(recipe)
+    return held
 
 
 def denoise_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
@@ -159,10 +207,12 @@ def describe_plan(sizes: NetworkSizes, recipe: Recipe, segment: SegmentSize, fre
     residency = RESIDENCIES[0] if free_bytes is None else plan_residency(sizes, recipe, segment, free_bytes)
     if residency is None:
         return ""
-    peak = predict_peak(sizes, with_residency(recipe, residency), segment) / 1e9
+    planned = with_residency(recipe, residency)
+    peak = predict_peak(sizes, planned, segment) / 1e9
     free = "" if free_bytes is None else f" of {free_bytes / 1e9:.1f}"
+    host = f" and {held / 1e9:.1f} GB of the host's memory" if (held := host_bytes(sizes, planned)) else ""
     return (
-        f"{residency.name} stays: {peak:.1f}{free} GB for segments of {segment.num_frames} frames, predicted, not "
+        f"{residency.name}: {peak:.1f}{free} GB{host} for segments of {segment.num_frames} frames, predicted, not "
         f"measured; costs {residency.cost}"
     )
 
@@ -196,6 +246,7 @@ def with_residency(recipe: Recipe, residency: Residency) -> Recipe:
         text_on_cpu=residency.text_on_cpu,
         park_transformer=residency.park_transformer,
         fp8_weights=residency.fp8_weights,
+        stream_blocks=residency.stream_blocks,
     )
 
 

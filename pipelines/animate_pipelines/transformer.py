@@ -6,6 +6,9 @@ here they are computed once for a segment or for the whole job. The precision is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
@@ -20,6 +23,7 @@ class AnimateTransformer:
 
     residual_dtype: what the tokens are rounded to after every block; see `Recipe`.
     parking: where the network leaves the device for others; None when it stays.
+    blocks: gives the model's blocks at every step, where they do not stay on the device.
     """
 
     def __init__(
@@ -27,8 +31,10 @@ class AnimateTransformer:
         model: WanAnimateTransformer3DModel,
         residual_dtype: torch.dtype = torch.float32,
         parking: Parking | None = None,
+        blocks: Iterable[Any] | None = None,
     ) -> None:
         self._model = model
+        self._blocks: Iterable[Any] = model.blocks if blocks is None else blocks
         self._residual_dtype = residual_dtype
         self._parking = parking
 
@@ -88,7 +94,7 @@ class AnimateTransformer:
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         time, modulation = self._embed_time(timestep)
         spacing = model.config.inject_face_latents_blocks
-        for index, block in enumerate(model.blocks):
+        for index, block in enumerate(self._blocks):
             tokens = run_block(block, tokens, context, modulation, rotary).to(self._residual_dtype)
             if index % spacing == 0:
                 tokens = tokens + run_face_block(model.face_adapter[index // spacing], tokens, motion)

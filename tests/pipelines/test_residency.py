@@ -28,6 +28,7 @@ from animate_pipelines.residency import (
     denoise_bytes,
     describe_plan,
     fit_recipe,
+    host_bytes,
     plan_residency,
     predict_peak,
     read_sizes,
@@ -62,13 +63,25 @@ def sizes(bundle: Path, manifest: Manifest) -> NetworkSizes:
 
 
 def test_sizes_are_those_of_the_published_networks(sizes: NetworkSizes) -> None:
-    assert sizes.transformer == 17_274_817_108 - 224  # without the constant blur kernels
+    assert sizes.transformer.values == 17_274_817_108 - 224  # without the constant blur kernels
     assert (sizes.text_encoder, sizes.vae) == (5_680_910_336, 126_892_531)
     assert sizes.image_encoder == 632_076_800 - 1280 * 1024  # without the unused projection
     assert (sizes.transformer_width, sizes.vae_width) == (5120, 96)
     # the size of Kijai's second form, whose linears are fp8 as well, is 17.3 GB
     fp8 = transformer_bytes(sizes, dataclasses.replace(CUDA, fp8_weights=True))
     assert fp8 == pytest.approx(17.6e9, rel=0.02)
+    # 38 of the 40 blocks are elsewhere: 403_838_464 values a block, of which 403_701_760 in fp8 with 70_144 scales
+    assert (sizes.num_blocks, sizes.blocks.values) == (40, 16_153_538_560)
+    streamed = transformer_bytes(sizes, dataclasses.replace(CUDA, fp8_weights=True, stream_blocks=True))
+    assert fp8 - streamed == 38 * (403_701_760 + 70_144 * 4 + 2 * (403_838_464 - 403_701_760))
+
+
+def test_what_lies_in_host_memory_is_counted(sizes: NetworkSizes) -> None:
+    held = {residency.name: host_bytes(sizes, with_residency(CUDA, residency)) for residency in RESIDENCIES}
+    assert held["everything stays"] == 0
+    assert held["all but the text encoder stays"] == 2 * 5_680_910_336
+    assert held["transformer or VAE stays"] == 2 * (5_680_910_336 + 17_274_816_884)
+    assert held["transformer in fp8 is streamed"] == pytest.approx(11.36e9 + 16.17e9, rel=1e-3)
 
 
 @pytest.mark.parametrize("segment", [LARGE, SMALL, SegmentSize(width=480, height=832, num_frames=41)])
@@ -112,13 +125,13 @@ def test_decoding_holds_what_is_predicted(segment: SegmentSize, sizes: NetworkSi
 @pytest.mark.parametrize(
     ("free_gib", "large", "small"),
     [
-        (139, "everything", "everything"),
-        (79, "one transformer of several", "one transformer of several"),
-        (47, "transformer or VAE", "all but the text encoder"),
-        (39, "transformer in fp8", "transformer in fp8"),
-        (31, "transformer in fp8 or VAE", "transformer in fp8"),
-        (23.5, None, None),
-        (16, None, None),
+        (139, "everything stays", "everything stays"),
+        (79, "one transformer of several stays", "one transformer of several stays"),
+        (47, "transformer or VAE stays", "all but the text encoder stays"),
+        (39, "transformer in fp8 stays", "transformer in fp8 stays"),
+        (31, "transformer in fp8 or VAE stays", "transformer in fp8 stays"),
+        (24, None, "transformer in fp8 is streamed"),
+        (12, None, None),
     ],
 )
 def test_what_stays_on_which_gpu(free_gib: float, large: str | None, small: str | None, sizes: NetworkSizes) -> None:
@@ -206,6 +219,16 @@ def test_fp8_weights_are_made_whole_for_each_product(
     assert ours.weight.dtype == torch.float8_e4m3fn
     states = torch.randn(3, 96)
     assert torch.equal(ours(states), F.linear(states, dequantize(*quantize_rowwise(theirs.weight)), theirs.bias))
+
+
+def test_streamed_blocks_render_what_blocks_that_stay_render(
+    plain: tuple[Models, bytes], tiny_bundle: Path, media: Media, tmp_path: Path
+) -> None:
+    recipe = Recipe(device="cpu", dtype="float32", stream_blocks=True)
+    assert _render(load_models(tiny_bundle, recipe=recipe), media, tmp_path / "plain") == plain[1]
+    fp8 = [dataclasses.replace(recipe, fp8_weights=True, stream_blocks=streamed) for streamed in (True, False)]
+    videos = [_render(load_models(tiny_bundle, recipe=one), media, tmp_path / str(one.stream_blocks)) for one in fp8]
+    assert videos[0] == videos[1] != plain[1]
 
 
 def test_prompts_are_encoded_once(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
