@@ -1,4 +1,4 @@
-"""Bundles: folders of weights, found by name or path, or made by code on first use."""
+"""Bundles: folders of weights, found by name or path, in this package, or made by code on first use."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from pathlib import Path
 from animate_weights.errors import BundleNotFound
 from animate_weights.layouts import find_layout
 
+_PUPPET = Path(__file__).parent / "puppet" / "bundle"
+
 
 def find_bundle(name_or_path: str, home: Path) -> Path:
-    """The folder of a bundle: a path, a name under `home/bundles`, or a built-in one that is made on first use.
+    """The folder of a bundle: a path, a name under `home/bundles`, `puppet` of this package, or `tiny`, which code makes.
 
     `BundleNotFound` says where was looked.
     """
-    for candidate in (Path(name_or_path).expanduser(), home / "bundles" / name_or_path):
+    candidates = [Path(name_or_path).expanduser(), home / "bundles" / name_or_path]
+    if name_or_path == "puppet":
+        candidates.append(_PUPPET)
+    for candidate in candidates:
         if candidate.is_dir() and find_layout(candidate) is not None:
             return candidate
     if name_or_path == "tiny":

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import T5TokenizerFast
 
+from animate_benchmarks.puppet.latents import CHANNELS_FILE
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer
 
 
@@ -20,7 +21,7 @@ class Batch:
     clean: torch.Tensor  # b 16 t+1 h w
     condition: torch.Tensor  # b 20 t+1 h w
     pose: torch.Tensor  # b 16 t h w
-    weight: torch.Tensor  # b 1 t+1 h w
+    weight: torch.Tensor  # b 16 t+1 h w
     face: torch.Tensor  # b 3 n s s in -1..1
     picture: torch.Tensor  # b 3 H W in -1..1
     tokens: torch.Tensor  # b MAX_TOKENS
@@ -34,6 +35,7 @@ class Shards:
 
     def __init__(self, folder: Path, device: str) -> None:
         self._folder, self._device = folder, device
+        self._channels = torch.from_numpy(np.load(folder / CHANNELS_FILE)).view(-1, 1, 1, 1).to(device)
         self._tokenizer = puppet_tokenizer()
         self._shards: dict[str, dict[str, torch.Tensor]] = {}
         self._sizes: dict[tuple[int, ...], list[str]] = {}
@@ -73,7 +75,7 @@ class Shards:
             clean=torch.cat([reference, rows["target"].float()], dim=2),
             condition=torch.cat([first, known], dim=2),
             pose=rows["pose"].float(),
-            weight=torch.cat([torch.full_like(weight[:, :, :1], REFERENCE_WEIGHT), weight], dim=2),
+            weight=torch.cat([torch.full_like(weight[:, :, :1], REFERENCE_WEIGHT), weight], dim=2) * self._channels,
             face=rows["face"].permute(0, 4, 1, 2, 3).float() / 127.5 - 1,
             picture=rows["picture"].permute(0, 3, 1, 2).float() / 127.5 - 1,
             tokens=rows["tokens"],

@@ -25,6 +25,7 @@ from animate_weights.puppet.performance import Performance, steer
 SEGMENT_FRAMES = 17
 FACE_PX = 32
 SKELETON_SIDES_PX = (96, 128, 192, 288, 384)
+_EYES_AND_MOUTH = slice(59, 91)
 Mode = Literal["animate", "replace"]
 Size = tuple[int, int]
 
@@ -36,6 +37,7 @@ class Clip:
     reference: np.ndarray
     target: np.ndarray
     people: np.ndarray  # t h w, 0..255: where the hero is
+    faces: np.ndarray  # t h w, 0 or 255: the box around the hero's eyes and mouth
     pose: np.ndarray
     face: np.ndarray
     background: np.ndarray | None
@@ -105,12 +107,24 @@ def random_clip(rng: np.random.Generator, size: Size, mode: Mode) -> Clip:
         reference=pair.reference(size),
         target=pictures(answer),
         people=np.stack([frame.mask for frame in answer]),
+        faces=np.stack([face_box(frame) for frame in answer]),
         pose=draw_skeletons(keypoints, native, size),
         face=crop_faces(pictures(driving), keypoints),
         background=background,
         masks=masks,
         words=words,
     )
+
+
+def face_box(frame: Frame) -> np.ndarray:
+    """`h w`, 255 inside the box of the eyes' and the mouth's keypoints, if they are seen."""
+    box = np.zeros(frame.rgb.shape[:2], np.uint8)
+    seen = frame.keypoints[_EYES_AND_MOUTH]
+    seen = seen[seen[:, 2] > 0.5, :2]
+    if len(seen):
+        (left, top), (right, bottom) = np.maximum(seen.min(axis=0), 0).astype(int), seen.max(axis=0).astype(int)
+        box[top : bottom + 1, left : right + 1] = 255
+    return box
 
 
 def uncertain(rng: np.random.Generator, keypoints: np.ndarray) -> np.ndarray:

@@ -35,7 +35,8 @@ KINDS: tuple[tuple[Mode, int], ...] = (
     ("animate", 5),
     ("replace", 1),
 )  # with the number of carried frames
-PERSON_WEIGHT = 3.0
+PERSON_WEIGHT, FACE_WEIGHT = 3.0, 9.0
+CHANNELS_FILE = "channels.npy"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -84,7 +85,7 @@ def encode_shard(encoder: Encoder, rng: np.random.Generator, size: Size, mode: M
         "known": encoder.encode(known).half(),
         "mask": torch.cat(masks).to(torch.uint8),
         "pose": encoder.encode(_pixels([clip.pose for clip in clips])).half(),
-        "weight": _weights([clip.people for clip in clips]).half(),
+        "weight": _weights(clips).half(),
         "face": torch.from_numpy(np.stack([clip.face for clip in clips])),
         "picture": torch.from_numpy(np.stack([clip.reference for clip in clips])),
         "prompts": torch.tensor(list(json.dumps(prompts).encode()), dtype=torch.uint8),
@@ -112,11 +113,32 @@ def _known_pixels(
     return known
 
 
-def _weights(people: list[np.ndarray]) -> torch.Tensor:
-    """How much each latent cell counts, `b 1 t' h/8 w/8`: more where the hero is in any of its frames."""
-    masks = torch.from_numpy(np.stack(people))[:, None].float() / 255
-    cells = F.max_pool3d(F.pad(masks, (0, 0, 0, 0, 3, 0)), (4, 8, 8))
-    return 1 + (PERSON_WEIGHT - 1) * cells
+def _weights(clips: list[Clip]) -> torch.Tensor:
+    """How much each latent cell counts, `b 1 t' h/8 w/8`: more where the hero is in any frame, most where the face."""
+    person, face = (_cells([getattr(clip, name) for clip in clips]) for name in ("people", "faces"))
+    return torch.maximum(1 + (PERSON_WEIGHT - 1) * person, FACE_WEIGHT * face)
+
+
+def _cells(masks: list[np.ndarray]) -> torch.Tensor:
+    pixels = torch.from_numpy(np.stack(masks))[:, None].float() / 255
+    return F.max_pool3d(F.pad(pixels, (0, 0, 0, 0, 3, 0)), (4, 8, 8))
+
+
+def channel_weights(encoder: Encoder, latents: torch.Tensor) -> np.ndarray:
+    """How much each latent channel counts, `c`, 1 on average: the pixels' squared error when it alone is wrong.
+
+    latents: normalised, `b c t h w`. In the trained VAE three channels, the smoothed colours, count 10 to 17 times as
+    much as each of the other thirteen.
+    """
+    whole = encoder.decode(latents)
+    noise = 0.3 * torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    changed = []
+    for channel in range(latents.shape[1]):
+        wrong = latents.clone()
+        wrong[:, channel] += noise[:, channel]
+        changed.append((encoder.decode(wrong) - whole).square().mean())
+    weights = torch.stack(changed).numpy()
+    return np.asarray(weights / weights.mean())
 
 
 def main() -> None:
@@ -145,6 +167,8 @@ def main() -> None:
         shard = encode_shard(encoder, np.random.default_rng([7, index]), size, mode, carried)
         torch.save(shard, path.with_suffix(".new"))
         path.with_suffix(".new").rename(path)
+        if not (folder / CHANNELS_FILE).is_file():
+            np.save(folder / CHANNELS_FILE, channel_weights(encoder, shard["target"][:ENCODE_BATCH].float()))
         print(f"{path.name} {size} {mode} {carried}, {time.monotonic() - began:.1f} s", flush=True)
 
 
