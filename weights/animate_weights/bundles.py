@@ -15,7 +15,7 @@ _PUPPET = Path(__file__).parent / "puppet" / "bundle"
 
 
 def find_bundle(name_or_path: str, home: Path) -> Path:
-    """The folder of a bundle: a path, a name under `home/bundles`, `puppet` of this package, or `tiny`, which code makes.
+    """The folder of a bundle: a path, a name under `home/bundles`, `puppet` of this package, or `tiny`, made by code.
 
     `BundleNotFound` says where was looked.
     """
