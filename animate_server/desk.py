@@ -52,7 +52,7 @@ class JobDesk:
         policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
         self._slots = Slots(read_secret(settings.home / "secret"), lifetime_s=settings.upload_retention_s)
         self._rate = RateLimit(settings.max_requests_per_minute)
-        self._gate = Gate(uploads, policy, board.bundle)
+        self._gate = Gate(uploads, policy, board.bundle, full_steps=settings.turbo_without_lora == "full_steps")
 
     def caller(self, request: Request) -> Caller:
         return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))

@@ -36,12 +36,23 @@ class Accepted:
 
 
 class Gate:
-    """bundle: what the workers said of the loaded bundle (`Manifest.to_json()`), None while none has."""
+    """bundle: what the workers said of the loaded bundle (`Manifest.to_json()`), None while none has.
 
-    def __init__(self, uploads: Uploads, policy: AddressPolicy, bundle: Callable[[], Mapping[str, Any] | None]) -> None:
+    full_steps: whether `turbo` is taken also where the bundle cannot do it; see `renderer.with_full_steps`.
+    """
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        policy: AddressPolicy,
+        bundle: Callable[[], Mapping[str, Any] | None],
+        *,
+        full_steps: bool,
+    ) -> None:
         self._uploads = uploads
         self._policy = policy
         self._bundle = bundle
+        self._full_steps = full_steps
 
     def accept(self, params: AnimateParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
         """Check everything, and only then store the data that came with the request.
@@ -51,7 +62,7 @@ class Gate:
         `BodyTooLarge`.
         """
         if (bundle := self._bundle()) is not None:
-            check_turbo(params.turbo, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
+            check_turbo(params.turbo and not self._full_steps, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
         references = {field: self._reference(getattr(params, field), base) for field in FAMILIES}
         for field, reference in references.items():
             self._check(field, reference, parts, owner)

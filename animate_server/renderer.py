@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.report import Report
 
@@ -42,10 +42,10 @@ Load = Callable[[], Renderer]
 class BundleRenderer:
     """`animate()` on one device, with one bundle loaded."""
 
-    def __init__(self, models: Models, bundle: dict[str, Any], limits: MediaLimits, cache: PreprocessCache) -> None:
+    def __init__(self, models: Models, bundle: dict[str, Any], settings: Settings, cache: PreprocessCache) -> None:
         self._models = models
         self._bundle = bundle
-        self._limits = limits
+        self._settings = settings
         self._cache = cache
 
     @property
@@ -66,17 +66,29 @@ class BundleRenderer:
         from animate_pipelines.animate import Media, animate
 
         media = Media(reference_image=reference_image, driving_video=driving_video)
+        allowed = params
+        if self._settings.turbo_without_lora == "full_steps" and self._bundle["turbo_lora"] is None:
+            allowed = with_full_steps(params)
         result = animate(
             self._models,
-            params,
+            allowed,
             media,
             destination,
             workspace=workspace,
             report=report,
-            limits=self._limits,
+            limits=self._settings.media_limits,
             cache=self._cache,
         )
-        return result.to_json()
+        shown = result.to_json()
+        if allowed.turbo != params.turbo:
+            said = f"turbo is not available with this bundle: rendered in {result.num_steps} full steps"
+            shown["warnings"] = [said, *shown["warnings"]]
+        return shown
+
+
+def with_full_steps(params: AnimateParams) -> AnimateParams:
+    """The same request without turbo; the number of steps that was meant for turbo goes with it."""
+    return dataclasses.replace(params, turbo=False, steps=None) if params.turbo else params
 
 
 def load_renderer(settings: Settings, device: str) -> Renderer:
@@ -93,4 +105,4 @@ def load_renderer(settings: Settings, device: str) -> Renderer:
 
     models = load_models(path, device=device)
     cache = PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes)
-    return BundleRenderer(models, manifest.to_json(), settings.media_limits, cache)
+    return BundleRenderer(models, manifest.to_json(), settings, cache)

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("~/.cache/animate-server"), description="Database, uploads, artefacts and bundles.")
     bundle: str = Field("tiny", min_length=1, description="Name or path of the bundle of weights.")
+    turbo_without_lora: Literal["refuse", "full_steps"] = Field(
+        "refuse", description="What becomes of `turbo` where the bundle has no few-step LoRA; full_steps says so."
+    )
     devices: Annotated[tuple[str, ...], NoDecode] = Field(
         ("auto",), min_length=1, description="One worker for each: cpu, cuda:0, ...; auto: every GPU, or cpu."
     )

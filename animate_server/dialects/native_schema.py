@@ -82,7 +82,11 @@ class JobRequest(BaseModel):
     guidance_scale: float = Field(
         1.0, ge=1.0, le=p.MAX_GUIDANCE_SCALE, description="1 is off; above 1 takes twice the time."
     )
-    turbo: bool = Field(False, description="Few steps with the bundle's LoRA; refused when it has none.")
+    turbo: bool = Field(
+        False,
+        description="Few steps with the bundle's LoRA. When it has none: refused, or, where the server is set so, "
+        "rendered in full steps, which `result.turbo` and `result.warnings` say.",
+    )
     keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
     retarget: bool = Field(
         False, description="Give the driver the reference character's proportions first; mode animate only."

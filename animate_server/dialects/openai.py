@@ -75,7 +75,9 @@ class CreateRequest(BaseModel):
     fps: int | None = Field(None, ge=1, le=MAX_FPS, description="Default: the driving video's.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
     keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
-    turbo: bool = Field(False, description="Few steps; refused when the bundle has no LoRA for it.")
+    turbo: bool = Field(
+        False, description="Few steps. Without a LoRA for it: refused, or, as the server is set, warned of."
+    )
 
 
 class VideoError(BaseModel):

@@ -50,7 +50,9 @@ class AnimateRequest(BaseModel):
     instruction_prompt: str = Field(
         "", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with."
     )
-    turbo: bool = Field(False, description="Few steps; refused when the bundle has no LoRA for it.")
+    turbo: bool = Field(
+        False, description="Few steps. Without a LoRA for it: refused, or, as the server is set, warned of."
+    )
     disable_safety_checker: bool = Field(False, description="Taken; this server has no checker.")
 
 

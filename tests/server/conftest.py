@@ -23,6 +23,7 @@ from animate_pipelines.report import Progress, Report
 from animate_server.app import create_app
 from animate_server.backend import Backend, open_backend
 from animate_server.jobs import NewJob
+from animate_server.renderer import Renderer
 from animate_server.settings import Settings
 from animate_server.worker import Worker
 
@@ -169,7 +170,7 @@ def _api(backend: Backend) -> Iterator[str]:
 
 
 @contextmanager
-def _crew(backend: Backend, renderer: FakeRenderer) -> Iterator[None]:
+def _crew(backend: Backend, renderer: Renderer) -> Iterator[None]:
     worker = Worker(backend, name="fake", device="cpu", load=lambda: renderer)
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -185,16 +186,16 @@ def _crew(backend: Backend, renderer: FakeRenderer) -> Iterator[None]:
 
 @pytest.fixture
 def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
-    """Start servers with these settings; `worker=False` for an API without a worker."""
+    """Start servers with these settings. `worker=False`: an API without a worker. `real`: what renders instead."""
 
     @contextmanager
-    def start(*, worker: bool = True, **values: Any) -> Iterator[Served]:
+    def start(*, worker: bool = True, real: Renderer | None = None, **values: Any) -> Iterator[Served]:
         renderer = FakeRenderer()
         with (
             open_backend(make_settings(**values)) as backend,
             _api(backend) as url,
             httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=20) as http,
-            _crew(backend, renderer) if worker else nullcontext(),
+            _crew(backend, real or renderer) if worker else nullcontext(),
         ):
             yield Served(url=url, backend=backend, renderer=renderer, http=http)
 
