@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from animate_server.jobs import Artefact
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9_-]{32}(\.[a-z0-9]{2,5})?")
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
+_MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm"}
 _STRAY_S = 3600.0  # a file this old that no job names is left over from a crash
 
 
@@ -24,11 +26,17 @@ class Artefacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def publish(self, file: Path, media_type: str = "video/mp4") -> Artefact:
-        """Take `file` over. When this returns, its bytes and its name survive a power cut."""
+    def publish(self, file: Path, seed: int) -> Artefact:
+        """Take `file` over; its suffix says what it is. When this returns, bytes and name survive a power cut."""
         name = unguessable(file.suffix)
         written = move_durably(file, self._folder / name)
-        return Artefact(name=name, media_type=media_type, size_bytes=written.size_bytes, sha256=written.sha256)
+        return Artefact(
+            name=name,
+            seed=seed,
+            media_type=_MEDIA_TYPES[file.suffix],
+            size_bytes=written.size_bytes,
+            sha256=written.sha256,
+        )
 
     def path(self, artefact: Artefact) -> Path:
         """Raises `JobNotFound` when the file is gone, or is not the whole file any more."""
@@ -37,8 +45,9 @@ class Artefacts:
             raise JobNotFound("there is no such file")
         return path
 
-    def remove(self, artefact: Artefact) -> None:
-        (self._folder / artefact.name).unlink(missing_ok=True)
+    def remove(self, artefacts: Iterable[Artefact]) -> None:
+        for artefact in artefacts:
+            (self._folder / artefact.name).unlink(missing_ok=True)
 
     def strays(self, known: frozenset[str]) -> list[Path]:
         """Old files that none of the artefacts named `known` is."""

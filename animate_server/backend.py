@@ -44,8 +44,7 @@ class Backend:
             log.warning("job %s: its worker fell silent; now %s", job.id, job.status)
         for job in self.store.expire():
             log.info("job %s expired", job.id)
-            if job.artefact is not None:
-                self.artefacts.remove(job.artefact)
+            self.artefacts.remove(job.artefacts)
         self.store.purge()
         self.uploads.sweep()
         self.board.forget()

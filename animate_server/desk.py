@@ -191,6 +191,7 @@ class JobDesk:
             params=accepted.params,
             idempotency_key=idempotency_key,
             fingerprint=print_of,
+            request=body.fields,
             uploads=accepted.uploads,
         )
         try:
@@ -204,8 +205,7 @@ class JobDesk:
 
     def _remove(self, job_id: str, caller: Caller) -> None:
         job = self.store.remove(job_id, caller.owner)
-        if job.artefact is not None:
-            self.artefacts.remove(job.artefact)
+        self.artefacts.remove(job.artefacts)
         self.uploads.sweep()
 
     def _upload(self, body: Body, caller: Caller) -> Sequence[Upload]:

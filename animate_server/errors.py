@@ -6,6 +6,7 @@ RequestError        request
 ├── NotAuthorized       no key, or one that is not known
 ├── JobNotFound         no such job, upload or file, or it belongs to another key
 ├── JobUnfinished       there is no artefact yet
+├── IdTaken             a job by the id that the caller chose is there already
 ├── KeyReused           one idempotency key for two different requests
 └── TryLater            the same request will do at another time
     ├── QueueFull           too many jobs wait
@@ -55,6 +56,12 @@ class JobUnfinished(RequestError):
     """The job has no artefact."""
 
     code = "job_unfinished"
+
+
+class IdTaken(RequestError):
+    """There is a job by this id already."""
+
+    code = "id_taken"
 
 
 class KeyReused(RequestError):
@@ -107,6 +114,7 @@ _STATUSES: tuple[tuple[type[AnimateError], int], ...] = (
     (NotAuthorized, 401),
     (JobNotFound, 404),
     (JobUnfinished, 409),
+    (IdTaken, 409),
     (KeyReused, 409),
     (TryLater, 429),
     (DiskFull, 507),

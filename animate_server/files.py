@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ class Written:
 
 
 def unguessable(suffix: str = "") -> str:
-    """A file name of 192 random bits."""
-    return secrets.token_urlsafe(24) + suffix
+    """A file name of 122 random bits: a UUID's digits, so that services which name files by UUID can name it."""
+    return uuid.uuid4().hex + suffix
 
 
 def write_limited(chunks: Iterable[bytes], path: Path, *, limit_bytes: int, field: str | None = None) -> Written:

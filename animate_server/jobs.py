@@ -38,9 +38,10 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A file that a job made. `name` is unguessable and is all one needs to fetch it."""
+    """A file that a job made. `name` is unguessable and is all one needs to fetch it. seed: what it was drawn with."""
 
     name: str
+    seed: int
     media_type: str
     size_bytes: int
     sha256: str
@@ -73,7 +74,10 @@ class Job:
     """Times are seconds since the epoch. `owner` is a hash of the API key that submitted it.
 
     attempts: how often a worker took it up. token: the fencing token of the latest of these; a worker that shows
-    an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `AnimateResult.to_json()`.
+    an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `AnimateResult.to_json()`
+    of the first artefact; the others differ from it in nothing but the seed. artefacts: one for each of
+    `params.takes()` when the job has succeeded, else none. request: the fields as they came, with `inline:` names for
+    data. retention_s: how long it is kept once ended; None: as others.
     """
 
     id: str
@@ -92,7 +96,14 @@ class Job:
     progress: dict[str, Any] | None
     result: dict[str, Any] | None
     error: Failure | None
-    artefact: Artefact | None
+    artefacts: tuple[Artefact, ...]
+    request: dict[str, Any] | None = None
+    retention_s: float | None = None
+
+    @property
+    def artefact(self) -> Artefact | None:
+        """The first: the only one, where a service has no field to ask for more."""
+        return next(iter(self.artefacts), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +111,7 @@ class NewJob:
     """A request that passed the gate and is about to be stored.
 
     fingerprint: a hash of the whole request, compared when an idempotency key comes a second time.
-    uploads: ids of the uploads it reads.
+    uploads: ids of the uploads it reads. id: as the caller chose it, where the service lets callers choose.
     """
 
     id: str
@@ -109,4 +120,6 @@ class NewJob:
     params: AnimateParams
     idempotency_key: str | None = None
     fingerprint: str = ""
+    request: Mapping[str, Any] | None = None
+    retention_s: float | None = None
     uploads: tuple[str, ...] = ()

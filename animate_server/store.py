@@ -19,9 +19,9 @@ from animate_pipelines.errors import AnimateError, ServerError
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.report import Progress
 from animate_server.database import writing
-from animate_server.errors import JobNotFound, KeyReused, LeaseLost, QueueFull
+from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
 from animate_server.jobs import TRANSITIONS, Artefact, Failure, Job, JobStatus, NewJob
-from animate_server.tables import job_uploads, jobs, totals, uploads
+from animate_server.tables import files, job_uploads, jobs, totals, uploads
 
 IDEMPOTENCY_S = 24 * 3600
 
@@ -57,9 +57,11 @@ class Store:
     def add(self, new: NewJob) -> Job:
         """The stored job, or, for an idempotency key that was seen with the same request, the job it made then.
 
-        Raises `KeyReused` for the same key with another request, and `QueueFull`.
+        Raises `IdTaken`, `KeyReused` for the same key with another request, and `QueueFull`.
         """
         with self._write() as connection:
+            if connection.scalar(select(jobs.c.id).where(jobs.c.id == new.id)) is not None:
+                raise IdTaken(f"there is a job {new.id} already", field="id", value=new.id)
             earlier = self._replayed(connection, new) if new.idempotency_key else None
             if earlier is not None:
                 return earlier
@@ -105,10 +107,11 @@ class Store:
     def find_artefact(self, name: str) -> Artefact:
         """Raises `JobNotFound`."""
         with self._engine.begin() as connection:
-            row = connection.execute(select(jobs.c.artefact).where(jobs.c.artefact_name == name)).one_or_none()
+            named = select(jobs).join(files, files.c.job_id == jobs.c.id).where(files.c.name == name)
+            row = connection.execute(named).one_or_none()
         if row is None:
             raise JobNotFound("there is no such file")
-        return Artefact(**row.artefact)
+        return next(artefact for artefact in _job(row).artefacts if artefact.name == name)
 
     def request_cancel(self, job_id: str, owner: str) -> Job:
         """A queued job is canceled here and now; a running one when its worker sees it; a finished one stays."""
@@ -165,12 +168,13 @@ class Store:
             _held(connection, job)
             return _change(connection, job, values)
 
-    def finish(self, job: Job, artefact: Artefact, result: dict[str, Any]) -> Job:
+    def finish(self, job: Job, artefacts: Sequence[Artefact], result: dict[str, Any]) -> Job:
         """Raises `LeaseLost`. A job whose cancellation was requested too late has succeeded all the same."""
         with self._write() as connection:
             held = _held(connection, job)
-            made = {"artefact": asdict(artefact), "artefact_name": artefact.name, "result": result}
-            return self._end(connection, held, JobStatus.SUCCEEDED, made)
+            connection.execute(insert(files), [{"name": made.name, "job_id": job.id} for made in artefacts])
+            ended = {"artefacts": [asdict(made) for made in artefacts], "result": result}
+            return self._end(connection, held, JobStatus.SUCCEEDED, ended)
 
     def fail(self, job: Job, error: AnimateError) -> Job:
         """Failed for good. Raises `LeaseLost`."""
@@ -221,8 +225,8 @@ class Store:
         with self._write() as connection:
             found = [_job(row) for row in connection.execute(due).all()]
             for job in found:
-                emptied = dict.fromkeys(("artefact", "artefact_name", "result", "progress"))
-                _move(connection, job, JobStatus.EXPIRED, emptied)
+                _move(connection, job, JobStatus.EXPIRED, {"artefacts": [], "result": None, "progress": None})
+                connection.execute(delete(files).where(files.c.job_id == job.id))
             _drop_inline_uploads(connection, [job.id for job in found])
             return found
 
@@ -235,8 +239,7 @@ class Store:
     def artefact_names(self) -> frozenset[str]:
         """The names of all files that belong to jobs."""
         with self._engine.begin() as connection:
-            named = select(jobs.c.artefact_name).where(jobs.c.artefact_name.is_not(None))
-            return frozenset(connection.scalars(named))
+            return frozenset(connection.scalars(select(files.c.name)))
 
     def live_ids(self) -> frozenset[str]:
         """Ids of the jobs that may still have a workspace."""
@@ -277,6 +280,8 @@ class Store:
             "created_at": self._clock(),
             "idempotency_key": new.idempotency_key,
             "fingerprint": new.fingerprint,
+            "request": None if new.request is None else dict(new.request),
+            "retention_s": new.retention_s,
         }
 
     def _replayed(self, connection: Connection, new: NewJob) -> Job | None:
@@ -308,7 +313,8 @@ class Store:
         start = now if job.started_at is None else job.started_at
         spent = {"queue_s": start - job.created_at, "run_s": now - start}
         _add_total(connection, status, spent)
-        times = {"finished_at": now, "expires_at": now + self._retention_s, "worker": None, "lease_expires_at": None}
+        kept_s = self._retention_s if job.retention_s is None else job.retention_s
+        times = {"finished_at": now, "expires_at": now + kept_s, "worker": None, "lease_expires_at": None}
         return _move(connection, job, status, times | dict(values))
 
 
@@ -330,7 +336,9 @@ def _job(row: Row[Any]) -> Job:
         progress=row.progress,
         result=row.result,
         error=Failure(**row.error) if row.error else None,
-        artefact=Artefact(**row.artefact) if row.artefact else None,
+        artefacts=tuple(Artefact(**artefact) for artefact in row.artefacts),
+        request=row.request,
+        retention_s=row.retention_s,
     )
 
 

@@ -27,13 +27,22 @@ jobs = Table(
     Column("progress", JSON(none_as_null=True)),
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
-    Column("artefact", JSON(none_as_null=True)),
-    Column("artefact_name", String, unique=True),
     Column("idempotency_key", String),
     Column("fingerprint", String, nullable=False, default=""),
+    Column("artefacts", JSON, nullable=False, default=[]),
+    Column("request", JSON(none_as_null=True)),
+    Column("retention_s", Float),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_idempotency_key", "owner", "idempotency_key", unique=True),
+)
+
+# The files of `jobs.artefacts` once more, to be found by their names.
+files = Table(
+    "files",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
 )
 
 uploads = Table(

@@ -6,11 +6,13 @@ one is thrown away whole.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,15 @@ from animate_pipelines.errors import (
     RequestError,
     ServerError,
 )
-from animate_pipelines.report import Progress
+from animate_pipelines.media.durable import written_whole
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.report import Progress, Report
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.errors import LeaseLost
 from animate_server.fetch import fetch
 from animate_server.files import check_free_disk
-from animate_server.jobs import Job
+from animate_server.jobs import Artefact, Job
 from animate_server.renderer import Load, Renderer
 from animate_server.uploads import SCHEME
 from animate_server.workers import WorkerState
@@ -142,21 +146,32 @@ class Worker:
         report(Progress(stage="check", fraction=0.0))
         check_free_disk(self._settings.home, self._settings.min_free_disk)
         workspace = _take_over(folder, job.token)
-        destination = workspace / "output.mp4"
-        result = renderer(
-            job.params,
-            reference_image=self._input(job, "reference_image", workspace, report),
-            driving_video=self._input(job, "driving_video", workspace, report),
-            destination=destination,
-            workspace=workspace / "render",
-            report=report,
-        )
+        media = {field: self._input(job, field, workspace, report) for field in ("reference_image", "driving_video")}
+        made = [self._take(renderer, params, media, workspace, report) for params in report.takes()]
         self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
-        artefact = self._backend.artefacts.publish(destination)
+        return self._publish(job, made)
+
+    def _take(
+        self, renderer: Renderer, params: AnimateParams, media: Mapping[str, Path], workspace: Path, report: Report
+    ) -> _Take:
+        """Render one result, unless an earlier attempt has."""
+        destination = workspace / f"output-{params.seed}.{params.output_format}"
+        notes = destination.with_suffix(".json")
+        if not (notes.is_file() and destination.is_file()):
+            folder = workspace / f"render-{params.seed}"
+            result = renderer(params, **media, destination=destination, workspace=folder, report=report)
+            with written_whole(notes) as partial:
+                partial.write_text(json.dumps(result))
+        return _Take(file=destination, seed=params.seed, result=json.loads(notes.read_text()))
+
+    def _publish(self, job: Job, takes: Sequence[_Take]) -> Job:
+        artefacts: list[Artefact] = []
         try:
-            return self._backend.store.finish(job, artefact, result)
+            for take in takes:
+                artefacts.append(self._backend.artefacts.publish(take.file, take.seed))
+            return self._backend.store.finish(job, artefacts, takes[0].result)
         except BaseException:
-            self._backend.artefacts.remove(artefact)
+            self._backend.artefacts.remove(artefacts)
             raise
 
     def _input(self, job: Job, field: str, workspace: Path, report: _JobReport) -> Path:
@@ -225,8 +240,20 @@ def _take_over(folder: Path, token: int) -> Path:
     return mine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Take:
+    """One rendered result of a job, not published yet."""
+
+    file: Path
+    seed: int
+    result: dict[str, Any]
+
+
 class _JobReport:
-    """Writes progress to the store and learns from it. Raises `Canceled`, `Drained` and `LeaseLost`."""
+    """Writes progress to the store and learns from it. Raises `Canceled`, `Drained` and `LeaseLost`.
+
+    What it is told is of one take, what it writes is of the whole job.
+    """
 
     def __init__(self, backend: Backend, job: Job, draining: threading.Event) -> None:
         self._backend = backend
@@ -234,6 +261,13 @@ class _JobReport:
         self._draining = draining
         self._last: Progress | None = None
         self._written_at = 0.0
+        self._take = 0
+
+    def takes(self) -> Iterator[AnimateParams]:
+        """The params of each take, while what is reported is about it."""
+        for take, params in enumerate(self._job.params.takes()):
+            self._take = take
+            yield params
 
     def __call__(self, progress: Progress) -> None:
         before, self._last = self._last, progress
@@ -251,5 +285,10 @@ class _JobReport:
 
     def _write(self, progress: Progress) -> None:
         self._written_at = time.monotonic()
-        if self._backend.store.renew(self._job, progress).cancel_requested:
+        if self._backend.store.renew(self._job, self._of_the_job(progress)).cancel_requested:
             raise Canceled
+
+    def _of_the_job(self, progress: Progress) -> Progress:
+        number = self._job.params.num_results
+        left = progress.seconds_left if self._take == number - 1 else None
+        return replace(progress, fraction=(self._take + progress.fraction) / number, seconds_left=left)

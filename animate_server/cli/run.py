@@ -34,7 +34,9 @@ def run(
             "--input", help="The fields of POST /v1/jobs: JSON, or @FILE, or - for stdin. Inputs may be local paths."
         ),
     ],
-    output_dir: Annotated[Path, typer.Option(help="Where the video goes, as JOB_ID.mp4.")] = Path(),
+    output_dir: Annotated[
+        Path, typer.Option(help="Where the video goes, as JOB_ID.mp4; more of them as JOB_ID-1.mp4, ...")
+    ] = Path(),
     server: Annotated[str | None, typer.Option(help="Base URL; also ANIMATE_SERVER, or what `login` stored.")] = None,
     key: Annotated[str | None, typer.Option(help="API key; also ANIMATE_API_KEY, or what `login` stored.")] = None,
     poll_s: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds between two looks at the job.")] = 2.0,
@@ -111,9 +113,15 @@ def _conclude(client: ServerClient, job: dict[str, Any], output_dir: Path, as_js
         else:
             print(f"error: job {job['id']} {job['status']}: {describe(error)}", file=sys.stderr)
         return EXIT_FAILED
-    path = client.download(job["artefact"]["url"], output_dir / f"{job['id']}.mp4")
+    paths = [_download(client, job, number, output_dir) for number in range(len(job["artefacts"]))]
     if as_json:
-        print_json({"status": job["status"], "output": str(path), "job": job})
+        print_json({"status": job["status"], "output": paths[0], "outputs": paths, "job": job})
     else:
-        print(path)
+        print(*paths, sep="\n")
     return 0
+
+
+def _download(client: ServerClient, job: dict[str, Any], number: int, output_dir: Path) -> str:
+    url = job["artefacts"][number]["url"]
+    name = job["id"] if number == 0 else f"{job['id']}-{number}"
+    return str(client.download(url, output_dir / f"{name}.{url.rpartition('.')[2]}"))

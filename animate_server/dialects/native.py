@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,18 +12,20 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from animate_pipelines.errors import AnimateError
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.media.size import output_size
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload
 from animate_server.dialects.native_schema import BODY, JobView, UploadView
 from animate_server.errors import JobUnfinished, http_headers, http_status
-from animate_server.jobs import Job, JobStatus
+from animate_server.jobs import Artefact, Job, JobStatus
 
 router = APIRouter(prefix="/v1", tags=["native"])
 MAX_PAGE = 100
 KEEP_ALIVE_S = 15.0  # proxies cut connections that are silent for longer, commonly 30 or 60 s
 _TEXTS = frozenset({"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution"})
+_ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
 
 class JobList(BaseModel):
@@ -179,19 +182,35 @@ async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> d
 
 
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
-    """All fields of `AnimateParams`, `render_area` also as "WxH". Raises `InvalidField`."""
+    """All fields of `AnimateParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
     values = dict(fields)
-    area = values.get("render_area")
-    if isinstance(area, str):
-        width, _, height = area.lower().partition("x")
-        values["render_area"] = [int(width), int(height)] if _is_number(width) and _is_number(height) else area
+    for name in ("render_area", "output_size"):
+        if isinstance(size := values.get(name), str):
+            width, _, height = size.lower().partition("x")
+            values[name] = [int(width), int(height)] if _is_number(width) and _is_number(height) else size
+    aspect = values.pop("aspect_ratio", "source")
     if "seed" in values and values["seed"] is None:
         del values["seed"]
-    return AnimateParams.from_json(values)
+    return _shaped(AnimateParams.from_json(values), aspect)
+
+
+def _shaped(params: AnimateParams, aspect: Any) -> AnimateParams:
+    if aspect == "source":
+        return params
+    if aspect not in _ASPECTS or params.output_size is not None:
+        choices = "source, " + ", ".join(_ASPECTS)
+        why = (
+            f"must be one of {choices}, not {aspect!r}"
+            if params.output_size is None
+            else "and output_size exclude each other"
+        )
+        raise InvalidField(f"aspect_ratio {why}", field="aspect_ratio", value=str(aspect)[:20], limit=choices)
+    return replace(params, output_size=output_size(params.resolution, *_ASPECTS[aspect]))
 
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     url = f"{caller.base_url}/v1/jobs/{job.id}"
+    made = [_artefact(artefact, desk, caller) for artefact in job.artefacts]
     return {
         "id": job.id,
         "status": job.status,
@@ -205,7 +224,8 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "progress": job.progress,
         "result": job.result,
         "error": job.error.to_json() if job.error else None,
-        "artefact": _artefact(job, desk, caller),
+        "artefact": next(iter(made), None),
+        "artefacts": made,
         "url": url,
         "events_url": f"{url}/events",
     }
@@ -215,14 +235,13 @@ def render_error(error: AnimateError) -> Response:
     return JSONResponse({"error": error.to_json()}, status_code=http_status(error), headers=http_headers(error))
 
 
-def _artefact(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
-    if job.artefact is None:
-        return None
+def _artefact(artefact: Artefact, desk: Desk, caller: Caller) -> dict[str, Any]:
     return {
-        "url": desk.artefact_url(job.artefact, caller, dialect=dialect.name),
-        "media_type": job.artefact.media_type,
-        "size_bytes": job.artefact.size_bytes,
-        "sha256": job.artefact.sha256,
+        "url": desk.artefact_url(artefact, caller, dialect=dialect.name),
+        "media_type": artefact.media_type,
+        "size_bytes": artefact.size_bytes,
+        "sha256": artefact.sha256,
+        "seed": artefact.seed,
     }
 
 

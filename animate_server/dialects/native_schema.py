@@ -21,6 +21,13 @@ _REFERENCE: dict[str, Any] = {
     ]
 }
 _SIDE = rf"{p.MIN_RENDER_SIDE_PX} to {p.MAX_RENDER_SIDE_PX} px"
+_OUTPUT_SIDE = rf"{p.MIN_OUTPUT_SIDE_PX} to {p.MAX_OUTPUT_SIDE_PX} px and even"
+
+
+def _size(low: int, high: int) -> dict[str, Any]:
+    side = {"type": "integer", "minimum": low, "maximum": high}
+    pair = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
+    return {"anyOf": [{"type": "string", "pattern": r"^\d{2,4}x\d{2,4}$"}, pair, {"type": "null"}]}
 
 
 class JobRequest(BaseModel):
@@ -54,18 +61,19 @@ class JobRequest(BaseModel):
     render_area: str | tuple[int, int] | None = Field(
         None,
         description=f"What is generated at: `WIDTHxHEIGHT` or [width, height], each {_SIDE}. Default: the bundle's.",
-        json_schema_extra={
-            "anyOf": [
-                {"type": "string", "pattern": r"^\d{2,4}x\d{2,4}$"},
-                {
-                    "type": "array",
-                    "items": {"type": "integer", "minimum": p.MIN_RENDER_SIDE_PX, "maximum": p.MAX_RENDER_SIDE_PX},
-                    "minItems": 2,
-                    "maxItems": 2,
-                },
-                {"type": "null"},
-            ]
-        },
+        json_schema_extra=_size(p.MIN_RENDER_SIDE_PX, p.MAX_RENDER_SIDE_PX),
+    )
+    aspect_ratio: Literal["source", "9:16", "1:1", "4:3", "3:4", "16:9"] = Field(
+        "source", description="Of the output; with `resolution` it makes `output_size`."
+    )
+    output_size: str | tuple[int, int] | None = Field(
+        None,
+        description=f"Exactly how large the output is: `WIDTHxHEIGHT` or [width, height], each {_OUTPUT_SIDE}. "
+        "Default: what `resolution` and the aspect give.",
+        json_schema_extra=_size(p.MIN_OUTPUT_SIDE_PX, p.MAX_OUTPUT_SIDE_PX),
+    )
+    fit: p.Fit = Field(
+        "pad", description="How a driving video of another aspect comes into it: set on black, or cut. Never stretched."
     )
     fps: Literal["source"] | int = Field(
         "source",
@@ -93,6 +101,11 @@ class JobRequest(BaseModel):
     )
     overlap: p.Overlap = Field(1, description="Frames carried from one segment into the next.")
     num_frames: int | None = Field(None, ge=1, le=10**6, description="Render only so many frames. Default: all.")
+    output_format: p.OutputFormat = Field("mp4", description="MP4 and MOV hold H.264, WebM VP9.")
+    quality: int = Field(p.DEFAULT_QUALITY, ge=p.MIN_QUALITY, le=p.MAX_QUALITY, description="Of the encoding.")
+    num_results: int = Field(
+        1, ge=1, le=p.MAX_RESULTS, description="How many videos, with the seeds `seed`, `seed` + 1, ..."
+    )
 
 
 class ProgressView(BaseModel):
@@ -110,6 +123,7 @@ class ArtefactView(BaseModel):
     media_type: str
     size_bytes: int
     sha256: str
+    seed: int
 
 
 class JobErrorView(BaseModel):
@@ -133,7 +147,8 @@ class JobView(BaseModel):
     progress: ProgressView | None
     result: dict[str, Any] | None = Field(description="What was made: sizes, rate, frames, seed, warnings, timings.")
     error: JobErrorView | None
-    artefact: ArtefactView | None
+    artefact: ArtefactView | None = Field(description="The first of `artefacts`.")
+    artefacts: list[ArtefactView] = Field(description="The finished videos: one for each of `num_results`.")
     url: str
     events_url: str
 

@@ -46,7 +46,9 @@ class AnimateRequest(BaseModel):
     target_fps: Literal["original", "24", "48"] = "original"
     seed: int = Field(42, ge=-1, le=999_999_999_999_999, description="-1 draws one.")
     save_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
-    ignore_audio: bool = Field(False, description="Taken; this server never lets sound steer the motion.")
+    ignore_audio: bool = Field(
+        False, description="The output has no sound. It never steers the motion here; the result's `audio` says it."
+    )
     instruction_prompt: str = Field(
         "", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with."
     )
@@ -85,7 +87,8 @@ class Status(BaseModel):
 class Result(Status):
     output: str | None = Field(description="URL of the MP4; it needs no credentials.")
     seed: int
-    warnings: list[str] = Field(description="What the caller should know of the video; not among Segmind's own fields.")
+    audio: str | None = Field(description="What became of the driving video's sound: copied, encoded or none.")
+    warnings: list[str] = Field(description="What the caller should know of the video; it and the two before are ours.")
     created_at: datetime
 
 
@@ -183,7 +186,7 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
         resolution=asked.resolution,
         fps="source" if asked.target_fps == "original" else int(asked.target_fps),
         seed=draw_seed() if asked.seed == -1 else asked.seed,
-        keep_audio=asked.save_audio,
+        keep_audio=asked.save_audio and not asked.ignore_audio,
         turbo=asked.turbo,
     )
 
@@ -199,6 +202,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "metrics": _metrics(job),
         "output": desk.artefact_url(job.artefact, caller, dialect=dialect.name) if job.artefact else None,
         "seed": job.params.seed,
+        "audio": (job.result or {}).get("audio"),
         "warnings": (job.result or {}).get("warnings", []),
         "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
     }
@@ -255,7 +259,6 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     ignored={
-        "ignore_audio": "sound never steers the motion here",
         "disable_safety_checker": "there is no checker",
     },
 )

@@ -19,12 +19,14 @@ from animate_pipelines.capability import check_turbo
 from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, preprocess
 from animate_pipelines.device import device_errors
 from animate_pipelines.encode import encode_constants
+from animate_pipelines.errors import MediaTooLarge
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.join import AudioTreatment, join_pieces
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.size import fitted_size
 from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
@@ -43,7 +45,16 @@ from animate_pipelines.workspace import Workspace
 
 # Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
 _NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
-_NOT_LOOKED_AT |= {"guidance_scale", "turbo", "keep_audio", "retarget", "overlap"}
+_NOT_LOOKED_AT |= {
+    "guidance_scale",
+    "turbo",
+    "keep_audio",
+    "retarget",
+    "overlap",
+    "output_format",
+    "quality",
+    "num_results",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +77,9 @@ def animate(
     limits: MediaLimits | None = None,
     cache: PreprocessCache | None = None,
 ) -> AnimateResult:
-    """Render `params` into the MP4 `destination`, which appears only when it is whole.
+    """Render `params` into the video `destination`, which appears only when it is whole.
+
+    One video: of several results, each of `params.takes()` is a render of its own.
 
     workspace: a folder for the files in between. Called again with the same one, after a crash or a cancel, the render
         goes on after the last finished segment and gives the same frames; the caller removes it.
@@ -94,7 +107,12 @@ def animate(
         if cache is not None:
             cache.keep(key, files.found_files())
         writer = VideoWriter(
-            files.folder, render_size=plan.picture_box[2:], output_size=plan.output_size, fps=clip.fps, limits=limits
+            files.folder,
+            render_size=plan.picture_box[2:],
+            output_size=plan.output_size,
+            fps=clip.fps,
+            quality=params.quality,
+            limits=limits,
         )
         with device_errors():
             _render(models, params, boxed, frames, conditioning, plan, files, writer, tracker)
@@ -107,10 +125,14 @@ def animate(
             num_frames=clip.num_frames,
             fps=clip.fps,
             metadata=_metadata(models, params),
+            output_format=params.output_format,
+            quality=params.quality,
             limits=limits,
         )
         tracker.close()
-        return _result(models, params, destination, clip, conditioning, plan, audio, tracker, watch, cached=cached)
+        return _result(
+            models, params, destination, source, clip, conditioning, plan, audio, tracker, watch, cached=cached
+        )
 
 
 def _mezzanine(
@@ -128,9 +150,20 @@ def _mezzanine(
         files.mezzanine,
         source,
         limits,
+        frame=_frame(source, params, limits),
         check_audio=params.keep_audio,
         on_fraction=lambda done: tracker.advance(done, 1),
     )
+
+
+def _frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits) -> tuple[int, int] | None:
+    if params.output_size is None:
+        return None
+    frame = fitted_size((source.width, source.height), params.output_size, params.fit)
+    if max(frame) > limits.max_side_px:
+        message = f"driving_video padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
+        raise MediaTooLarge(message, field="driving_video", value=f"{frame[0]}x{frame[1]}", limit=limits.max_side_px)
+    return frame
 
 
 def _render(
@@ -231,6 +264,7 @@ def _result(
     models: Models,
     params: AnimateParams,
     destination: Path,
+    source: VideoInfo,
     clip: Clip,
     conditioning: Conditioning,
     plan: RenderPlan,
@@ -259,7 +293,7 @@ def _result(
         mask_source=models.masks.name if params.mode == "replace" else None,
         repeated_frames=clip.repeats,
         frames_without_person=conditioning.num_without_person,
-        warnings=_warnings(models, params, clip, conditioning, plan),
+        warnings=_warnings(models, params, source, clip, conditioning, plan),
         seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
         preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
         preprocess_cached=cached,
@@ -271,13 +305,22 @@ def _result(
 
 
 def _warnings(
-    models: Models, params: AnimateParams, clip: Clip, conditioning: Conditioning, plan: RenderPlan
+    models: Models,
+    params: AnimateParams,
+    source: VideoInfo,
+    clip: Clip,
+    conditioning: Conditioning,
+    plan: RenderPlan,
 ) -> tuple[str, ...]:
     (width, height), (out_width, out_height) = plan.render_size, plan.output_size
     areas = [area[0] * area[1] for area in models.manifest.render_areas]
     asked = params.render_area
+    fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
     said = {
         models.manifest.warning: True,
+        f"the driving video was {fitted} from {source.width}x{source.height} to {clip.size[0]}x{clip.size[1]}": (
+            clip.size != (source.width, source.height)
+        ),
         f"generated at {width}x{height} and scaled to {out_width}x{out_height}": plan.scale > 1.05,
         f"the bundle is not made for an area of {asked}": asked is not None and asked[0] * asked[1] not in areas,
         f"nobody was found in {conditioning.num_without_person} of {conditioning.num_examined} frames": (

@@ -15,6 +15,8 @@ from animate_pipelines.errors import InvalidField
 Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
+Fit = Literal["pad", "crop"]
+OutputFormat = Literal["mp4", "mov", "webm"]
 
 # The model was trained with this one prompt; English: "the person in the video is performing actions".
 DEFAULT_PROMPT = "视频中的人在做动作"
@@ -31,6 +33,9 @@ MIN_RENDER_SIDE_PX, MAX_RENDER_SIDE_PX = 16, 2048
 MAX_GUIDANCE_SCALE = 20.0
 MIN_SHIFT, MAX_SHIFT = 0.1, 20.0
 MAX_REFERENCE_CHARS = 8_192
+MIN_OUTPUT_SIDE_PX, MAX_OUTPUT_SIDE_PX = 64, 4096
+MIN_QUALITY, DEFAULT_QUALITY, MAX_QUALITY = 20, 95, 99
+MAX_RESULTS = 4
 
 
 def draw_seed() -> int:
@@ -50,6 +55,11 @@ class AnimateParams:
     overlap: frames carried from one segment into the next.
     retarget: give the driver the reference character's proportions first (animate mode).
     num_frames: render only this many frames from the start; None renders all.
+    output_size: (width, height) of the result, both even; None takes the driving video's aspect and `resolution`.
+    fit: how a driving video of another aspect comes into `output_size`: with black at two sides, or cut at two sides.
+    output_format: MP4 and MOV hold H.264, WebM VP9.
+    quality: 20 to 99, of the encoding.
+    num_results: how many videos, with the seeds `seed`, `seed` + 1, ...; `takes` gives the params of each.
     """
 
     reference_image: str
@@ -69,6 +79,11 @@ class AnimateParams:
     retarget: bool = False
     overlap: Overlap = 1
     num_frames: int | None = None
+    output_size: tuple[int, int] | None = None
+    fit: Fit = "pad"
+    output_format: OutputFormat = "mp4"
+    quality: int = DEFAULT_QUALITY
+    num_results: int = 1
 
     def __post_init__(self) -> None:
         for name in ("reference_image", "driving_video"):
@@ -78,10 +93,14 @@ class AnimateParams:
         _check_choice(self, "mode", get_args(Mode))
         _check_choice(self, "resolution", get_args(Resolution))
         _check_choice(self, "overlap", get_args(Overlap))
+        _check_choice(self, "fit", get_args(Fit))
+        _check_choice(self, "output_format", get_args(OutputFormat))
         for name in ("turbo", "keep_audio", "retarget"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)
         _check_range(self, "guidance_scale", float, 1.0, MAX_GUIDANCE_SCALE)
+        _check_range(self, "quality", int, MIN_QUALITY, MAX_QUALITY)
+        _check_range(self, "num_results", int, 1, MAX_RESULTS)
         if self.fps != "source":
             _check_range(self, "fps", int, 1, MAX_FPS)
         if self.steps is not None:
@@ -91,14 +110,23 @@ class AnimateParams:
         if self.num_frames is not None:
             _check_range(self, "num_frames", int, 1, 10**6)
         if self.render_area is not None:
-            _check_area(self.render_area)
+            _check_size(self, "render_area", MIN_RENDER_SIDE_PX, MAX_RENDER_SIDE_PX)
+        if self.output_size is not None:
+            _check_size(self, "output_size", MIN_OUTPUT_SIDE_PX, MAX_OUTPUT_SIDE_PX, even=True)
         if self.retarget and self.mode != "animate":
             raise InvalidField("retarget is for the mode animate", field="retarget", value=True, limit=False)
+
+    def takes(self) -> tuple[AnimateParams, ...]:
+        """One for each of the results: the same render with the next seed."""
+        if self.num_results == 1:
+            return (self,)
+        seeds = [(self.seed + take) % (MAX_SEED + 1) for take in range(self.num_results)]
+        return tuple(dataclasses.replace(self, seed=seed, num_results=1) for seed in seeds)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; `from_json` of it is an equal object."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return values | {"render_area": list(self.render_area) if self.render_area else None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> AnimateParams:
@@ -110,8 +138,8 @@ class AnimateParams:
         for name in ("reference_image", "driving_video"):
             if name not in values:
                 raise InvalidField(f"{name} is required", field=name)
-        area = values.get("render_area")
-        return cls(**values | {"render_area": tuple(area) if isinstance(area, list) else area})
+        sizes = {name: values[name] for name in ("render_area", "output_size") if name in values}
+        return cls(**values | {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()})
 
 
 def _check_type(params: AnimateParams, name: str, kind: type) -> None:
@@ -147,11 +175,10 @@ def _check_text(params: AnimateParams, name: str, low: int, high: int) -> None:
         )
 
 
-def _check_area(area: object) -> None:
-    sides = area if isinstance(area, tuple) else ()
+def _check_size(params: AnimateParams, name: str, low: int, high: int, *, even: bool = False) -> None:
+    size: object = getattr(params, name)
+    sides = size if isinstance(size, tuple) else ()
     whole = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not whole or not all(MIN_RENDER_SIDE_PX <= side <= MAX_RENDER_SIDE_PX for side in sides):
-        limit = f"WIDTHxHEIGHT, each {MIN_RENDER_SIDE_PX} to {MAX_RENDER_SIDE_PX} px"
-        raise InvalidField(
-            f"render_area must be {limit}, not {area!r}", field="render_area", value=str(area), limit=limit
-        )
+    if not whole or not all(low <= side <= high and not (even and side % 2) for side in sides):
+        limit = f"WIDTHxHEIGHT, each {low} to {high} px" + (" and even" if even else "")
+        raise InvalidField(f"{name} must be {limit}, not {size!r}", field=name, value=str(size), limit=limit)

@@ -37,7 +37,7 @@ class RenderPlan:
 
 def plan_render(manifest: Manifest, params: AnimateParams, driving_size: Size, num_frames: int) -> RenderPlan:
     """The plan for a driving video of that size and length. `InvalidField` for an area that leaves nothing of it."""
-    output = output_size(params.resolution, *driving_size)
+    output = params.output_size or output_size(params.resolution, *driving_size)
     area = params.render_area or nearest_area(manifest, output)
     size = render_size(*driving_size, area[0] * area[1])
     default_steps = (manifest.turbo_steps if params.turbo else None) or manifest.steps

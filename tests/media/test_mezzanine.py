@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from animate_pipelines.errors import Canceled
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.size import fitted_size
 from tests.media.conftest import Studio
 
 Numbers = Callable[[np.ndarray], list[int]]
@@ -125,6 +127,42 @@ def test_odd_sides_lose_one_line_and_nothing_else(studio: Studio, limits: MediaL
     assert (info.stored_width, info.stored_height, info.width, info.height) == (65, 51, 64, 50)
     before, after = studio.decoded(source)[:, :50, :64].astype(int), studio.decoded(mezzanine.path).astype(int)
     assert np.abs(before - after).mean() < 2
+
+
+FITS: list[tuple[tuple[int, int], tuple[int, int], Literal["pad", "crop"], tuple[int, int]]] = [
+    ((160, 90), (960, 960), "crop", (90, 90)),
+    ((160, 90), (960, 960), "pad", (160, 160)),
+    ((160, 90), (720, 1280), "crop", (50, 90)),
+    ((160, 90), (1584, 672), "crop", (160, 68)),
+    ((90, 160), (1280, 720), "pad", (284, 160)),
+    ((160, 90), (1280, 720), "pad", (160, 90)),
+]
+
+
+@pytest.mark.parametrize(("size", "target", "fit", "expected"), FITS)
+def test_fitting_cuts_or_pads_and_never_stretches(
+    studio: Studio,
+    limits: MediaLimits,
+    tmp_path: Path,
+    size: tuple[int, int],
+    target: tuple[int, int],
+    fit: Literal["pad", "crop"],
+    expected: tuple[int, int],
+) -> None:
+    source = tmp_path / "source.mp4"
+    disc = "geq=lum='if(lt(hypot(X-W/2,Y-H/2),20),235,60)':cb=128:cr=128"
+    studio.ffmpeg("-f", "lavfi", "-i", f"color=gray:s={size[0]}x{size[1]}:r=10:d=0.5,{disc}", "-crf", "4", source)
+    info = probe_video(source, limits)
+    frame = fitted_size(size, target, fit)
+    mezzanine = write_mezzanine(source, tmp_path / "mezzanine.mp4", info, limits, frame=frame)
+    assert (mezzanine.width, mezzanine.height) == frame == expected
+    picture = studio.decoded(mezzanine.path)[2].mean(axis=-1)
+    rows, columns = np.nonzero(picture > 160)
+    assert abs(np.ptp(rows) - 39) <= 2
+    assert abs(np.ptp(columns) - 39) <= 2
+    assert abs(rows.mean() - (frame[1] - 1) / 2) <= 1.5
+    assert abs(columns.mean() - (frame[0] - 1) / 2) <= 1.5
+    assert (picture < 16).any() == (fit == "pad" and frame != size)
 
 
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])

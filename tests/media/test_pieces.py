@@ -17,6 +17,7 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import VideoInfo, probe_video
 from animate_pipelines.media.writer import VideoWriter
+from animate_pipelines.params import OutputFormat
 from tests.media.conftest import Studio
 
 SIZE = (64, 48)
@@ -26,10 +27,10 @@ AAC = ("-c:a", "aac")
 class Render:
     """A render that changes nothing: driving video, mezzanine, pieces of 40 frames, join."""
 
-    def __init__(self, source: Path, folder: Path, limits: MediaLimits) -> None:
+    def __init__(self, source: Path, folder: Path, limits: MediaLimits, output_format: OutputFormat = "mp4") -> None:
         self.info: VideoInfo = probe_video(source, limits)
         mezzanine = write_mezzanine(source, folder / "mezzanine.mp4", self.info, limits)
-        self.output = folder / "output.mp4"
+        self.output = folder / f"output.{output_format}"
         with Clip(mezzanine) as clip:
             writer = VideoWriter(folder, render_size=clip.size, output_size=clip.size, fps=clip.fps)
             cuts = np.split(clip.indices, range(40, clip.num_frames, 40))
@@ -43,6 +44,7 @@ class Render:
             num_frames=self.num_frames,
             fps=self.fps,
             metadata={"seed": "42"},
+            output_format=output_format,
         )
 
 
@@ -145,6 +147,41 @@ def test_audio_that_begins_after_the_last_frame(studio: Studio, limits: MediaLim
     render = Render(source, tmp_path, limits)
     assert render.audio == "none"
     assert "Duration: 00:00:03.00" in studio.information(render.output)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "words"),
+    [
+        ("mov", ("Input #0, mov", "major_brand     : qt", "Video: h264", "Audio: aac", "seed            : 42")),
+        ("webm", ("Input #0, matroska,webm", "Video: vp9", "Audio: opus", "SEED            : 42")),
+    ],
+)
+def test_other_formats_hold_the_same_frames_and_sound(
+    studio: Studio,
+    numbers: Callable[[np.ndarray], list[int]],
+    limits: MediaLimits,
+    tmp_path: Path,
+    output_format: OutputFormat,
+    words: tuple[str, ...],
+) -> None:
+    render = Render(studio.numbered("formats.mp4", 100, "30000/1001"), tmp_path, limits, output_format)
+    assert numbers(studio.decoded(render.output)) == list(range(100))
+    assert probe_video(render.output, limits).fps == Fraction(30000, 1001)
+    sounding = Render(studio.clapper("formats-audio.mp4", *AAC), tmp_path, limits, output_format)
+    assert sounding.audio == ("copied" if output_format == "mov" else "encoded")
+    assert max(map(abs, studio.clapper_offsets(sounding.output))) < 0.02
+    text = studio.information(sounding.output)
+    assert [word for word in words if word not in text] == [], text
+
+
+def test_a_lower_quality_is_a_smaller_file(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 48, 64, 3), np.uint8)
+    sizes = []
+    for quality in (20, 95, 99):
+        writer = VideoWriter(tmp_path, render_size=SIZE, output_size=SIZE, fps=Fraction(24), quality=quality)
+        sizes.append(writer.write_segment(0, noise).stat().st_size)
+    assert sizes == sorted(sizes)
+    assert sizes[0] * 3 < sizes[1]
 
 
 def test_without_audio_and_with_words(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from animate_pipelines.animate import Media, animate
-from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, NoPersonFound
+from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, MediaTooLarge, NoPersonFound
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.models import Models
@@ -150,6 +150,24 @@ def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: Media, tm
     assert (result.mask_source, result.num_steps, result.turbo) == ("keypoint_box", 4, True)
     assert result.audio == "none"
     assert probe_video(result.path, MediaLimits()).audio is None
+
+
+def test_an_output_size_of_its_own(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    params = _params(output_size=(192, 192), fit="crop", num_frames=5, steps=1, output_format="webm")
+    result = animate(tiny_models, params, media, tmp_path / "out.webm", workspace=tmp_path / "workspace")
+    info = probe_video(result.path, MediaLimits())
+    assert (info.width, info.height, info.codec) == (192, 192, "vp9")
+    assert (result.width, result.height) == (192, 192)
+    assert "the driving video was cut from 160x96 to 96x96" in result.warnings
+    with pytest.raises(MediaTooLarge, match="padded to 160x320 is over 200 pixels a side"):
+        animate(
+            tiny_models,
+            _params(output_size=(480, 960)),
+            media,
+            tmp_path / "out.mp4",
+            workspace=tmp_path / "workspace",
+            limits=MediaLimits(max_side_px=200),
+        )
 
 
 def test_retargeting_draws_another_skeleton(

@@ -31,6 +31,11 @@ PAIR = {"reference_image": "who.png", "driving_video": "what.mp4"}
             "guidance_scale": st.floats(1, 20),
             "turbo": st.booleans(),
             "overlap": st.sampled_from([1, 5]),
+            "output_size": st.tuples(*[st.integers(32, 2048).map(lambda half: 2 * half)] * 2),
+            "fit": st.sampled_from(["pad", "crop"]),
+            "output_format": st.sampled_from(["mp4", "mov", "webm"]),
+            "quality": st.integers(20, 99),
+            "num_results": st.integers(1, 4),
         },
     )
 )
@@ -64,6 +69,11 @@ def test_a_seed_is_always_known() -> None:
         ("render_area", [1280], "WIDTHxHEIGHT, each 16 to 2048 px"),
         ("render_area", [8, 720], "WIDTHxHEIGHT, each 16 to 2048 px"),
         ("render_area", "1280x720", "WIDTHxHEIGHT, each 16 to 2048 px"),
+        ("output_size", [1280, 721], "WIDTHxHEIGHT, each 64 to 4096 px and even"),
+        ("fit", "stretch", "pad, crop"),
+        ("output_format", "gif", "mp4, mov, webm"),
+        ("quality", 100, "int from 20 to 99"),
+        ("num_results", 5, "int from 1 to 4"),
     ],
 )
 def test_refusals_name_field_value_and_limit(field: str, value: object, limit: str) -> None:
@@ -79,6 +89,13 @@ def test_unknown_and_mistyped_fields(fields: dict[str, Any], field: str) -> None
     with pytest.raises(InvalidField) as caught:
         AnimateParams.from_json(PAIR | fields)
     assert caught.value.field == field
+
+
+def test_the_takes_of_several_results_count_their_seeds_up() -> None:
+    params = AnimateParams(**PAIR, seed=MAX_SEED - 1, num_results=3)
+    assert [take.seed for take in params.takes()] == [MAX_SEED - 1, MAX_SEED, 0]
+    assert {take.num_results for take in params.takes()} == {1}
+    assert AnimateParams(**PAIR, seed=3).takes() == (AnimateParams(**PAIR, seed=3),)
 
 
 def test_retargeting_is_for_animating() -> None:

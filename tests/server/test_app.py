@@ -146,7 +146,7 @@ def test_every_field_is_documented_with_its_limits(idle: Any) -> None:
             kinds = {schema.get("type")} | {choice.get("type") for choice in schema.get("anyOf", [])}
             assert "boolean" in kinds or name in ("image", "video") or _bounds(schema) & bounded, (path, name)
             assert schema.get("description") or "enum" in schema, (path, name)
-    assert set(_properties(openapi, "/v1/jobs")) == set(AnimateParams.__dataclass_fields__)
+    assert set(_properties(openapi, "/v1/jobs")) == set(AnimateParams.__dataclass_fields__) | {"aspect_ratio"}
     assert set(_properties(openapi, "/v1/jobs", "multipart/form-data")) == set(AnimateParams.__dataclass_fields__)
     assert len(_properties(openapi, "/segmind/v2/p-video-animate")) == 10
 

@@ -97,6 +97,12 @@ ASKED = [
             "overlap": 5,
             "num_frames": 9,
             "retarget": True,
+            "aspect_ratio": "1:1",
+            "output_size": "640x480",
+            "fit": "crop",
+            "output_format": "webm",
+            "quality": 50,
+            "num_results": 2,
         },
     ),
     Asked(

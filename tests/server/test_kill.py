@@ -100,10 +100,10 @@ def _act(store: Store, rng: random.Random, held: list[Job], new_job: Any, number
         store.requeue_lost()
     elif held:
         job = rng.choice(held)
-        artefact = Artefact(name=f"{number:032}.mp4", media_type="video/mp4", size_bytes=1, sha256="0")
+        artefact = Artefact(name=f"{number:032}.mp4", seed=5, media_type="video/mp4", size_bytes=1, sha256="0")
         acts: dict[str, Any] = {
             "renew": lambda: store.renew(job),
-            "finish": lambda: store.finish(job, artefact, {}),
+            "finish": lambda: store.finish(job, [artefact], {}),
             "fail": lambda: store.fail(job, ServerError()),
             "retry": lambda: store.retry(job, ServerError()),
             "release": lambda: store.release(job),

@@ -52,6 +52,19 @@ def test_a_job_from_data_uris_to_an_mp4(served: Any, inline: dict[str, Any], mp4
     assert (redirect.status_code, redirect.headers["location"]) == (307, artefact["url"])
 
 
+def test_several_results_of_another_shape(served: Any, inline: dict[str, Any], mp4: bytes) -> None:
+    asked = inline | {"num_results": 2, "seed": 7, "aspect_ratio": "9:16", "resolution": "480p", "fit": "crop"}
+    done = served.wait(served.http.post("/v1/jobs", json=asked).json()["id"], "succeeded")
+    assert (done["params"]["output_size"], done["params"]["fit"]) == ([480, 854], "crop")
+    assert [artefact["seed"] for artefact in done["artefacts"]] == [7, 8]
+    assert done["artefact"] == done["artefacts"][0]
+    for artefact in done["artefacts"]:
+        assert httpx.get(artefact["url"]).content == mp4
+    assert [(params.seed, params.num_results) for params in served.renderer.seen] == [(7, 1), (8, 1)]
+    assert served.http.delete(f"/v1/jobs/{done['id']}").status_code == 204
+    assert files_of(served) == []
+
+
 def test_range_and_head(served: Any, inline: dict[str, Any], mp4: bytes) -> None:
     job = served.wait(served.http.post("/v1/jobs", json=inline).json()["id"], "succeeded")
     url = job["artefact"]["url"]
@@ -184,6 +197,9 @@ BAD: list[tuple[dict[str, Any], int, str, Any, Any]] = [
     ({"prompt": "x" * 2001}, 422, "prompt", 2001, "0 to 2000 characters, none of them NUL"),
     ({"render_area": "1x1"}, 422, "render_area", "(1, 1)", "WIDTHxHEIGHT, each 16 to 2048 px"),
     ({"render_area": "wide"}, 422, "render_area", "wide", "WIDTHxHEIGHT, each 16 to 2048 px"),
+    ({"aspect_ratio": "2:1"}, 422, "aspect_ratio", "2:1", "source, 9:16, 1:1, 4:3, 3:4, 16:9"),
+    ({"aspect_ratio": "1:1", "output_size": "64x64"}, 422, "aspect_ratio", "1:1", ...),
+    ({"num_results": 5}, 422, "num_results", 5, "int from 1 to 4"),
     ({"keep_audio": "yes"}, 422, "keep_audio", "yes", None),
     ({"turbo": True}, 422, "turbo", True, False),
     ({"colour": "red"}, 422, "colour", None, ...),

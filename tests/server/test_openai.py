@@ -213,9 +213,9 @@ def test_an_expired_video_is_unknown(serve: Any, connect: Any, png: bytes, mp4: 
 def test_the_finished_video_says_how_long_and_how_large(idle: Any, new_job: Any) -> None:
     store = idle.backend.store
     store.add(new_job())
-    artefact = Artefact(name="a" * 32, media_type="video/mp4", size_bytes=1, sha256="")
+    artefact = Artefact(name="a" * 32, seed=5, media_type="video/mp4", size_bytes=1, sha256="")
     result = {"width": 832, "height": 480, "duration_s": 2.5, "warnings": ["noise"]}
-    finished = store.finish(store.claim("worker"), artefact, result)
+    finished = store.finish(store.claim("worker"), [artefact], result)
     shown = dialect.render(finished, idle.backend, None)  # type: ignore[arg-type]  # neither is looked at
     assert (shown["size"], shown["seconds"], shown["warnings"]) == ("832x480", "2.5", ["noise"])
 

@@ -63,6 +63,11 @@ def test_submit_wait_download(served: Any, connect: Any, pair: dict[str, str], m
     assert (params.resolution, params.fps, params.seed, params.keep_audio) == ("1080p", 24, 5, False)
 
 
+def test_ignored_audio_is_left_out(served: Any, connect: Any, pair: dict[str, str]) -> None:
+    connect(served).submit_async(SLUG, **pair, ignore_audio=True).wait(timeout=10, interval=0.05)
+    assert served.renderer.seen[0].keep_audio is False
+
+
 def test_defaults_and_a_drawn_seed(served: Any, connect: Any, pair: dict[str, str]) -> None:
     client = connect(served)
     client.submit_async(SLUG, **pair).wait(timeout=10, interval=0.05)

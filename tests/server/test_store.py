@@ -1,26 +1,34 @@
 from __future__ import annotations
 
+import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
+import animate_server
 from animate_pipelines.errors import InvalidField, ServerError
 from animate_pipelines.report import Progress
 from animate_server.backend import Backend
 from animate_server.database import SCHEMA, open_database
-from animate_server.errors import JobNotFound, KeyReused, LeaseLost, QueueFull, SchemaUnknown
+from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull, SchemaUnknown
 from animate_server.jobs import TRANSITIONS, Artefact, JobStatus, NewJob
 from animate_server.store import Store
 from animate_server.tables import metadata
 
-ARTEFACT = Artefact(name="a" * 32 + ".mp4", media_type="video/mp4", size_bytes=3, sha256="0" * 64)
+ARTEFACT = Artefact(name="a" * 32 + ".mp4", seed=5, media_type="video/mp4", size_bytes=3, sha256="0" * 64)
 Make = Callable[..., NewJob]
 
 
@@ -40,8 +48,8 @@ def test_a_job_goes_through_its_states(store: Store, new_job: Make, clock) -> No
     progress = Progress(stage="render", fraction=0.25, segment=1, num_segments=4)
     assert store.renew(running, progress).progress == progress.to_json()
     clock.now += 3
-    done = store.finish(running, ARTEFACT, {"width": 1280})
-    assert (done.status, done.artefact, done.result) == (JobStatus.SUCCEEDED, ARTEFACT, {"width": 1280})
+    done = store.finish(running, [ARTEFACT], {"width": 1280})
+    assert (done.status, done.artefacts, done.result) == (JobStatus.SUCCEEDED, (ARTEFACT,), {"width": 1280})
     assert store.find_artefact(ARTEFACT.name) == ARTEFACT
     assert store.totals() == {"succeeded": (1, 2.0, 3.0)}
     assert store.get(done.id) == done
@@ -53,7 +61,7 @@ def test_terminal_states_never_change(store: Store, new_job: Make) -> None:
     assert job is not None
     store.fail(job, InvalidField("bad", field="fps", value=0, limit="1 to 120"))
     for late in (
-        lambda: store.finish(job, ARTEFACT, {}),
+        lambda: store.finish(job, [ARTEFACT], {}),
         lambda: store.fail(job, ServerError()),
         lambda: store.retry(job, ServerError()),
         lambda: store.cancel(job),
@@ -113,8 +121,8 @@ def test_a_silent_worker_loses_its_job_and_cannot_publish(store: Store, new_job:
     assert awake is not None
     assert (awake.id, awake.token, awake.attempts) == (asleep.id, 2, 2)
     with pytest.raises(LeaseLost):
-        store.finish(asleep, ARTEFACT, {})
-    assert store.finish(awake, ARTEFACT, {}).status is JobStatus.SUCCEEDED
+        store.finish(asleep, [ARTEFACT], {})
+    assert store.finish(awake, [ARTEFACT], {}).status is JobStatus.SUCCEEDED
 
 
 def test_a_renewed_lease_is_kept(store: Store, new_job: Make, clock) -> None:
@@ -231,7 +239,7 @@ def test_expired_jobs_lose_their_artefact_and_then_their_record(store: Store, ne
     store.add(new_job())
     job = store.claim("w")
     assert job is not None
-    store.finish(job, ARTEFACT, {"width": 1})
+    store.finish(job, [ARTEFACT], {"width": 1})
     clock.now += 7 * 24 * 3600 - 1
     assert store.expire() == []
     clock.now += 2
@@ -280,6 +288,25 @@ def test_every_acknowledged_job_survives_kill_9(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_an_id_is_taken_once_and_a_job_may_have_its_own_time(store: Store, new_job: Make, clock) -> None:
+    store.add(new_job(id="chosen", retention_s=60.0))
+    with pytest.raises(IdTaken, match="there is a job chosen already"):
+        store.add(new_job(id="chosen", owner="another"))
+    running = store.claim("w")
+    assert running is not None
+    done = store.finish(running, [ARTEFACT, replace(ARTEFACT, name="c" * 32 + ".mp4", seed=6)], {})
+    assert done.expires_at == clock.now + 60
+    assert store.find_artefact("c" * 32 + ".mp4").seed == 6
+    assert len(store.artefact_names()) == 2
+    clock.now += 61
+    (expired,) = store.expire()
+    assert (expired.artefacts, store.artefact_names(), store.get("chosen").artefacts) == (
+        done.artefacts,
+        frozenset(),
+        (),
+    )
+
+
 def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
     migrated = open_database(tmp_path / "a.sqlite3")
     declared = create_engine(f"sqlite:///{tmp_path / 'b.sqlite3'}")
@@ -295,15 +322,42 @@ def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
     declared.dispose()
 
 
-def test_the_schema_constant_is_the_newest_migration(tmp_path: Path) -> None:
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+def test_a_database_of_the_first_schema_keeps_its_jobs_files_and_uploads(tmp_path: Path, new_job: Make) -> None:
+    path, params = tmp_path / "a.sqlite3", json.dumps(new_job().params.to_json() | {"seed": 11})
+    made = {"name": "b" * 32 + ".mp4", "media_type": "video/mp4", "size_bytes": 3, "sha256": "0" * 64}
+    create = create_engine(f"sqlite:///{path}")
+    with create.begin() as connection:
+        config = _migrations()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    create.dispose()
+    with closing(sqlite3.connect(path)) as old, old:
+        job = "INSERT INTO jobs (id, owner, dialect, status, params, created_at, attempts, token, cancel_requested, "
+        job += "fingerprint, artefact, artefact_name) VALUES (?, 'owner', 'native', ?, ?, 1, 1, 1, 0, '', ?, ?)"
+        old.execute(job, ("done", "succeeded", params, json.dumps(made), made["name"]))
+        old.execute(job, ("waiting", "queued", params, None, None))
+        old.execute("INSERT INTO uploads VALUES ('u', 'owner', 'image', 'image/png', 1, '0', 0, 1, 9e12)")
+        old.execute("INSERT INTO job_uploads VALUES ('waiting', 'u')")
+    engine = open_database(path)
+    store = Store(engine)
+    artefact = Artefact(**made, seed=11)
+    assert store.get("done").artefacts == (artefact,)
+    assert store.find_artefact(made["name"]) == artefact
+    assert store.get("waiting").artefacts == ()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT * FROM job_uploads")).all() == [("waiting", "u")]
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    engine.dispose()
 
-    import animate_server
 
+def _migrations() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(animate_server.__file__).parent / "migrations"))
-    assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA
+    return config
+
+
+def test_the_schema_constant_is_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(_migrations()).get_current_head() == SCHEMA
 
 
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:

@@ -113,6 +113,35 @@ def test_a_drained_worker_finishes_its_segment_and_another_goes_on(backend: Back
     assert list(backend.settings.work_dir.iterdir()) == []
 
 
+def test_several_results_of_one_job(backend: Backend, stored: Any) -> None:
+    """The second take is interrupted; another worker renders no segment and no take twice."""
+    reached, go = threading.Event(), threading.Event()
+
+    def gate(segment: int, step: int) -> None:
+        if len(first.rendered) == 4 and step == 0:
+            reached.set()
+            assert go.wait(10)
+
+    job = stored(num_results=3, seed=7, output_format="webm")
+    first = SegmentRenderer(gate)
+    with running(backend, first, "first") as worker:
+        assert reached.wait(10)
+        assert backend.store.get(job.id).progress["fraction"] == pytest.approx((1 + 0.1) / 3)
+        worker.drain()
+        go.set()
+        wait_for(backend, job, JobStatus.QUEUED)
+    second = SegmentRenderer(lambda *_: None)
+    with running(backend, second, "second"):
+        done = wait_for(backend, job, JobStatus.SUCCEEDED)
+    assert (first.rendered, second.rendered) == ([0, 1, 2, 0, 1], [2, 0, 1, 2])
+    assert [artefact.seed for artefact in done.artefacts] == [7, 8, 9]
+    assert {artefact.media_type for artefact in done.artefacts} == {"video/webm"}
+    for artefact in done.artefacts:
+        assert backend.artefacts.path(artefact).read_bytes() == b"video"
+        assert artefact.name.endswith(".webm")
+    assert len({artefact.name for artefact in done.artefacts}) == 3
+
+
 class AsleepRenderer(SegmentRenderer):
     """Sets `woken` when it has left."""
 

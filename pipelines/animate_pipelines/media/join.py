@@ -1,23 +1,57 @@
-"""Pieces, the source's audio and a few words about the render, joined into the MP4 that the caller gets."""
+"""Pieces, the source's audio and a few words about the render, joined into the file that the caller gets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from animate_pipelines.errors import MediaError, ServerError
 from animate_pipelines.media.durable import written_whole
-from animate_pipelines.media.ffmpeg import decode_bounds, file_url, header_bounds, input_arguments, run_ffmpeg
+from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, header_bounds, input_arguments, run_ffmpeg
+from animate_pipelines.media.header import Container
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import AudioInfo, VideoInfo
 from animate_pipelines.media.timing import packets_of, ticks_per_second
+from animate_pipelines.params import DEFAULT_QUALITY, OutputFormat
 
 AudioTreatment = Literal["none", "copied", "encoded"]
 
-# What MP4 holds and players play from it. Vorbis and PCM have a place in MP4 too, but few players look there.
-_COPIED_CODECS = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    """muxer: FFmpeg's name for it. container: what it is read as. copied: the audio codecs it takes as they are.
+
+    audio: arguments that encode any other. options: of the muxer. reencodes: whether it cannot hold the pieces' H.264.
+    """
+
+    muxer: str
+    container: Container
+    copied: frozenset[str]
+    audio: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    reencodes: bool = False
+
+
+_AAC = ("-c:a", "aac", "-b:a", "192k")
+_WHOLE_FIRST = ("-movflags", "+faststart+use_metadata_tags")
+# What players play from each. Vorbis and PCM have a place in MP4 too, but few players look there.
+_MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+_FORMATS: Mapping[OutputFormat, _Format] = {
+    "mp4": _Format(muxer="mp4", container="mov", copied=_MP4_CODECS, audio=_AAC, options=_WHOLE_FIRST),
+    "mov": _Format(
+        muxer="mov", container="mov", copied=frozenset({"aac", "mp3", "ac3", "alac"}), audio=_AAC, options=_WHOLE_FIRST
+    ),
+    "webm": _Format(
+        muxer="webm",
+        container="matroska",
+        copied=frozenset({"opus", "vorbis"}),
+        audio=("-c:a", "libopus", "-b:a", "128k"),
+        reencodes=True,
+    ),
+}
 
 
 def join_pieces(
@@ -29,13 +63,18 @@ def join_pieces(
     num_frames: int,
     fps: Fraction,
     metadata: dict[str, str],
+    output_format: OutputFormat = "mp4",
+    quality: int = DEFAULT_QUALITY,
     limits: MediaLimits | None = None,
     field: str = "driving_video",
 ) -> AudioTreatment:
     """Write `destination`: the frames of `pieces` in order, frame i shown at i / fps exactly, and the source's audio.
 
+    WebM holds neither H.264 nor finer times than a millisecond: there the frames are encoded again as VP9.
+
     audio_source: the driving video as it came, described by `source_info`; None leaves the audio out. Its audio keeps
-    its offset to its video and is cut at the end of the frames; it is copied where MP4 can hold it, else made AAC.
+    its offset to its video and is cut at the end of the frames; it is copied where the format can hold it, else made
+        AAC (Opus in WebM).
     num_frames: how many frames the pieces must have; `ServerError` when they do not.
     Returns what was done to the audio.
     """
@@ -44,22 +83,25 @@ def join_pieces(
     if audio is not None and audio.first_packet_s - source_info.start_s + audio.packet_s > num_frames / fps:
         audio = None  # it begins after the last frame
     with written_whole(destination) as temporary:
-        ending = [*_tags(metadata), "-f", "mp4", "-y", file_url(temporary)]
+        form = _FORMATS[output_format]
+        video = _vp9(fps, quality) if form.reencodes else _copied(fps)
+        ending = [*_tags(metadata), *form.options, "-f", form.muxer, "-y", file_url(temporary)]
         if audio is None or audio_source is None:
-            _run(pieces, [*_video(fps), *ending], limits, field=None)
+            _run(pieces, [*video, *ending], limits, field=None)
             treatment: AudioTreatment = "none"
         else:
-            source = _Source(audio_source, source_info, audio, num_frames / fps)
-            treatment = _run_with_audio(pieces, source, _video(fps), ending, limits, field)
-        _check_frames(temporary, num_frames, fps, limits)
+            source = _Source(audio_source, source_info, audio, form, num_frames / fps)
+            treatment = _run_with_audio(pieces, source, video, ending, limits, field)
+        _check_frames(temporary, form.container, num_frames, fps, limits)
     return treatment
 
 
 class _Source:
     """The arguments that take the audio from the driving video."""
 
-    def __init__(self, path: Path, info: VideoInfo, audio: AudioInfo, duration_s: Fraction) -> None:
+    def __init__(self, path: Path, info: VideoInfo, audio: AudioInfo, form: _Format, duration_s: Fraction) -> None:
         self.audio = audio
+        self.form = form
         self.duration_s = duration_s
         # On this clock the first video frame stands at 0, as it does in the pieces.
         offset = ["-itsoffset", f"{-float(info.start_s):.6f}"]
@@ -74,18 +116,18 @@ class _Source:
     def encoding(self) -> list[str]:
         end_s = f"{float(self.duration_s):.6f}"
         filters = f"aresample=async=1:first_pts=0,atrim=end={end_s}"
-        return [*self.map, "-af", filters, "-c:a", "aac", "-b:a", "192k"]
+        return [*self.map, "-af", filters, *self.form.audio]
 
 
 def _run_with_audio(
     pieces: Sequence[Path], source: _Source, video: list[str], ending: list[str], limits: MediaLimits, field: str
 ) -> AudioTreatment:
-    if source.audio.codec in _COPIED_CODECS:
+    if source.audio.codec in source.form.copied:
         try:
             _run(pieces, [*source.opening, *video, *source.copying(), *ending], limits, field=field)
             return "copied"
         except MediaError:
-            pass  # a variant that MP4 does not hold; what decodes can still be encoded
+            pass  # a variant that the format does not hold; what decodes can still be encoded
     _run(pieces, [*source.opening, *video, *source.encoding(), *ending], limits, field=field)
     return "encoded"
 
@@ -100,7 +142,7 @@ def _quoted(piece: Path) -> str:
     return "'" + file_url(piece).replace("'", "'\\''") + "'"
 
 
-def _video(fps: Fraction) -> list[str]:
+def _copied(fps: Fraction) -> list[str]:
     # The concat demuxer adds durations that are rounded to microseconds; the times are set anew from the frame numbers.
     rate = ticks_per_second(fps)
     step = rate * fps.denominator // fps.numerator
@@ -108,18 +150,26 @@ def _video(fps: Fraction) -> list[str]:
     return ["-map", "0:v:0", "-c:v", "copy", "-bsf:v", times, "-video_track_timescale", str(rate)]
 
 
+def _vp9(fps: Fraction, quality: int) -> list[str]:
+    # Of VP9's scale of 0 to 63, 18 for a quality of 95: the step after x264's 16 must lose little. FFmpeg's 720p test
+    # picture goes through at 22 frames a second with two threads on a small CPU.
+    times = f"settb=1/{ticks_per_second(fps)},setpts=N/({fps.numerator}/{fps.denominator})/TB"
+    rate = ["-crf", str(round(18 + (DEFAULT_QUALITY - quality) * 0.6)), "-b:v", "0"]
+    speed = ["-deadline", "good", "-cpu-used", "4", "-row-mt", "1", "-threads", str(THREADS), "-g", "120"]
+    return ["-map", "0:v:0", "-vf", times, "-fps_mode", "passthrough", "-c:v", "libvpx-vp9", *rate, *speed]
+
+
 def _tags(metadata: dict[str, str]) -> list[str]:
     pairs = [part for key, value in metadata.items() for part in ("-metadata", f"{key}={value}")]
-    clean = ["-map_metadata", "-1", "-map_chapters", "-1"]
-    return [*clean, *pairs, "-movflags", "+faststart+use_metadata_tags"]
+    return ["-map_metadata", "-1", "-map_chapters", "-1", *pairs]
 
 
-def _check_frames(path: Path, num_frames: int, fps: Fraction, limits: MediaLimits) -> None:
-    arguments = ["-copyts", *input_arguments(path, "mov"), "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+def _check_frames(path: Path, container: Container, num_frames: int, fps: Fraction, limits: MediaLimits) -> None:
+    arguments = ["-copyts", *input_arguments(path, container), "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
     outcome = run_ffmpeg(arguments, header_bounds(limits), field=None)
     packets = packets_of(outcome.stdout.decode("ascii", "replace"), 0)
-    times = [time * packets.tick_s for time in packets.times]
-    if times != [i / fps for i in range(num_frames)]:
-        raise ServerError(
-            f"the joined video has {len(times)} frames, or not at their times; {num_frames} were rendered"
-        )
+    # A tick off in WebM, whose ticks are milliseconds; none in the others, whose ticks divide the frames' times.
+    tick_s = packets.tick_s if container == "matroska" else 0
+    off = [abs(time * packets.tick_s - i / fps) > tick_s for i, time in enumerate(packets.times)]
+    if len(off) != num_frames or any(off):
+        raise ServerError(f"the joined video has {len(off)} frames, or not at their times; {num_frames} were rendered")

@@ -51,12 +51,14 @@ def write_mezzanine(
     limits: MediaLimits,
     *,
     field: str = "driving_video",
+    frame: tuple[int, int] | None = None,
     check_audio: bool = True,
     on_fraction: OnFraction | None = None,
 ) -> Mezzanine:
     """Decode all of `source` and write it to `destination`, which appears only when it is whole.
 
     info: what `probe_video` said of `source`.
+    frame: (width, height), even, that the picture is cut to or set into the middle of, on black; None leaves it.
     check_audio: decode the audio too, so that its faults are found before the render and not at its end.
     on_fraction: called about four times a second with 0 to 1; what it raises stops the work (that is how to cancel).
     Raises `MediaError` on `field` when the bytes do not decode, `MediaTooLarge` when that takes more than `limits`.
@@ -72,7 +74,7 @@ def write_mezzanine(
         arguments = [
             *_reading(source, info),
             *_checking_audio(info if check_audio else None),
-            *_writing(info, limits),
+            *_writing(info, limits, frame or (info.width, info.height)),
             file_url(temporary),
         ]
         run_ffmpeg(arguments, decode_bounds(limits), field=field, on_tick=on_tick)
@@ -106,10 +108,10 @@ def _checking_audio(info: VideoInfo | None) -> list[str]:
     return [] if info is None or info.audio is None else ["-map", f"0:{info.audio.index}", "-f", "null", "-"]
 
 
-def _writing(info: VideoInfo, limits: MediaLimits) -> list[str]:
+def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> list[str]:
     cap = int(limits.max_duration_s * info.fps) + 1
     return [
-        *["-map", f"0:{info.index}", "-vf", _filters(info), "-fps_mode", "passthrough", "-frames:v", str(cap)],
+        *["-map", f"0:{info.index}", "-vf", _filters(info, frame), "-fps_mode", "passthrough", "-frames:v", str(cap)],
         *["-c:v", "libx264", "-preset", "superfast", "-crf", "8", "-bf", "0", "-g", str(GOP_FRAMES)],
         *["-x264-params", "scenecut=0:open-gop=0:bframes=0", "-threads", str(THREADS), "-pix_fmt", "yuv420p"],
         *["-map_metadata", "-1", "-map_chapters", "-1", "-video_track_timescale", str(ticks_per_second(info.fps))],
@@ -117,13 +119,13 @@ def _writing(info: VideoInfo, limits: MediaLimits) -> list[str]:
     ]
 
 
-def _filters(info: VideoInfo) -> str:
+def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
     """The chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
     rate = f"{info.fps.numerator}/{info.fps.denominator}"
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
     # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate.
     timing = [f"setpts=PTS-{start}/TB", f"fps={rate}:round=near"]
-    return ",".join([*timing, *(_to_sdr(info) if info.is_hdr else []), *_shape(info), *_tags()])
+    return ",".join([*timing, *(_to_sdr(info) if info.is_hdr else []), *_shape(info), *_fit(info, frame), *_tags()])
 
 
 def _to_sdr(info: VideoInfo) -> list[str]:
@@ -150,6 +152,17 @@ def _shape(info: VideoInfo) -> list[str]:
             f"crop={info.width}:{info.height}:0:0:exact=1",
         ]
     return [f"scale={info.width}:{info.height}:{colour}", "format=yuv420p"]
+
+
+def _fit(info: VideoInfo, frame: tuple[int, int]) -> list[str]:
+    # Offsets are even, as chroma is; a filter that does nothing is left out.
+    (width, height), (left, top) = (
+        frame,
+        (2 * (abs(a - b) // 4) for a, b in zip(frame, (info.width, info.height), strict=True)),
+    )
+    if width < info.width or height < info.height:
+        return [f"crop={width}:{height}:{left}:{top}:exact=1"]
+    return [f"pad={width}:{height}:{left}:{top}:black"] if frame != (info.width, info.height) else []
 
 
 def _tags() -> list[str]:

@@ -1,11 +1,11 @@
-"""How large the result is, in pixels, for a resolution class. Standard library only."""
+"""How large the result is, and the frame that a driving video is fitted into, in pixels. Standard library only."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
 
-from animate_pipelines.params import Resolution
+from animate_pipelines.params import Fit, Resolution
 
 _LINES: dict[Resolution, int] = {"480p": 480, "580p": 580, "720p": 720, "1080p": 1080}
 
@@ -18,6 +18,17 @@ def output_size(resolution: Resolution, width: int, height: int) -> tuple[int, i
     """
     area = _LINES[resolution] ** 2 * Fraction(16, 9)
     return _even(math.sqrt(area * width / height)), _even(math.sqrt(area * height / width))
+
+
+def fitted_size(size: tuple[int, int], target: tuple[int, int], fit: Fit) -> tuple[int, int]:
+    """(width, height) of a frame with the aspect of `target`: the largest inside `size` (crop), or the least around it.
+
+    One side of it is a side of `size`, the other is even, so its aspect is off by a pixel at most.
+    """
+    (width, height), aspect = size, Fraction(*target)
+    if (Fraction(width, height) > aspect) == (fit == "crop"):
+        return _even(float(height * aspect)), height
+    return width, _even(float(width / aspect))
 
 
 def _even(side: float) -> int:

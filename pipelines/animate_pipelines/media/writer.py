@@ -13,6 +13,7 @@ from animate_pipelines.media.durable import written_whole
 from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, run_ffmpeg
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import ticks_per_second
+from animate_pipelines.params import DEFAULT_QUALITY
 
 
 class VideoWriter:
@@ -29,12 +30,14 @@ class VideoWriter:
         render_size: tuple[int, int],
         output_size: tuple[int, int],
         fps: Fraction,
+        quality: int = DEFAULT_QUALITY,
         limits: MediaLimits | None = None,
     ) -> None:
         self.folder = folder
         self.render_size = render_size
         self.output_size = output_size
         self.fps = fps
+        self._crf = crf_of(quality)
         self._bounds = decode_bounds(limits or MediaLimits())
         if any(side % 2 for side in output_size):
             raise ValueError(f"output sides must be even, not {output_size}")
@@ -68,7 +71,7 @@ class VideoWriter:
         colour = "out_color_matrix=bt709:out_range=tv,format=yuv420p"
         tags = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,setsar=1"
         return [
-            *["-vf", f"{scale}:{colour},{tags}", "-c:v", "libx264", "-preset", "fast", "-crf", "16"],
+            *["-vf", f"{scale}:{colour},{tags}", "-c:v", "libx264", "-preset", "fast", "-crf", str(self._crf)],
             *["-bf", "0", "-g", "48", "-x264-params", "open-gop=0", "-threads", str(THREADS)],
             *[
                 "-fflags",
@@ -80,3 +83,8 @@ class VideoWriter:
             ],
             *["-movflags", "+faststart", "-f", "mp4", "-y"],
         ]
+
+
+def crf_of(quality: int) -> int:
+    """x264's constant rate factor for a quality of 20 to 99: 95 is 16, where losses begin to be seen; 20 is 46."""
+    return round(16 + (DEFAULT_QUALITY - quality) * 0.4)
