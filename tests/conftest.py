@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from animate_pipelines.models import Models, load_models
-from animate_weights.bundles import find_bundle
+if TYPE_CHECKING:
+    from animate_pipelines.models import Models
 
 # Tests run in several processes; more threads in each would only wait for one another.
 torch.set_num_threads(1)
+
+# Kernels run in Triton's interpreter where there is no GPU. Triton reads this when it is imported, and diffusers
+# imports Triton; so nothing of ours is imported before.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +29,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(home: Path) -> Path:
+    from animate_weights.bundles import find_bundle
+
     return find_bundle("tiny", home)
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tiny_bundle: Path) -> Models:
+    from animate_pipelines.models import load_models
+
     return load_models(tiny_bundle)

@@ -102,15 +102,17 @@ def _ffmpeg() -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from animate_kernels.attention import probe_backends
+    from animate_kernels.dispatch import choose
     from animate_server.supervisor import find_devices
 
     devices = find_devices(["auto"])
     for name in devices:
         yield Finding(subject=name, state="ok", detail=_describe_device(torch.device(name)))
-    for backend in probe_backends(torch.device(devices[0])):
-        state: State = "ok" if backend.usable else "note"
-        yield Finding(subject=f"attention {backend.name}", state=state, detail=backend.reason or "usable")
+    choice = choose(torch.device(devices[0]))
+    for finding in choice.findings:
+        state: State = "ok" if finding.usable else "note"
+        yield Finding(subject=f"kernel {finding.name}", state=state, detail=finding.reason or "used")
+    yield Finding(subject="attention", state="ok", detail=f"{choice.attention}, unless the recipe names another")
 
 
 def _describe_device(device: torch.device) -> str:

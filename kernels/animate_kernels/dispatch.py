@@ -1,0 +1,165 @@
+"""One choice a device: which implementation of each operator runs there, and why.
+
+On CUDA every kernel of ours is tried by one tiny call whose result is compared with the definition; the definition
+itself runs where that fails, and everywhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+
+import torch
+
+from animate_kernels import eight_bit, reference, sparse
+from animate_kernels.attention import BACKENDS, Attention, Backend, Finding, probe, probe_attention
+from animate_kernels.eight_bit import Fp8Heads
+from animate_kernels.fp8 import FP8, Fp8Rows, States, fp8_linear, quantize_rowwise
+from animate_kernels.order import natural_order
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ops:
+    """Every operator of the transformer, as `reference`, `sparse` and `eight_bit` define them."""
+
+    layer_norm: Callable[..., States] = reference.layer_norm
+    add_norm: Callable[..., tuple[torch.Tensor, States]] = reference.add_norm
+    quantize: Callable[[torch.Tensor], Fp8Rows] = reference.quantize
+    gelu: Callable[[torch.Tensor, torch.dtype], States] = reference.gelu
+    norm_rotate: Callable[..., torch.Tensor] = reference.norm_rotate
+    face_attention: Callable[..., torch.Tensor] = reference.face_attention
+    quantize_heads: Callable[..., Fp8Heads] = eight_bit.quantize_heads
+    sparse_attention: Callable[..., torch.Tensor] = sparse.sparse_attention
+    sparse_attention_8bit: Callable[..., torch.Tensor] = sparse.sparse_attention_8bit
+    attention: Attention = reference.attention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What runs on a device. attention: the name of the dense backend, `ops.attention`; eight_bit: its kind.
+
+    findings: what was tried, in order.
+    """
+
+    ops: Ops
+    attention: str
+    eight_bit: bool
+    findings: tuple[Finding, ...]
+
+
+_MODULES = {
+    "layer_norm": "norm",
+    "add_norm": "norm",
+    "quantize": "rows",
+    "gelu": "rows",
+    "norm_rotate": "rotary",
+    "face_attention": "face",
+    "quantize_heads": "quantize",
+    "sparse_attention": "attention",
+    "sparse_attention_8bit": "attention",
+}
+
+
+def choose(device: torch.device, attention: str = "auto") -> Choice:
+    """Try what there is. attention: a name of `BACKENDS`, or the first usable one of those that keep 16 bits.
+
+    `ValueError` names a backend that is unknown or does not work on the device.
+    """
+    ops, findings = _choose_kernels(device)
+    backend, tried = _choose_attention(device, attention)
+    findings += tried
+    for finding in findings:
+        _log.info("%s: %s %s", device, finding.name, finding.reason or "works")
+    _log.info("%s: attention by %s", device, backend.name)
+    ops = replace(ops, attention=backend.attend)
+    return Choice(ops=ops, attention=backend.name, eight_bit=backend.eight_bit, findings=tuple(findings))
+
+
+def _choose_kernels(device: torch.device) -> tuple[Ops, list[Finding]]:
+    if device.type != "cuda":
+        return Ops(), [Finding(name="kernels", usable=False, reason=f"PyTorch's own operators on {device.type}")]
+    kernels, findings = {}, []
+    for name, module in _MODULES.items():
+        finding = probe_kernel(name, module, device)
+        findings.append(finding)
+        if finding.usable:
+            kernels[name] = getattr(import_module(f"animate_kernels.fused.{module}"), name)
+    return Ops(**kernels), findings
+
+
+def probe_kernel(name: str, module: str, device: torch.device) -> Finding:
+    """One tiny call of a Triton kernel, compared with the definition."""
+    return probe(
+        name,
+        lambda: trial(name, getattr(import_module(f"animate_kernels.fused.{module}"), name), device),
+        lambda: trial(name, getattr(Ops(), name), device),
+        tolerance=6e-2,  # 8-bit weights are rounded relative to the largest score so far, or of all
+    )
+
+
+def probe_fp8_linear(device: torch.device) -> Finding:
+    """Whether the device multiplies e4m3 rows."""
+    generator = torch.Generator().manual_seed(0)
+    states, weight = torch.randn(2, 32, 64, generator=generator)
+    rows, (values, scale), bias = reference.quantize(states), quantize_rowwise(weight), torch.zeros(32)
+    moved = Fp8Rows(values=rows.values.to(device), scale=rows.scale.to(device))
+    parts = [part.to(device) for part in (values, scale, bias)]
+    return probe(
+        "fp8 linear",
+        lambda: fp8_linear(moved, parts[0], parts[1], parts[2], torch.bfloat16).cpu(),
+        lambda: fp8_linear(rows, values, scale, bias, torch.bfloat16),
+        tolerance=2e-2,
+    )
+
+
+def trial(name: str, operator: Callable[..., object], device: torch.device) -> torch.Tensor:
+    """The result of an operator on a tiny input, as one fp32 tensor; the same input whoever computes it."""
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.bfloat16
+    heads = torch.randn(3, 448, 1, 128, generator=generator).to(device, kind)
+    rows = torch.randn(24, 256, generator=generator).to(device, kind)
+    weight, bias = torch.randn(2, 256, generator=generator).to(device)
+    order, angle = natural_order((3, 2, 4), device), torch.rand(24, 64, generator=generator).to(device)
+    key, value = torch.randn(2, 3, 5, 2, 128, generator=generator).to(device, kind)
+    selection = sparse.select(*heads, density=0.2, block=64, first_query=0, num_reference=64)
+    arguments: dict[str, tuple[object, ...]] = {
+        "layer_norm": (rows, weight, bias, kind),
+        "add_norm": (rows.float(), rows, weight, weight, bias),
+        "quantize": (rows,),
+        "gelu": (rows, kind),
+        "norm_rotate": (rows[:, None], weight[None].to(kind), 2, angle.cos(), angle.sin()),
+        "face_attention": (rows.unflatten(1, (2, -1)), weight[:128].to(kind), key, value, order),
+        "quantize_heads": tuple(heads),
+        "sparse_attention": (*heads, selection),
+        "sparse_attention_8bit": (eight_bit.quantize_heads(*heads), selection, kind),
+    }
+    options = {"residual": torch.float32, "out": FP8} if name == "add_norm" else {}
+    return _flat(operator(*arguments[name], **options))
+
+
+def _flat(result: object) -> torch.Tensor:
+    if isinstance(result, Fp8Rows):
+        return result.dequantize().flatten()
+    if isinstance(result, Fp8Heads):
+        return torch.cat([part.flatten() for part in eight_bit.dequantize_heads(result)])
+    if isinstance(result, tuple):
+        return torch.cat([_flat(part) for part in result])
+    assert isinstance(result, torch.Tensor)
+    return result.float().flatten()
+
+
+def _choose_attention(device: torch.device, wanted: str) -> tuple[Backend, list[Finding]]:
+    known = {backend.name: backend for backend in BACKENDS}
+    if wanted != "auto" and wanted not in known:
+        raise ValueError(f"no attention backend is called {wanted!r}: {', '.join(known)}")
+    candidates = [b for b in BACKENDS if (b.automatic if wanted == "auto" else b.name == wanted)]
+    findings = []
+    for backend in candidates:
+        findings.append(probe_attention(backend, device))
+        if findings[-1].usable:
+            return backend, findings
+    raise ValueError(f"attention {wanted!r} does not work on {device}: {findings[-1].reason}")

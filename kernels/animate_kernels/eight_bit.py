@@ -1,0 +1,96 @@
+"""Queries, keys and values of attention in e4m3, and what attention over them is.
+
+Scales are one a block of 64 tokens and head for queries and keys, one a channel for values, whose errors would else add
+up over the tokens. The keys' mean over all tokens is taken off first: softmax does not see it, and it is what would
+fill the range. Method: SageAttention2 (arXiv 2411.10958), with e4m3 in place of int8.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from animate_kernels.fp8 import FP8, FP8_MAX
+
+BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fp8Heads:
+    """query, key: `l heads d` e4m3; scales `blocks heads` fp32. value: `heads d l` e4m3, scales `heads d` fp32.
+
+    key_mean: `heads d` fp32, what was taken off the keys.
+
+    Values lie along the tokens: the product with them runs over tokens, and 8-bit tensor cores read no other way.
+    """
+
+    query: torch.Tensor
+    query_scale: torch.Tensor
+    key: torch.Tensor
+    key_scale: torch.Tensor
+    key_mean: torch.Tensor
+    value: torch.Tensor
+    value_scale: torch.Tensor
+
+
+def quantize_heads(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Fp8Heads:
+    """Of `l heads d` each."""
+    mean = key.mean(dim=0, dtype=torch.float32)
+    query8, query_scale = quantize_blocks(query.float())
+    key8, key_scale = quantize_blocks(key.float() - mean)
+    value8, value_scale = quantize_channels(value)
+    return Fp8Heads(
+        query=query8,
+        query_scale=query_scale,
+        key=key8,
+        key_scale=key_scale,
+        key_mean=mean,
+        value=value8,
+        value_scale=value_scale,
+    )
+
+
+def quantize_blocks(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """e4m3 `l heads d` of fp32 states, and fp32 scales `blocks heads`; the last block may be short."""
+    length, num_blocks = len(states), math.ceil(len(states) / BLOCK)
+    padded = F.pad(states.abs().amax(dim=-1), (0, 0, 0, num_blocks * BLOCK - length))
+    scale = _scale(padded.unflatten(0, (num_blocks, BLOCK)).amax(dim=1))
+    return round_e4m3(states / _per_token(scale, length)), scale
+
+
+def quantize_channels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """e4m3 `heads d l` of values `l heads d`, and fp32 scales `heads d`."""
+    scale = _scale(value.abs().amax(dim=0).float())
+    return round_e4m3(value.float() / scale).permute(1, 2, 0).contiguous(), scale
+
+
+def dequantize_heads(heads: Fp8Heads) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """fp32 queries, keys (less their mean) and values, `l heads d`."""
+    query = heads.query.float() * _per_token(heads.query_scale, len(heads.query))
+    key = heads.key.float() * _per_token(heads.key_scale, len(heads.key))
+    return query, key, heads.value.permute(2, 0, 1).float() * heads.value_scale
+
+
+def attention_8bit(heads: Fp8Heads, out: torch.dtype) -> torch.Tensor:
+    """The definition: `l heads d`. Weights are rounded to e4m3 relative to each query's largest; their sum is not."""
+    query, key, value = dequantize_heads(heads)
+    scores = torch.einsum("qhd,khd->hqk", query, key) * query.shape[-1] ** -0.5
+    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    read = torch.einsum("hqk,khd->qhd", round_e4m3(weights * FP8_MAX).float(), value)
+    return (read / (weights.sum(dim=-1).t()[..., None] * FP8_MAX)).to(out)
+
+
+def _per_token(scale: torch.Tensor, length: int) -> torch.Tensor:
+    return scale.repeat_interleave(BLOCK, dim=0)[:length, :, None]
+
+
+def _scale(largest: torch.Tensor) -> torch.Tensor:
+    return torch.where(largest > 0, largest / FP8_MAX, torch.ones_like(largest))
+
+
+def round_e4m3(states: torch.Tensor) -> torch.Tensor:
+    """To e4m3; what is out of range becomes its end."""
+    return states.clamp(-FP8_MAX, FP8_MAX).to(FP8)

@@ -1,0 +1,95 @@
+"""Every operator in plain PyTorch: its definition, and what runs where no kernel is faster.
+
+Tokens are `l d`, one row a token, without a batch; heads are `l heads d`. `out` is the type of a result that a linear
+layer reads; `FP8` stands for rows of e4m3 (`Fp8Rows`). The precision is the official code's: norms, modulation, gates
+and rotary positions in fp32, products in the weights' type.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from animate_kernels.fp8 import FP8, Fp8Rows, States, quantize_rowwise
+from animate_kernels.order import TokenOrder
+
+EPSILON = 1e-6
+
+
+def layer_norm(
+    tokens: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, out: torch.dtype
+) -> States:
+    """LayerNorm over `d`, times weight plus bias (`d`, fp32; None: neither), all in fp32. Modulation is this, too."""
+    return _as(F.layer_norm(tokens.float(), tokens.shape[-1:], weight, bias, EPSILON), out)
+
+
+def add_norm(
+    tokens: torch.Tensor,
+    branch: torch.Tensor,
+    gate: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    *,
+    residual: torch.dtype,
+    out: torch.dtype,
+) -> tuple[torch.Tensor, States]:
+    """Tokens plus the gated branch (gate `d` fp32, None: 1), kept in `residual`; and `layer_norm` of that sum."""
+    total = tokens + branch.float() if gate is None else torch.addcmul(tokens.float(), branch.float(), gate)
+    total = total.to(residual)
+    return total, layer_norm(total, weight, bias, out)
+
+
+def quantize(states: torch.Tensor) -> Fp8Rows:
+    """Rows `l d` in e4m3."""
+    values, scale = quantize_rowwise(states)
+    return Fp8Rows(values=values, scale=scale)
+
+
+def gelu(states: torch.Tensor, out: torch.dtype) -> States:
+    """GELU by its tanh form; to e4m3 without rounding in between."""
+    if out == FP8:
+        return quantize(F.gelu(states.float(), approximate="tanh"))
+    return F.gelu(states, approximate="tanh").to(out)
+
+
+def norm_rotate(
+    states: torch.Tensor, weight: torch.Tensor, heads: int, cos: torch.Tensor | None, sin: torch.Tensor | None
+) -> torch.Tensor:
+    """RMSNorm over the full width, then rotary positions: `l n heads d/heads` of states `l n d`, weight `n d`.
+
+    Normalised in fp32, rounded, times the weight in the states' type; neighbouring pairs turned in fp32 by tables
+    `l d/heads/2` fp32. Without tables (None) nothing turns.
+    """
+    normed = (F.rms_norm(states.float(), states.shape[-1:], eps=EPSILON).to(states.dtype) * weight).unflatten(
+        -1, (heads, -1)
+    )
+    if cos is None or sin is None:
+        return normed
+    pairs = torch.view_as_complex(normed.float().unflatten(-1, (-1, 2)))
+    turned = torch.view_as_real(pairs * torch.complex(cos, sin)[:, None, None])
+    return turned.flatten(-2).to(states.dtype)
+
+
+def face_attention(
+    query: torch.Tensor, weight: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder
+) -> torch.Tensor:
+    """`l d`: each token looks at its own frame's motion tokens.
+
+    query: `l heads d/heads`, RMS-normed here over each head with weight `d/heads`. key, value: `t 5 heads d/heads`,
+    the keys normed.
+    """
+    query = F.rms_norm(query.float(), query.shape[-1:], eps=EPSILON).to(query.dtype) * weight
+    by_frame = order.restore(query).unflatten(0, (key.shape[0], -1))
+    query, key, value = (part.transpose(1, 2) for part in (by_frame, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(0, 1)
+    return order.arrange(attended).flatten(1)
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Every query looks at every key. All `l heads d`."""
+    query, key, value = (part.transpose(0, 1)[None] for part in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
+
+
+def _as(states: torch.Tensor, out: torch.dtype) -> States:
+    return quantize(states) if out == FP8 else states.to(out)

@@ -1,0 +1,141 @@
+"""Block-sparse attention: which blocks of keys a block of queries reads exactly, and what the others give instead.
+
+Keys lie along a Morton curve (`order`), so a block is a small cube of the video. Per head, the blocks whose mean key
+agrees most with the mean query are read exactly, besides the reference frame's and the neighbours'. Each other block
+counts as its mean key and mean value, as often as it has tokens, in the same softmax: no mass is dropped, which is what
+hurts models of few steps (see `benchmarks/LOG.md` for what it costs in pictures).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from animate_kernels.eight_bit import Fp8Heads, dequantize_heads, round_e4m3
+from animate_kernels.fp8 import FP8_MAX
+
+TILE_BLOCKS = 2  # blocks of a tile of queries
+_NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What tiles of queries read. block: tokens of a block; a tile has `TILE_BLOCKS` of them.
+
+    lists: `heads tiles n` int32, ascending: the blocks read exactly. exact: `heads tiles blocks` bool, the same.
+    key_means, value_means: `blocks heads d` of every block, in the keys' type. lengths: `blocks` int32, tokens of each.
+    """
+
+    block: int
+    lists: torch.Tensor
+    exact: torch.Tensor
+    key_means: torch.Tensor
+    value_means: torch.Tensor
+    lengths: torch.Tensor
+
+
+def select(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    density: float,
+    block: int,
+    first_query: int,
+    num_reference: int,
+) -> Selection:
+    """For queries `l heads d` of which the first is token `first_query`, a multiple of the tile, of the keys' order.
+
+    num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
+    """
+    key_means, lengths = block_means(key, block)
+    value_means, _ = block_means(value, block)
+    tile_means, _ = block_means(query, block * TILE_BLOCKS)
+    scores = torch.einsum("qhd,khd->hqk", tile_means, key_means)
+    forced = forced_blocks(len(tile_means), len(key_means), first_query // block, math.ceil(num_reference / block))
+    forced = forced.to(scores.device)
+    num_read = max(math.ceil(density * len(key_means)), int(forced.sum(dim=1).max()))
+    best = scores.masked_fill(forced, torch.inf).topk(num_read, dim=-1).indices.sort(dim=-1).values
+    return Selection(
+        block=block,
+        lists=best.to(torch.int32),
+        exact=torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True),
+        key_means=key_means.to(key.dtype),
+        value_means=value_means.to(value.dtype),
+        lengths=lengths,
+    )
+
+
+def block_means(states: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """fp32 means `blocks heads d` of states `l heads d`, and the blocks' lengths int32. The last block may be short."""
+    num_tokens = len(states)
+    num_blocks = math.ceil(num_tokens / block)
+    lengths = torch.full((num_blocks,), block, dtype=torch.int32, device=states.device)
+    lengths[-1] = num_tokens - (num_blocks - 1) * block
+    whole = num_tokens // block
+    means = states[: whole * block].unflatten(0, (whole, block)).mean(dim=1, dtype=torch.float32)
+    if whole < num_blocks:
+        means = torch.cat([means, states[whole * block :].mean(dim=0, keepdim=True, dtype=torch.float32)])
+    return means, lengths
+
+
+def forced_blocks(num_tiles: int, num_blocks: int, first_block: int, num_reference_blocks: int) -> torch.Tensor:
+    """`tiles blocks` bool: the reference frame's blocks, and a tile's own ones with one neighbour on either side."""
+    blocks = torch.arange(num_blocks)
+    start = first_block + torch.arange(num_tiles)[:, None] * TILE_BLOCKS
+    near = (blocks >= start - 1) & (blocks <= start + TILE_BLOCKS)
+    return near | (blocks < num_reference_blocks)
+
+
+def sparse_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:
+    """The definition: `l heads d`; one softmax over the exact keys and the other blocks' means, all scores at once."""
+    weights, total = _weights(query.float(), key.float(), selection)
+    return _mix(weights, total, value, selection).to(query.dtype)
+
+
+def sparse_attention_8bit(heads: Fp8Heads, selection: Selection, out: torch.dtype) -> torch.Tensor:
+    """The same over 8-bit heads, whose exact weights are rounded to e4m3 relative to each query's largest.
+
+    The selection is of the 16-bit heads; the keys' mean is taken off its means here.
+    """
+    query, key, value = dequantize_heads(heads)
+    weights, total = _weights(query, key, centred(selection, heads.key_mean))
+    num_exact = len(key)
+    weights[..., :num_exact] = round_e4m3(weights[..., :num_exact] * FP8_MAX).float() / FP8_MAX
+    return _mix(weights, total, value, selection).to(out)
+
+
+def centred(selection: Selection, key_mean: torch.Tensor) -> Selection:
+    """The selection for keys that a mean `heads d` was taken off."""
+    means = (selection.key_means.float() - key_mean).to(selection.key_means.dtype)
+    return replace(selection, key_means=means)
+
+
+def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tuple[torch.Tensor, torch.Tensor]:
+    """`heads q k+blocks`, the largest of a query 1, and their sums `q heads 1`."""
+    scale = query.shape[-1] ** -0.5
+    exact = _rows(selection.exact, TILE_BLOCKS * selection.block, len(query), dim=1)
+    read = _rows(exact, selection.block, len(key), dim=2)
+    scores = torch.einsum("qhd,khd->hqk", query, key) * scale
+    means = torch.einsum("qhd,khd->hqk", query, selection.key_means.float()) * scale
+    means = (means + selection.lengths.log()).masked_fill(exact, _NEVER)
+    scores = torch.cat([scores.masked_fill(~read, _NEVER), means], dim=-1)
+    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    return weights, weights.sum(dim=-1).t()[..., None]
+
+
+def _mix(weights: torch.Tensor, total: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:
+    values = torch.cat([value.float(), selection.value_means.float()])
+    return torch.einsum("hqk,khd->qhd", weights, values) / total
+
+
+def _rows(marks: torch.Tensor, times: int, length: int, dim: int) -> torch.Tensor:
+    return marks.repeat_interleave(times, dim=dim).narrow(dim, 0, length)
+
+
+def dense_queries(num_reference: int, num_tokens: int, block: int) -> int:
+    """The first queries, whole tiles that hold the reference frame, which read everything exactly."""
+    tile = TILE_BLOCKS * block
+    return min(math.ceil(num_reference / tile) * tile, num_tokens)
