@@ -15,31 +15,46 @@ from starlette.exceptions import HTTPException
 
 from animate_pipelines.errors import AnimateError, InvalidField, RequestError, ServerError
 from animate_server import __version__, health
+from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
+from animate_server.courier import Courier
 from animate_server.desk import JobDesk
-from animate_server.dialects import Dialect, native
+from animate_server.dialects import Desk, Dialect, native
 from animate_server.errors import JobNotFound, WrongMethod
 
 log = logging.getLogger(__name__)
 SWEEP_S = 10.0
+COURIERS = 4  # a receiver that answers slowly holds up one
+COURIER_CLOSE_S = 1.0
 
 
 def create_app(backend: Backend) -> FastAPI:
     """`app.state.desk` is the desk; set its `closing` to make the server let go of waiting callers."""
     settings = backend.settings
     desk = JobDesk(
-        settings, store=backend.store, uploads=backend.uploads, artefacts=backend.artefacts, board=backend.board
+        settings,
+        store=backend.store,
+        uploads=backend.uploads,
+        artefacts=backend.artefacts,
+        board=backend.board,
+        outbox=backend.outbox,
     )
+    dialects = load_dialects(settings.dialects)
+    courier = make_courier(backend, desk, dialects)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stopped = threading.Event()
         sweeper = threading.Thread(target=_sweep, args=(backend, stopped), name="sweep", daemon=True)
-        sweeper.start()
+        couriers = [threading.Thread(target=courier.run, args=(stopped,), daemon=True) for _ in range(COURIERS)]
+        for thread in (sweeper, *couriers):
+            thread.start()
         yield
         desk.closing.set()
         stopped.set()
         sweeper.join()
+        for thread in couriers:
+            thread.join(COURIER_CLOSE_S)  # a call cut off here is made again by the next server
 
     app = FastAPI(
         title="animate-server",
@@ -48,12 +63,19 @@ def create_app(backend: Backend) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.desk = desk
-    dialects = load_dialects(settings.dialects)
     for dialect in dialects:
         app.include_router(dialect.router)
     app.include_router(health.router)
     _install_errors(app, dialects)
     return app
+
+
+def make_courier(backend: Backend, desk: Desk, dialects: Sequence[Dialect]) -> Courier:
+    """What calls webhooks, under the same rules as input URLs are fetched."""
+    rules = {dialect.name: dialect.webhooks for dialect in dialects if dialect.webhooks is not None}
+    settings = backend.settings
+    policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+    return Courier(backend.outbox, backend.store, desk, rules, policy)
 
 
 def load_dialects(names: Sequence[str]) -> list[Dialect]:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from animate_server.artefacts import Artefacts
 from animate_server.database import open_database
+from animate_server.outbox import Outbox
 from animate_server.settings import Settings
 from animate_server.store import Store
 from animate_server.uploads import Uploads
@@ -28,6 +29,7 @@ class Backend:
     uploads: Uploads
     artefacts: Artefacts
     board: WorkerBoard
+    outbox: Outbox
     engine: Engine
 
     def __enter__(self) -> Backend:
@@ -83,4 +85,12 @@ def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) 
     )
     board = WorkerBoard(engine, silent_s=settings.lease_s, clock=clock)
     artefacts = Artefacts(settings.artefacts_dir)
-    return Backend(settings=settings, store=store, uploads=uploads, artefacts=artefacts, board=board, engine=engine)
+    return Backend(
+        settings=settings,
+        store=store,
+        uploads=uploads,
+        artefacts=artefacts,
+        board=board,
+        outbox=Outbox(engine, clock=clock),
+        engine=engine,
+    )

@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse
 
+from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.params import AnimateParams
-from animate_server.addresses import AddressPolicy
+from animate_server.addresses import AddressPolicy, check_url
 from animate_server.artefacts import Artefacts, base_url, respond_file
 from animate_server.auth import Keyring
 from animate_server.bodies import Body, read_body, read_file
@@ -23,11 +24,13 @@ from animate_server.errors import NotAuthorized
 from animate_server.files import check_free_disk
 from animate_server.inputs import UPLOAD_PATH, Gate, fingerprint
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
+from animate_server.outbox import Outbox
 from animate_server.rates import RateLimit
 from animate_server.settings import MIB, Settings
 from animate_server.slots import Slot, Slots, read_secret
 from animate_server.store import Store
 from animate_server.uploads import Upload, Uploads
+from animate_server.webhooks import Call, Webhook
 from animate_server.workers import WorkerBoard
 
 WATCH_S = 0.25
@@ -40,19 +43,28 @@ class JobDesk:
     """`closing` is set when the server is told to stop: it then takes no new jobs and lets go of those who watch."""
 
     def __init__(
-        self, settings: Settings, *, store: Store, uploads: Uploads, artefacts: Artefacts, board: WorkerBoard
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        uploads: Uploads,
+        artefacts: Artefacts,
+        board: WorkerBoard,
+        outbox: Outbox,
     ) -> None:
         self.store = store
         self.uploads = uploads
         self.artefacts = artefacts
         self.board = board
+        self.outbox = outbox
         self.closing = threading.Event()
         self._settings = settings
         self._keyring = Keyring(key.get_secret_value() for key in settings.api_keys)
-        policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+        self._policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
         self._slots = Slots(read_secret(settings.home / "secret"), lifetime_s=settings.upload_retention_s)
         self._rate = RateLimit(settings.max_requests_per_minute)
-        self._gate = Gate(uploads, policy, board.bundle, full_steps=settings.turbo_without_lora == "full_steps")
+        full_steps = settings.turbo_without_lora == "full_steps"
+        self._gate = Gate(uploads, self._policy, board.bundle, full_steps=full_steps)
 
     def caller(self, request: Request) -> Caller:
         return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))
@@ -90,9 +102,16 @@ class JobDesk:
         return await read_file(request, name=name, max_bytes=self._settings.max_file_bytes + MIB)
 
     async def submit(
-        self, params: AnimateParams, body: Body, caller: Caller, *, dialect: str, idempotency_key: str | None = None
+        self,
+        params: AnimateParams,
+        body: Body,
+        caller: Caller,
+        *,
+        dialect: str,
+        idempotency_key: str | None = None,
+        webhook: Webhook | None = None,
     ) -> Job:
-        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key)
+        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhook)
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         return await run_in_threadpool(self.store.get, job_id, caller.owner)
@@ -133,6 +152,21 @@ class JobDesk:
         job = await self.cancel(job_id, caller)
         if job.status.is_final:
             await self.remove(job_id, caller)
+
+    async def find_call(self, job_id: str, caller: Caller) -> Call:
+        return await run_in_threadpool(self.outbox.of_job, job_id, caller.owner)
+
+    async def list_calls(self, caller: Caller, *, dialect: str) -> Sequence[Call]:
+        def read() -> Sequence[Call]:
+            return self.outbox.list(caller.owner, dialect=dialect)
+
+        return await run_in_threadpool(read)
+
+    async def resend(self, call_id: str, caller: Caller, webhook: Webhook | None = None) -> Call:
+        if webhook is not None:
+            self._check_webhook(webhook)
+        url = None if webhook is None else webhook.url
+        return await run_in_threadpool(self.outbox.resend, call_id, caller.owner, url)
 
     async def upload(self, body: Body, caller: Caller) -> Sequence[Upload]:
         return await run_in_threadpool(self._upload, body, caller)
@@ -180,8 +214,16 @@ class JobDesk:
         check_free_disk(self._settings.home, self._settings.min_free_disk)
 
     def _submit(
-        self, params: AnimateParams, body: Body, caller: Caller, dialect: str, idempotency_key: str | None
+        self,
+        params: AnimateParams,
+        body: Body,
+        caller: Caller,
+        dialect: str,
+        idempotency_key: str | None,
+        webhook: Webhook | None,
     ) -> Job:
+        if webhook is not None:
+            self._check_webhook(webhook)
         print_of = fingerprint(dialect, body.fields, body.parts) if idempotency_key else ""
         accepted = self._gate.accept(params, body.parts, caller.owner, caller.base_url)
         new = NewJob(
@@ -193,6 +235,8 @@ class JobDesk:
             fingerprint=print_of,
             request=body.fields,
             uploads=accepted.uploads,
+            webhook=webhook,
+            base_url=caller.base_url,
         )
         try:
             job = self.store.add(new)
@@ -202,6 +246,12 @@ class JobDesk:
         if job.id != new.id:
             self._gate.discard(accepted)
         return job
+
+    def _check_webhook(self, webhook: Webhook) -> None:
+        try:
+            check_url(webhook.url, self._policy)
+        except AnimateError as error:
+            raise InvalidField(f"{webhook.field}: {error.message}", field=webhook.field, value=error.value) from None
 
     def _remove(self, job_id: str, caller: Caller) -> None:
         job = self.store.remove(job_id, caller.owner)

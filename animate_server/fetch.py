@@ -1,4 +1,4 @@
-"""Fetching an input URL: gate two. Every address is checked, and the connection goes to the address that was checked.
+"""Fetching input URLs (gate two) and calling webhooks. Every address is checked, and connected to as it was checked.
 
 httpx's own client resolves names itself, after any check of ours, and follows redirects without asking; so a name
 that changes its address in between (DNS rebinding), or a redirect, would lead into the private network.
@@ -10,9 +10,10 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urljoin
 
 import certifi
@@ -24,7 +25,8 @@ from animate_server.errors import BodyTooLarge
 from animate_server.files import Written, write_limited
 
 MAX_REDIRECTS = 3
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S, POST_TIMEOUT_S = 10.0, 30.0, 15.0
+ANSWER_BYTES = 1024  # what is kept of a webhook's answer
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Resolver = Callable[[str, int], Sequence[Address]]
@@ -54,11 +56,50 @@ def fetch(
     """
     deadline = time.monotonic() + timeout_s
     try:
-        with _opened(url, policy, resolver) as response:
+        with _network_errors(url, field), _opened(url, policy, resolver) as response:
             chunks = _chunks(response, url, limit_bytes, deadline, timeout_s, on_chunk)
             return write_limited(chunks, destination, limit_bytes=limit_bytes, field=field)
     except BodyTooLarge as error:
         raise MediaTooLarge(error.message, field=field, value=error.value, limit=limit_bytes) from None
+
+
+def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    policy: AddressPolicy,
+    resolver: Resolver = resolve,
+    timeout_s: float = POST_TIMEOUT_S,
+) -> tuple[int, str]:
+    """The status and the beginning of what `url` answers to `body`; a redirect is an answer, and is not followed.
+
+    Raises `FetchError` and `InvalidField`, as `fetch` does.
+    """
+    deadline = time.monotonic() + timeout_s
+    with _network_errors(url, None), httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
+        response = transport.handle_request(_pinned(url, policy, resolver, "POST", body, headers, timeout_s))
+        try:
+            return response.status_code, _beginning(response, deadline)
+        finally:
+            response.close()
+
+
+def _beginning(response: httpx.Response, deadline: float) -> str:
+    """Of a text that may have no end."""
+    text = b""
+    for chunk in response.iter_raw():
+        text += chunk
+        if len(text) >= ANSWER_BYTES or time.monotonic() > deadline:
+            break
+    return text[:ANSWER_BYTES].decode("utf-8", "replace")
+
+
+@contextmanager
+def _network_errors(url: str, field: str | None) -> Iterator[None]:
+    """What the network does wrong as `FetchError`; errors that name no field get `field`."""
+    try:
+        yield
     except httpx.TimeoutException:
         raise FetchError(f"{redact(url)} did not answer in time", field=field, value=redact(url)) from None
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -94,17 +135,27 @@ def _trust() -> ssl.SSLContext:
     return context
 
 
-def _pinned(url: str, policy: AddressPolicy, resolver: Resolver) -> httpx.Request:
+def _pinned(
+    url: str,
+    policy: AddressPolicy,
+    resolver: Resolver,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    read_timeout_s: float = READ_TIMEOUT_S,
+) -> httpx.Request:
     """A request that goes to a checked address while host header and certificate check keep the name."""
     target = check_url(url, policy)
     address = _choose(target, policy, resolver)
     named = httpx.URL(url)
-    timeouts = {"connect": CONNECT_TIMEOUT_S, "read": READ_TIMEOUT_S, "write": READ_TIMEOUT_S, "pool": READ_TIMEOUT_S}
+    timeouts = dict.fromkeys(("read", "write", "pool"), read_timeout_s) | {"connect": CONNECT_TIMEOUT_S}
+    # identity: a compressed answer could unpack to any size
+    own = {"host": named.netloc.decode("ascii"), "accept-encoding": "identity", "user-agent": "animate-server"}
     return httpx.Request(
-        "GET",
+        method,
         named.copy_with(host=str(address)),
-        # identity: a compressed answer could unpack to any size
-        headers={"host": named.netloc.decode("ascii"), "accept-encoding": "identity", "user-agent": "animate-server"},
+        content=body,
+        headers=dict(headers) | own,
         extensions={"timeout": timeouts, "sni_hostname": target.host},
     )
 

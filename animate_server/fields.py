@@ -1,4 +1,4 @@
-"""Request fields read into a schema's model; what pydantic finds wrong becomes our one typed error."""
+"""Request fields read into a schema's model, and that schema as the API's document shows it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,31 @@ def read_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
         return model.model_validate(dict(fields))
     except ValidationError as invalid:
         raise _invalid(invalid) from None
+
+
+def show_body(model: type[BaseModel], *content_types: str) -> dict[str, Any]:
+    """`openapi_extra` for a route that reads `model` by `read_fields`; as JSON, unless other types are named."""
+    schema = show_schema(model)
+    content = {content_type: {"schema": schema} for content_type in content_types or ("application/json",)}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def show_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema with the inner models in place of references: in the API's document these would point nowhere."""
+    schema = model.model_json_schema()
+    inner = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        name = str(value.get("$ref", "")).rpartition("/")[2]
+        kept = {key: inlined(entry) for key, entry in value.items() if key != "$ref"}
+        return inlined(inner[name]) | kept if name else kept
+
+    shown: dict[str, Any] = inlined(schema)
+    return shown
 
 
 def _invalid(invalid: ValidationError) -> InvalidField:

@@ -9,6 +9,7 @@ from typing import Any
 
 from animate_pipelines.errors import AnimateError, Fault
 from animate_pipelines.params import AnimateParams
+from animate_server.webhooks import Webhook
 
 
 class JobStatus(StrEnum):
@@ -112,6 +113,7 @@ class NewJob:
 
     fingerprint: a hash of the whole request, compared when an idempotency key comes a second time.
     uploads: ids of the uploads it reads. id: as the caller chose it, where the service lets callers choose.
+    base_url: scheme and host by which the caller reaches us: the URLs in the webhook's body begin with it.
     """
 
     id: str
@@ -123,3 +125,5 @@ class NewJob:
     request: Mapping[str, Any] | None = None
     retention_s: float | None = None
     uploads: tuple[str, ...] = ()
+    webhook: Webhook | None = None
+    base_url: str = ""

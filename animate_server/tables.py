@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -64,6 +64,29 @@ job_uploads = Table(
     metadata,
     Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("upload_id", String, ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
+)
+
+# One row for each job that has a webhook. `due_at` is null while there is nothing to send.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("owner", String, nullable=False),
+    Column("dialect", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("secret", String, nullable=False),
+    Column("base_url", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("body", Text),
+    Column("tries", Integer, nullable=False),
+    Column("attempts", JSON, nullable=False),
+    Column("due_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("webhooks_by_job", "job_id"),
+    Index("webhooks_by_due", "due_at"),
 )
 
 workers = Table(

@@ -18,6 +18,7 @@ from animate_pipelines.params import AnimateParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
 from animate_server.jobs import Artefact, Job, JobStatus
+from animate_server.webhooks import Call, Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,14 @@ class Desk(Protocol):
         """A body that is one file, raw or as the form field `name`. Raises like `read`."""
 
     async def submit(
-        self, params: AnimateParams, body: Body, caller: Caller, *, dialect: str, idempotency_key: str | None = None
+        self,
+        params: AnimateParams,
+        body: Body,
+        caller: Caller,
+        *,
+        dialect: str,
+        idempotency_key: str | None = None,
+        webhook: Webhook | None = None,
     ) -> Job:
         """A stored job. Raises what gate one finds wrong, `KeyReused` and `QueueFull`."""
 
@@ -106,6 +114,15 @@ class Desk(Protocol):
     async def discard(self, job_id: str, caller: Caller) -> None:
         """Delete a job with its files; a running one is stopped and goes when its time is over."""
 
+    async def find_call(self, job_id: str, caller: Caller) -> Call:
+        """What became of the job's webhook. Raises `JobNotFound`, also for a job without one."""
+
+    async def list_calls(self, caller: Caller, *, dialect: str) -> Sequence[Call]:
+        """The newest hundred."""
+
+    async def resend(self, call_id: str, caller: Caller, webhook: Webhook | None = None) -> Call:
+        """Call again, now, and elsewhere if `webhook` says so. Raises `JobNotFound`, `JobUnfinished`."""
+
     async def upload(self, body: Body, caller: Caller) -> Sequence[StoredUpload]:
         """Store every part of `body`."""
 
@@ -132,11 +149,27 @@ class Desk(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRules:
+    """How a service calls back.
+
+    find: the caller's wish in the fields of a request that `parse` found good. render: the body, as JSON values, of
+    the call about an ended job; None when the service does not call at such an end. headers: beside the content type,
+    for a call with that body at that time. pauses_s: between one attempt and the next; as many retries as pauses.
+    """
+
+    find: Callable[[Mapping[str, Any]], Webhook | None]
+    render: Callable[[Job, Desk, Caller], Any]
+    headers: Callable[[Call, str, float], dict[str, str]] = lambda call, body, now: {}
+    pauses_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """parse: request fields to params, no I/O, raising `InvalidField`. render: a job as this service shows it.
 
     render_error: any error as this service would have said it. prefix: all routes of `router` begin with it.
     ignored: fields of a job that are taken and change nothing, each with the reason; all others count or are refused.
+    webhooks: how it calls back; None when it calls nobody.
     """
 
     name: str
@@ -146,6 +179,7 @@ class Dialect:
     render: Callable[[Job, Desk, Caller], dict[str, Any]]
     render_error: Callable[[AnimateError], Response]
     ignored: Mapping[str, str]
+    webhooks: WebhookRules | None = None
 
 
 async def submit_body(
@@ -164,7 +198,9 @@ async def submit_body(
 async def submit_fields(desk: Desk, caller: Caller, dialect: Dialect, body: Body, fields: Mapping[str, Any]) -> Job:
     """Translate and store, for fields that are not exactly those of `body`. Raises like `submit_body`."""
     try:
-        return await desk.submit(dialect.parse(fields), body, caller, dialect=dialect.name)
+        params = dialect.parse(fields)
+        webhook = dialect.webhooks.find(fields) if dialect.webhooks else None
+        return await desk.submit(params, body, caller, dialect=dialect.name, webhook=webhook)
     except JobNotFound as missing:
         raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,11 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import redact
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
+from animate_server.dialects import (
+    Caller,
+    CallerDep,
+    Desk,
+    DeskDep,
+    Dialect,
+    WebhookRules,
+    find_job,
+    follow_to_end,
+    submit_body,
+)
 from animate_server.dialects.eachlabs_models import MODELS, show_model
 from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
+from animate_server.webhooks import Call, CallStatus, Webhook
 
 router = APIRouter(prefix="/eachlabs/v1", tags=["eachlabs"])
 _STATUSES = {
@@ -30,6 +41,7 @@ _STATUSES = {
     JobStatus.FAILED: "error",
     JobStatus.CANCELED: "cancelled",
 }
+_CALLS = {CallStatus.DELIVERED: "SUCCESS", CallStatus.FAILED: "FAILED"}
 _CREATED = "Prediction created successfully"
 
 
@@ -39,8 +51,10 @@ class PredictionRequest(BaseModel):
     model: str = Field(max_length=100, description="The slug of one of /eachlabs/v1/models.")
     version: str = Field("0.0.1", max_length=50, description="Taken; there is one version of each model.")
     input: dict[str, Any] = Field(description="The fields of that model.")
-    webhook_url: str | None = Field(None, max_length=2000, description="Refused unless empty: nothing is called back.")
-    webhook_secret: str | None = Field(None, max_length=2000, description="Taken; of no use without a webhook.")
+    webhook_url: str | None = Field(
+        None, max_length=2000, description="Called when the prediction has succeeded or failed."
+    )
+    webhook_secret: str | None = Field(None, max_length=2000, description="Sent with each call as X-Webhook-Secret.")
 
 
 class Created(BaseModel):
@@ -76,6 +90,25 @@ class Prediction(BaseModel):
     urls: Urls
 
 
+class WebhookAttempt(BaseModel):
+    status: Literal["PENDING", "SUCCESS", "FAILED"]
+    status_code: int | None
+    response: str
+    error_message: str
+    created_at: datetime
+
+
+class WebhookLog(BaseModel):
+    execution_id: str
+    webhook_url: str = Field(description="Without its query.")
+    status: Literal["PENDING", "SUCCESS", "FAILED"]
+    attempts: list[WebhookAttempt]
+
+
+class WebhookLogs(BaseModel):
+    webhooks: list[WebhookLog]
+
+
 class PresignRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -108,16 +141,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
-
-
 @router.post("/prediction/", include_in_schema=False)
 @router.post(
     "/prediction",
     response_model=Created,
     responses=_ERRORS,
-    openapi_extra=_body(PredictionRequest),
+    openapi_extra=show_body(PredictionRequest),
     summary="Submit",
 )
 async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
@@ -130,7 +159,7 @@ async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) 
     "/prediction/run",
     response_model=Finished,
     responses=_ERRORS,
-    openapi_extra=_body(PredictionRequest),
+    openapi_extra=show_body(PredictionRequest),
     summary="Submit and wait",
 )
 async def run_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
@@ -174,7 +203,7 @@ async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100
     "/upload/presign",
     response_model=Presigned,
     responses=_ERRORS,
-    openapi_extra=_body(PresignRequest),
+    openapi_extra=show_body(PresignRequest),
     summary="Ask for a place for a file",
 )
 async def presign_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
@@ -214,14 +243,23 @@ async def delete_file(file_id: str, desk: DeskDep, caller: CallerDep) -> Respons
     return Response(status_code=204)
 
 
+@router.get("/webhooks", response_model=WebhookLogs, responses=_ERRORS, summary="Webhooks, newest first")
+async def list_webhooks(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return {"webhooks": [_webhook(call) for call in await desk.list_calls(caller, dialect=dialect.name)]}
+
+
+@router.get("/webhooks/{execution_id}", response_model=WebhookLog, responses=_ERRORS, summary="One webhook's attempts")
+async def get_webhook(execution_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    job = await _find(execution_id, desk, caller)
+    return _webhook(await desk.find_call(job.id, caller))
+
+
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """Raises `InvalidField`, naming Eachlabs' field: "input.seed"."""
     asked = read_fields(PredictionRequest, fields)
     if asked.model not in MODELS:
         named = ", ".join(MODELS)
         raise InvalidField(f"model: must be one of {named}", field="model", value=asked.model, limit=named)
-    if asked.webhook_url:
-        raise InvalidField("webhook_url: this server calls nobody back; poll the prediction", field="webhook_url")
     try:
         return MODELS[asked.model].parse(asked.input)
     except InvalidField as invalid:
@@ -241,6 +279,24 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "metrics": {"predict_time": round(spent, 3), "cost": 0.0},
         "urls": {"cancel": f"{url}/cancel", "get": url},
     }
+
+
+def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+    url = fields.get("webhook_url")
+    return Webhook(url=url, secret=fields.get("webhook_secret") or "", field="webhook_url") if url else None
+
+
+def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
+    """They do not call about a prediction that was cancelled."""
+    if job.status is JobStatus.CANCELED:
+        return None
+    shown = {"exec_id": job.id, "flow_id": None, "status": "succeeded", "error": ""}
+    output: Any = _output(job, desk, caller)
+    if job.error is not None:
+        said = _in_their_words(job.error.message)
+        shown["status"] = "failed"
+        output = [{"id": job.id, "status": "error", "output": output, "error": said}]
+    return shown | {"output": output}
 
 
 def render_error(error: AnimateError) -> Response:
@@ -285,6 +341,21 @@ def _failed(failure: Failure) -> dict[str, Any]:
     }
 
 
+def _webhook(call: Call) -> dict[str, Any]:
+    attempts = [
+        {
+            "status": "SUCCESS" if attempt.delivered else "FAILED",
+            "status_code": attempt.status_code,
+            "response": attempt.response,
+            "error_message": attempt.error,
+            "created_at": datetime.fromtimestamp(attempt.at, UTC),
+        }
+        for attempt in call.attempts
+    ]
+    shown = {"execution_id": call.job_id, "webhook_url": redact(call.url)}
+    return shown | {"status": _CALLS.get(call.status, "PENDING"), "attempts": attempts}
+
+
 def _input(params: AnimateParams) -> dict[str, Any]:
     return {
         "image_url": redact(params.reference_image),
@@ -310,9 +381,14 @@ dialect = Dialect(
     render_error=render_error,
     ignored={
         "version": "there is one version of each model",
-        "webhook_secret": "there are no webhooks; `webhook_url` is refused",
         "input.enable_safety_checker": "there is no checker",
         "input.public_figure_moderation": "there is no checker",
         "input.aspect_ratio": "all six are the size class 720p; the aspect is the driving video's",
     },
+    webhooks=WebhookRules(
+        find=find_webhook,
+        render=render_webhook,
+        headers=lambda call, body, now: {"X-Webhook-Secret": call.secret} if call.secret else {},
+        pauses_s=(10.0, 10.0),  # three attempts, as theirs
+    ),
 )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -16,10 +20,12 @@ from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.size import output_size
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import redact
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload
-from animate_server.dialects.native_schema import BODY, JobView, UploadView
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
+from animate_server.dialects.native_schema import BODY, JobView, UploadView, WebhookField, WebhookView
 from animate_server.errors import JobUnfinished, http_headers, http_status
+from animate_server.fields import read_fields
 from animate_server.jobs import Artefact, Job, JobStatus
+from animate_server.webhooks import Call, Webhook
 
 router = APIRouter(prefix="/v1", tags=["native"])
 MAX_PAGE = 100
@@ -75,8 +81,11 @@ async def create_job(
 ) -> dict[str, Any]:
     """Answers at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
     with await desk.read(request, caller) as body:
-        params = parse(_typed(body.fields) if body.is_form else body.fields)
-        job = await desk.submit(params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key)
+        fields = _typed(body.fields) if body.is_form else body.fields
+        params, webhook = parse(fields), find_webhook(fields)
+        job = await desk.submit(
+            params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key, webhook=webhook
+        )
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
     return render(job, desk, caller)
 
@@ -152,6 +161,22 @@ async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> Redirec
     return RedirectResponse(desk.artefact_url(job.artefact, caller, dialect=dialect.name), status_code=307)
 
 
+@router.get(
+    "/jobs/{job_id}/webhook", response_model=WebhookView, responses=_ERRORS, summary="What became of a job's webhook"
+)
+async def get_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    return _webhook(await desk.find_call(job_id, caller))
+
+
+@router.post(
+    "/jobs/{job_id}/webhook", response_model=WebhookView, responses=_ERRORS, summary="Call a job's webhook again, now"
+)
+async def resend_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """The same body under the same `webhook-id`, with as many retries as at first."""
+    call = await desk.find_call(job_id, caller)
+    return _webhook(await desk.resend(call.id, caller))
+
+
 @router.post(
     "/uploads",
     status_code=201,
@@ -183,7 +208,7 @@ async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> d
 
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """All fields of `AnimateParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
-    values = dict(fields)
+    values = {name: value for name, value in fields.items() if name != "webhook"}
     for name in ("render_area", "output_size"):
         if isinstance(size := values.get(name), str):
             width, _, height = size.lower().partition("x")
@@ -206,6 +231,31 @@ def _shaped(params: AnimateParams, aspect: Any) -> AnimateParams:
         )
         raise InvalidField(f"aspect_ratio {why}", field="aspect_ratio", value=str(aspect)[:20], limit=choices)
     return replace(params, output_size=output_size(params.resolution, *_ASPECTS[aspect]))
+
+
+def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+    """Raises `InvalidField` for a secret that cannot sign."""
+    if fields.get("webhook") is None:
+        return None
+    asked = read_fields(WebhookField, fields).webhook
+    if asked.secret is not None:
+        read_webhook_secret(asked.secret)
+    return Webhook(url=asked.url, secret=asked.secret or "", field="webhook.url")
+
+
+def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    shown = JobView.model_validate(render(job, desk, caller)).model_dump(mode="json")
+    return {"type": f"job.{job.status}", "timestamp": shown["finished_at"], "data": shown}
+
+
+def sign_webhook(call: Call, body: str, now: float) -> dict[str, str]:
+    """Standard Webhooks' headers; the signature is left out for a webhook without a secret."""
+    named = {"webhook-id": call.id, "webhook-timestamp": str(int(now))}
+    if not call.secret:
+        return named
+    text = f"{call.id}.{int(now)}.{body}"
+    digest = hmac.new(read_webhook_secret(call.secret), text.encode(), hashlib.sha256).digest()
+    return named | {"webhook-signature": "v1," + base64.b64encode(digest).decode()}
 
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
@@ -233,6 +283,26 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
 
 def render_error(error: AnimateError) -> Response:
     return JSONResponse({"error": error.to_json()}, status_code=http_status(error), headers=http_headers(error))
+
+
+def read_webhook_secret(secret: str) -> bytes:
+    """The key that `whsec_BASE64` spells. Raises `InvalidField`, without repeating it."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith("whsec_") or not 24 <= len(key) <= 64:
+        limit = "whsec_ and the base64 of 24 to 64 bytes"
+        raise InvalidField(f"webhook.secret must be {limit}", field="webhook.secret", limit=limit)
+    return key
+
+
+def _webhook(call: Call) -> dict[str, Any]:
+    attempts = [
+        {"at": _time(made.at), "status_code": made.status_code, "response": made.response, "error": made.error}
+        for made in call.attempts
+    ]
+    return {"id": call.id, "url": redact(call.url), "status": call.status, "attempts": attempts}
 
 
 def _artefact(artefact: Artefact, desk: Desk, caller: Caller) -> dict[str, Any]:
@@ -293,4 +363,11 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     ignored={},
+    webhooks=WebhookRules(
+        find=find_webhook,
+        render=render_webhook,
+        headers=sign_webhook,
+        # the schedule that Standard Webhooks recommends: ten attempts in three days
+        pauses_s=(5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0),
+    ),
 )

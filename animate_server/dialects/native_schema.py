@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines import params as p
+from animate_server.fields import show_schema
 from animate_server.jobs import JobStatus
+from animate_server.webhooks import CallStatus
 
 _REFERENCE: dict[str, Any] = {
     "anyOf": [
@@ -28,6 +30,23 @@ def _size(low: int, high: int) -> dict[str, Any]:
     side = {"type": "integer", "minimum": low, "maximum": high}
     pair = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
     return {"anyOf": [{"type": "string", "pattern": r"^\d{2,4}x\d{2,4}$"}, pair, {"type": "null"}]}
+
+
+class WebhookRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(min_length=1, max_length=p.MAX_REFERENCE_CHARS, description="http(s); redirects are failures.")
+    secret: str | None = Field(
+        None,
+        max_length=100,
+        description="`whsec_BASE64`: calls are then signed as Standard Webhooks has it (`webhook-signature`).",
+    )
+
+
+class WebhookField(BaseModel):
+    """The one field of a request that is not about the render."""
+
+    webhook: WebhookRequest
 
 
 class JobRequest(BaseModel):
@@ -106,6 +125,7 @@ class JobRequest(BaseModel):
     num_results: int = Field(
         1, ge=1, le=p.MAX_RESULTS, description="How many videos, with the seeds `seed`, `seed` + 1, ..."
     )
+    webhook: WebhookRequest | None = Field(None, description="Who is told, by POST, when the job has ended.")
 
 
 class ProgressView(BaseModel):
@@ -153,6 +173,20 @@ class JobView(BaseModel):
     events_url: str
 
 
+class WebhookAttemptView(BaseModel):
+    at: datetime
+    status_code: int | None = Field(description="Null when there was no answer.")
+    response: str = Field(description="How the answer begins.")
+    error: str
+
+
+class WebhookView(BaseModel):
+    id: str = Field(description="`webhook-id` of every attempt.")
+    url: str = Field(description="Without its query.")
+    status: CallStatus
+    attempts: list[WebhookAttemptView]
+
+
 class UploadView(BaseModel):
     id: str = Field(description="`upload:ID`, to be given as reference_image or driving_video.")
     url: str
@@ -163,7 +197,7 @@ class UploadView(BaseModel):
 
 
 def _form() -> dict[str, Any]:
-    schema = JobRequest.model_json_schema()
+    schema = show_schema(JobRequest)
     for name in ("reference_image", "driving_video"):
         text = schema["properties"][name]
         file = {"type": "string", "format": "binary"}
@@ -175,7 +209,7 @@ BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": JobRequest.model_json_schema()},
+            "application/json": {"schema": show_schema(JobRequest)},
             "multipart/form-data": {"schema": _form()},
         },
     }

@@ -27,7 +27,7 @@ from animate_pipelines.params import (
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.errors import JobNotFound, NotAuthorized, TryLater, http_headers, http_status
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
 
 router = APIRouter(prefix="/v1/videos", tags=["openai"])
@@ -138,15 +138,13 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _body() -> dict[str, Any]:
-    schema = CreateRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")
-    schema["properties"]["input_reference"]["anyOf"][1] = InputReference.model_json_schema()
-    kinds = ("application/json", "multipart/form-data")
-    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
-
-
-@router.post("", response_model=Video, responses=_ERRORS, openapi_extra=_body(), summary="Submit")
+@router.post(
+    "",
+    response_model=Video,
+    responses=_ERRORS,
+    openapi_extra=show_body(CreateRequest, "application/json", "multipart/form-data"),
+    summary="Submit",
+)
 async def create_video(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return render(await submit_body(request, desk, caller, dialect), desk, caller)
 

@@ -30,7 +30,7 @@ from animate_pipelines.params import (
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.errors import JobNotFound, http_headers, http_status
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
 
 router = APIRouter(prefix="/runcomfy/v1", tags=["runcomfy"])
@@ -124,12 +124,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
     429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
 }
-_BODY = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": ModelRequest.model_json_schema()}}}
-}
 
 
-@router.post("/models/{model_id:path}", response_model=Submitted, responses=_ERRORS, openapi_extra=_BODY)
+@router.post(
+    "/models/{model_id:path}", response_model=Submitted, responses=_ERRORS, openapi_extra=show_body(ModelRequest)
+)
 async def submit(model_id: str, request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     _check_model(model_id)
     job = await submit_body(request, desk, caller, dialect, {"model_id": model_id})

@@ -6,6 +6,7 @@ while all is well; the older calls say it in `code` and `msg`. An error here has
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, FetchError, InvalidField, MediaError, MediaTooLarge, RequestError
 from animate_pipelines.params import AnimateParams
-from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body, submit_fields
+from animate_server.addresses import check_length, redact
+from animate_server.dialects import (
+    Caller,
+    CallerDep,
+    Desk,
+    DeskDep,
+    Dialect,
+    WebhookRules,
+    find_job,
+    submit_body,
+    submit_fields,
+)
 from animate_server.errors import (
     BodyTooLarge,
     JobNotFound,
@@ -27,13 +38,20 @@ from animate_server.errors import (
     WrongMethod,
     http_headers,
 )
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
+from animate_server.webhooks import CallStatus, Webhook
 
 router = APIRouter(prefix="/runninghub", tags=["runninghub"])
 IMAGE, VIDEO = "299##image", "275##video"
 _NODE = "299"
 _COUNTED = 1000
+_CALLS = {
+    CallStatus.WAITING: "WAITING",
+    CallStatus.PENDING: "PENDING",
+    CallStatus.DELIVERED: "SUCCESS",
+    CallStatus.FAILED: "FAILED",
+}
 _UPLOADED = re.compile(r"(?:openapi|api)/([A-Za-z0-9_-]{32})(?:\.[a-z0-9]{2,5})?")
 _STATUSES = {
     JobStatus.QUEUED: "QUEUED",
@@ -62,13 +80,22 @@ class TransferRequest(BaseModel):
 
     image: str = Field(alias="299##image", min_length=1, description="Who: a file name, URL or data URI.")
     video: str = Field(alias="275##video", min_length=1, description="How: a file name, URL or data URI.")
-    webhook: str | None = Field(None, alias="webhookUrl", max_length=2000, description="Refused unless empty.")
+    webhook: str | None = Field(
+        None, alias="webhookUrl", max_length=2000, description="Called when the task has ended."
+    )
 
 
 class TaskRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task_id: str = Field(alias="taskId", min_length=1, max_length=64)
+
+
+class RetryRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    webhookId: str = Field(min_length=1, max_length=64)  # noqa: N815  theirs
+    webhookUrl: str | None = Field(None, max_length=2000)  # noqa: N815
 
 
 class NodeInfo(BaseModel):
@@ -91,10 +118,6 @@ class CreateRequest(BaseModel):
     usePersonalQueue: bool | str | None = None  # noqa: N815
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
-
-
 _FILE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -113,7 +136,7 @@ _FILE: dict[str, Any] = {
 
 @router.post(
     "/openapi/v2/rhart-video/wan2.2/character-motion-transfer",
-    openapi_extra=_body(TransferRequest),
+    openapi_extra=show_body(TransferRequest),
     summary="Submit",
 )
 async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
@@ -121,7 +144,7 @@ async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str
     return render(job, desk, caller) | {"clientId": "", "promptTips": ""}
 
 
-@router.post("/openapi/v2/query", openapi_extra=_body(TaskRequest), summary="Look at a task")
+@router.post("/openapi/v2/query", openapi_extra=show_body(TaskRequest), summary="Look at a task")
 async def query(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     with await desk.read(request, caller) as body:
         asked = read_fields(TaskRequest, body.fields)
@@ -139,7 +162,7 @@ async def upload_binary(request: Request, desk: DeskDep, caller: CallerDep) -> d
     return {"code": 0, "message": "success", "data": data}
 
 
-@router.post("/task/openapi/create", openapi_extra=_body(CreateRequest), summary="Submit (older call)")
+@router.post("/task/openapi/create", openapi_extra=show_body(CreateRequest), summary="Submit (older call)")
 async def create_task(request: Request, desk: DeskDep) -> dict[str, Any]:
     body, caller = await desk.read_with_key(request)
     with body:
@@ -152,27 +175,20 @@ async def create_task(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(data)
 
 
-@router.post("/task/openapi/status", openapi_extra=_body(TaskRequest), summary="Status (older call)")
+@router.post("/task/openapi/status", openapi_extra=show_body(TaskRequest), summary="Status (older call)")
 async def get_status(request: Request, desk: DeskDep) -> dict[str, Any]:
     job, _ = await _named(request, desk)
     return _said(_older(job))
 
 
-@router.post("/task/openapi/outputs", openapi_extra=_body(TaskRequest), summary="Outputs (older call)")
+@router.post("/task/openapi/outputs", openapi_extra=show_body(TaskRequest), summary="Outputs (older call)")
 async def get_outputs(request: Request, desk: DeskDep) -> dict[str, Any]:
     """Code 813 while the task is queued, 804 while it runs, 805 when it failed or was canceled."""
     job, caller = await _named(request, desk)
-    if job.artefact is not None:
-        url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
-        file = {"fileUrl": url, "fileType": "mp4", "taskCostTime": _cost_time(job), "nodeId": _NODE}
-        return _said([file | {"consumeCoins": "0"}])
-    if not job.status.is_final:
-        code, state = (813, "QUEUED") if job.status is JobStatus.QUEUED else (804, "RUNNING")
-        return {"code": code, "msg": f"APIKEY_TASK_IS_{state}", "data": None}
-    return {"code": 805, "msg": "APIKEY_TASK_STATUS_ERROR", "data": {"failedReason": _failed_reason(job)}}
+    return _outputs(job, desk, caller)
 
 
-@router.post("/task/openapi/cancel", openapi_extra=_body(TaskRequest), summary="Cancel")
+@router.post("/task/openapi/cancel", openapi_extra=show_body(TaskRequest), summary="Cancel")
 async def cancel(request: Request, desk: DeskDep) -> dict[str, Any]:
     """Code 807 for a task that has ended."""
     job, caller = await _named(request, desk)
@@ -195,6 +211,28 @@ async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said({"fileName": f"api/{stored.id}.{suffix.get(kind, kind)}", "fileType": stored.media_type})
 
 
+@router.post("/task/openapi/getWebhookDetail", openapi_extra=show_body(TaskRequest), summary="A task's webhook")
+async def get_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
+    """Code 807 for a task that has none. `userApiKey` is empty: no key is kept here."""
+    job, caller = await _named(request, desk)
+    call = await desk.find_call(job.id, caller)
+    last = call.attempts[-1] if call.attempts else None
+    shown = {"id": call.id, "userApiKey": "", "taskId": job.id, "webhookUrl": redact(call.url), "eventData": call.body}
+    answered = {"callbackStatus": _CALLS[call.status], "callbackResponse": last and (last.response or last.error)}
+    times = {"createTime": _milliseconds(call.created_at), "updateTime": _milliseconds(call.updated_at)}
+    return _said(shown | answered | {"retryCount": max(0, len(call.attempts) - 1)} | times)
+
+
+@router.post("/task/openapi/retryWebhook", openapi_extra=show_body(RetryRequest), summary="Call a webhook again")
+async def retry_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
+    body, caller = await desk.read_with_key(request)
+    with body:
+        asked = read_fields(RetryRequest, body.fields)
+    elsewhere = Webhook(url=asked.webhookUrl, field="webhookUrl") if asked.webhookUrl else None
+    await desk.resend(asked.webhookId, caller, elsewhere)
+    return _said(None)
+
+
 @router.post("/uc/openapi/accountStatus", summary="The account")
 async def get_account(request: Request, desk: DeskDep) -> dict[str, Any]:
     body, caller = await desk.read_with_key(request)
@@ -207,8 +245,6 @@ async def get_account(request: Request, desk: DeskDep) -> dict[str, Any]:
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """Raises `InvalidField`, naming the node's field: "299##image"."""
     asked = read_fields(TransferRequest, fields)
-    if asked.webhook:
-        raise InvalidField("webhookUrl: this server calls nobody back; query the task", field="webhookUrl")
     check_length(asked.image, IMAGE)
     check_length(asked.video, VIDEO)
     return AnimateParams(reference_image=_reference(asked.image), driving_video=_reference(asked.video), mode="replace")
@@ -238,6 +274,17 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return shown
 
 
+def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+    url = fields.get("webhookUrl")
+    return Webhook(url=url, field="webhookUrl") if url else None
+
+
+def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    """`eventData` is the text that `outputs` would answer."""
+    outputs = json.dumps(_outputs(job, desk, caller), ensure_ascii=False)
+    return {"event": "TASK_END", "taskId": job.id, "eventData": outputs}
+
+
 def render_error(error: AnimateError) -> Response:
     newer, older = next(((new, old) for kind, new, old in _CODES if isinstance(error, kind)), (1005, 500))
     message = _in_their_words(error.message)
@@ -255,6 +302,21 @@ async def _named(request: Request, desk: Desk) -> tuple[Job, Caller]:
 async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
     missing = JobNotFound(f"task {task_id} not found", field="taskId", value=task_id)
     return await find_job(task_id, desk, caller, missing)
+
+
+def _outputs(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    if job.artefact is not None:
+        url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
+        file = {"fileUrl": url, "fileType": "mp4", "taskCostTime": _cost_time(job), "nodeId": _NODE}
+        return _said([file | {"consumeCoins": "0"}])
+    if not job.status.is_final:
+        code, state = (813, "QUEUED") if job.status is JobStatus.QUEUED else (804, "RUNNING")
+        return {"code": code, "msg": f"APIKEY_TASK_IS_{state}", "data": None}
+    return {"code": 805, "msg": "APIKEY_TASK_STATUS_ERROR", "data": {"failedReason": _failed_reason(job)}}
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(1000 * seconds))
 
 
 def _said(data: Any) -> dict[str, Any]:
@@ -297,4 +359,6 @@ dialect = Dialect(
         "usePersonalQueue": "there is one queue",
         "fileType": "the bytes say what they are",
     },
+    # theirs retries "about three times", at pauses that are not written down; these are ours
+    webhooks=WebhookRules(find=find_webhook, render=render_webhook, pauses_s=(10.0, 60.0, 300.0)),
 )

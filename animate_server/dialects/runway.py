@@ -20,7 +20,7 @@ from animate_pipelines.params import AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, http_headers, http_status
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
 
 router = APIRouter(prefix="/runway", tags=["runway"])
@@ -186,21 +186,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    inner = schema.pop("$defs", {})
-    for field in schema["properties"].values():
-        for choice in (field, *field.get("anyOf", [])):
-            name = choice.pop("$ref", "").rpartition("/")[2]
-            choice.update(inner.get(name, {}))
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
 @router.post(
     "/v1/character_performance",
     response_model=Created,
     responses=_ERRORS,
-    openapi_extra=_body(PerformanceRequest),
+    openapi_extra=show_body(PerformanceRequest),
     summary="Submit",
 )
 async def create_performance(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
@@ -243,7 +233,7 @@ async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     "/v1/uploads",
     response_model=UploadStarted,
     responses=_ERRORS,
-    openapi_extra=_body(UploadRequest),
+    openapi_extra=show_body(UploadRequest),
     summary="Ask for a place for a file",
 )
 async def start_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
 
 router = APIRouter(prefix="/segmind", tags=["segmind"])
@@ -112,12 +112,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"model": Result, "description": "The request has failed; status is FAILED and error says why."},
     429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
 }
-_BODY = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": AnimateRequest.model_json_schema()}}}
-}
 
 
-@router.post(f"/v2/{SLUG}", response_model=Submitted, responses=_ERRORS, openapi_extra=_BODY, summary="Submit")
+@router.post(
+    f"/v2/{SLUG}",
+    response_model=Submitted,
+    responses=_ERRORS,
+    openapi_extra=show_body(AnimateRequest),
+    summary="Submit",
+)
 async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     job = await submit_body(request, desk, caller, dialect)
     url = f"{caller.base_url}/segmind/v2/requests/{job.id}"
@@ -145,7 +148,7 @@ async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Respo
     f"/v1/{SLUG}",
     response_class=Response,
     responses=_ERRORS | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
-    openapi_extra=_BODY,
+    openapi_extra=show_body(AnimateRequest),
     summary="Submit and wait",
 )
 async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:

@@ -144,10 +144,14 @@ def test_every_field_is_documented_with_its_limits(idle: Any) -> None:
     for path in ("/v1/jobs", "/segmind/v2/p-video-animate", "/segmind/v1/p-video-animate"):
         for name, schema in _properties(openapi, path).items():
             kinds = {schema.get("type")} | {choice.get("type") for choice in schema.get("anyOf", [])}
-            assert "boolean" in kinds or name in ("image", "video") or _bounds(schema) & bounded, (path, name)
+            assert "boolean" in kinds or name in ("image", "video", "webhook") or _bounds(schema) & bounded, (
+                path,
+                name,
+            )
             assert schema.get("description") or "enum" in schema, (path, name)
-    assert set(_properties(openapi, "/v1/jobs")) == set(AnimateParams.__dataclass_fields__) | {"aspect_ratio"}
-    assert set(_properties(openapi, "/v1/jobs", "multipart/form-data")) == set(AnimateParams.__dataclass_fields__)
+    own = {*AnimateParams.__dataclass_fields__, "webhook"}
+    assert set(_properties(openapi, "/v1/jobs")) == own | {"aspect_ratio"}
+    assert set(_properties(openapi, "/v1/jobs", "multipart/form-data")) == own
     assert len(_properties(openapi, "/segmind/v2/p-video-animate")) == 10
 
 
@@ -184,4 +188,4 @@ def test_the_documented_limits_are_the_real_ones(name: str, good: Any, bad: Any)
 def test_the_documented_defaults_are_the_real_ones() -> None:
     inputs = {"reference_image": "https://a.example/", "driving_video": "https://b.example/"}
     documented = JobRequest.model_validate(inputs).model_dump() | {"seed": 1}
-    assert documented == native.parse(inputs | {"seed": 1}).to_json()
+    assert documented == native.parse(inputs | {"seed": 1}).to_json() | {"webhook": None}

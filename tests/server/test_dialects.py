@@ -26,6 +26,7 @@ from animate_server.dialects import (
     segmind,
 )
 from animate_server.settings import DialectName
+from animate_server.webhooks import Webhook
 
 IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
 NAMES = get_args(DialectName)
@@ -44,6 +45,11 @@ class Asked:
     inside: str = ""
     job: AnimateParams = JOB
     seeded: bool = True
+
+    def read(self, request: Mapping[str, Any]) -> tuple[AnimateParams, Webhook | None]:
+        """All that the request asks for."""
+        rules = DIALECTS[self.dialect].webhooks
+        return self.parse(request), rules.find(request) if rules else None
 
     def parse(self, request: Mapping[str, Any]) -> AnimateParams:
         """Of an interface that has no seed the drawn one is set aside."""
@@ -96,6 +102,7 @@ ASKED = [
             "keep_audio": False,
             "overlap": 5,
             "num_frames": 9,
+            "webhook": {"url": "https://example.com/hook"},
             "retarget": True,
             "aspect_ratio": "1:1",
             "output_size": "640x480",
@@ -162,12 +169,12 @@ ASKED = [
     Asked(
         "eachlabs",
         eachlabs.PredictionRequest,
-        {"model": "wan-v2-2-14b-animate-move", "input": MOVE},
+        {"model": "wan-v2-2-14b-animate-move", "input": MOVE, "webhook_url": "https://example.com/hook"},
         {
             "model": "wan-v2-2-14b-animate-replace",
             "version": "0.0.2",
             "input": MOVE | {"seed": 6},
-            "webhook_url": "https://example.com/hook",
+            "webhook_url": "https://example.com/other",
             "webhook_secret": "x",
         },
         job=AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5, steps=20, shift=5.0),
@@ -249,7 +256,7 @@ def test_every_field_counts_is_refused_or_is_listed_as_ignored(asked: Asked) -> 
         outcome = _outcome(asked, asked.changed(name))
         if isinstance(outcome, str):
             assert name in outcome.split(".")
-        elif outcome == asked.job:
+        elif outcome == asked.read(asked.request):
             without_effect.add(f"{asked.inside}.{name}" if asked.inside else name)
     inner = {name.partition(".")[2] or name for name in dialect.ignored if name.startswith(f"{asked.inside}.")}
     listed = inner if asked.inside else {name for name in dialect.ignored if "." not in name}
@@ -257,10 +264,10 @@ def test_every_field_counts_is_refused_or_is_listed_as_ignored(asked: Asked) -> 
     assert without_effect == {f"{asked.inside}.{name}" if asked.inside else name for name in own}
 
 
-def _outcome(asked: Asked, request: dict[str, Any]) -> AnimateParams | str:
-    """The params, or the name of the field that is refused."""
+def _outcome(asked: Asked, request: dict[str, Any]) -> tuple[AnimateParams, Webhook | None] | str:
+    """What is asked for, or the name of the field that is refused."""
     try:
-        return asked.parse(request)
+        return asked.read(request)
     except InvalidField as refused:
         return refused.field or ""
 

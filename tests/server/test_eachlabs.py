@@ -151,7 +151,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (ask("runway-act-two", ACT_TWO | {"body_control": False}), "body_control: this server cannot hold the body still"),
     (ask("runway-act-two", ACT_TWO | {"expression_intensity": 5}), "expression_intensity: this server cannot scale"),
     (ask("runway-act-two", ACT_TWO | {"aspect_ratio": "4:3"}), "aspect_ratio: input should be"),
-    (ask(MOVE, URLS, webhook_url="https://example.com/hook"), "webhook_url: this server calls nobody back"),
+    (ask(MOVE, URLS, webhook_url="http://10.0.0.1/hook"), "webhook_url: 10.0.0.1 is not a public address"),
+    (ask(MOVE, URLS, webhook_url=5), "webhook_url: input should be a valid string"),
     (ask("another", URLS), "model: must be one of"),
     ({"model": MOVE}, "input: field required"),
 ]

@@ -117,7 +117,7 @@ def test_cancel_while_queued_and_while_running(serve: Any, inline: dict[str, str
 
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
-    ({"webhookUrl": "https://example.com/hook"}, "1007", "webhookUrl: this server calls nobody back"),
+    ({"webhookUrl": "http://10.0.0.1/hook"}, "1007", "webhookUrl: 10.0.0.1 is not a public address"),
     ({"colour": "red"}, "1007", "colour: extra inputs are not permitted"),
     ({"299##image": 5}, "1007", "299##image: input should be a valid string"),
     ({"299##image": "ftp://x.example/"}, "1007", "299##image must be an http(s) URL"),
@@ -148,7 +148,7 @@ def test_bad_fields(idle: Any, subtests: pytest.Subtests) -> None:
 def test_fields_of_create_that_change_nothing(idle: Any) -> None:
     more = {"instanceType": "plus", "usePersonalQueue": True, "webhookUrl": ""}
     assert old(idle, "create", workflowId="1", nodeInfoList=nodes(URLS), **more)["code"] == 0
-    hooked = old(idle, "create", workflowId="1", nodeInfoList=nodes(URLS), webhookUrl="https://example.com/")
+    hooked = old(idle, "create", workflowId="1", nodeInfoList=nodes(URLS), webhookUrl="http://10.0.0.1/")
     assert hooked["code"] == 301
 
 

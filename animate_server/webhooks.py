@@ -1,0 +1,59 @@
+"""`Webhook`: where a caller wants to be told that a job has ended, and what came of telling. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """url: where to. secret: what the service's own way of signing needs. field: the request's name for the URL."""
+
+    url: str
+    secret: str = ""
+    field: str = "webhook"
+
+
+class CallStatus(StrEnum):
+    WAITING = "waiting"  # for the end of the job
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """status_code: None when there was no answer; `error` then says why. response: how the answer begins."""
+
+    at: float
+    status_code: int | None
+    response: str = ""
+    error: str = ""
+
+    @property
+    def delivered(self) -> bool:
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One job's call to its webhook. Times are seconds since the epoch.
+
+    id: the same at each attempt, for the receiver to know a repetition by. base_url: begins the URLs in the body.
+    body: JSON text, made at the first attempt. tries: attempts since it was last asked for.
+    """
+
+    id: str
+    job_id: str
+    owner: str
+    dialect: str
+    url: str
+    secret: str
+    base_url: str
+    status: CallStatus
+    body: str | None
+    tries: int
+    attempts: tuple[Attempt, ...]
+    created_at: float
+    updated_at: float
