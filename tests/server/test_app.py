@@ -149,8 +149,8 @@ def test_every_field_is_documented_with_its_limits(idle: Any) -> None:
                 name,
             )
             assert schema.get("description") or "enum" in schema, (path, name)
-    own = {*AnimateParams.__dataclass_fields__, "webhook"}
-    assert set(_properties(openapi, "/v1/jobs")) == own | {"aspect_ratio"}
+    own = {*AnimateParams.__dataclass_fields__, "webhook", "aspect_ratio"}
+    assert set(_properties(openapi, "/v1/jobs")) == own
     assert set(_properties(openapi, "/v1/jobs", "multipart/form-data")) == own
     assert len(_properties(openapi, "/segmind/v2/p-video-animate")) == 10
 
@@ -188,4 +188,4 @@ def test_the_documented_limits_are_the_real_ones(name: str, good: Any, bad: Any)
 def test_the_documented_defaults_are_the_real_ones() -> None:
     inputs = {"reference_image": "https://a.example/", "driving_video": "https://b.example/"}
     documented = JobRequest.model_validate(inputs).model_dump() | {"seed": 1}
-    assert documented == native.parse(inputs | {"seed": 1}).to_json() | {"webhook": None}
+    assert documented == native.parse(inputs | {"seed": 1}).to_json() | {"webhook": None, "aspect_ratio": "source"}
