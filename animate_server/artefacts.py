@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse
 
 from animate_server.errors import JobNotFound
@@ -63,12 +63,13 @@ def respond_file(path: Path, media_type: str, headers: dict[str, str] | None = N
     return FileResponse(path, media_type=media_type, headers=fixed | (headers or {}))
 
 
-def base_url(request: Request, public_url: str) -> str:
+def base_url(request: HTTPConnection, public_url: str) -> str:
     """Scheme and host that the caller can reach us by: as configured, else as the proxy or the caller said it."""
     if public_url:
         return public_url
-    scheme = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip().lower()
+    spoken = {"ws": "http", "wss": "https"}.get(request.url.scheme, request.url.scheme)
+    scheme = request.headers.get("x-forwarded-proto", spoken).split(",")[0].strip().lower()
     host = request.headers.get("x-forwarded-host", request.headers.get("host", "")).split(",")[0].strip()
     if scheme not in ("http", "https") or not _HOST.fullmatch(host):
-        return str(request.base_url).rstrip("/")
+        return f"{spoken}://{request.base_url.netloc}"
     return f"{scheme}://{host}"

@@ -22,9 +22,12 @@ class Keyring:
 
     def owner(self, headers: Mapping[str, str]) -> str:
         """A stable id for the key in `Authorization: Bearer` or `x-api-key`. Raises `NotAuthorized`."""
+        return self.owner_of(_presented(headers))
+
+    def owner_of(self, presented: str) -> str:
+        """The same for a key that came otherwise."""
         if not self._hashes:
             return ANONYMOUS
-        presented = _presented(headers)
         if not presented:
             raise NotAuthorized("Missing Authorization or x-api-key in header")
         digest = hashlib.sha256(presented.encode()).digest()

@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any
@@ -29,6 +29,8 @@ from animate_server.files import CHUNK_BYTES, too_large
 INLINE = "inline:"
 MAX_PARTS = 8
 MAX_FORM_FIELDS = 64
+MAX_TASKS = 100
+FIRST_BYTES = 4096  # of an array of tasks, in which a key must have come
 MAX_FORM_TEXT_BYTES = 64 * 1024  # beside the file of an upload
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.IGNORECASE)
 _BASE64_STEP = 4 * 256 * 1024
@@ -101,6 +103,34 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
     async for chunk in _limited(request, max_json_bytes):
         text += chunk
     return await run_in_threadpool(_read_json, text)
+
+
+async def read_tasks(request: Request, *, max_bytes: int, on_first: Callable[[dict[str, Any]], None]) -> list[Body]:
+    """A JSON array of objects, a `Body` each; an object alone is an array of one.
+
+    on_first: given the first object when `FIRST_BYTES` are read; what it raises ends the reading. Raises like
+    `read_body`.
+    """
+    text, seen = bytearray(), False
+    async for chunk in _limited(request, max_bytes):
+        text += chunk
+        if not seen and len(text) >= FIRST_BYTES:
+            on_first(_first_object(text))
+            seen = True
+    if not seen:
+        on_first(_first_object(text))
+    return await run_in_threadpool(parse_tasks, text)
+
+
+def parse_tasks(text: bytes | bytearray | str) -> list[Body]:
+    """Raises `BodyInvalid`."""
+    tasks = _loaded(text)
+    tasks = [tasks] if isinstance(tasks, dict) else tasks
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
+        raise BodyInvalid("the body must be an array of JSON objects")
+    if len(tasks) > MAX_TASKS:
+        raise BodyInvalid(f"{len(tasks)} tasks in one request, the limit is {MAX_TASKS}", limit=MAX_TASKS)
+    return [_body(task) for task in tasks]
 
 
 async def read_file(request: Request, *, name: str, max_bytes: int, more_fields: bool = False) -> Body:
@@ -200,12 +230,30 @@ async def _read_form(request: Request, limit_bytes: int, limit_text_bytes: int) 
 
 
 def _read_json(text: bytearray) -> Body:
-    try:
-        fields = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise BodyInvalid(f"the body is not valid JSON: {error}") from None
+    fields = _loaded(text)
     if not isinstance(fields, dict):
         raise BodyInvalid(f"the body must be a JSON object, not {type(fields).__name__}")
+    return _body(fields)
+
+
+def _loaded(text: bytes | bytearray | str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise BodyInvalid(f"the body is not valid JSON: {error}") from None
+
+
+def _first_object(text: bytearray) -> dict[str, Any]:
+    """The first object of an array of which there may be only the beginning; empty when there is none."""
+    head = text[:FIRST_BYTES].decode("utf-8", "ignore").lstrip().removeprefix("[").lstrip()
+    try:
+        first, _ = json.JSONDecoder().raw_decode(head)
+    except (ValueError, RecursionError):
+        return {}
+    return first if isinstance(first, dict) else {}
+
+
+def _body(fields: dict[str, Any]) -> Body:
     body = Body(fields={})
     body.fields = _detach(fields, "", body.parts)
     return body

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse
 
 from animate_pipelines.errors import AnimateError, InvalidField
@@ -18,11 +20,12 @@ from animate_pipelines.params import AnimateParams
 from animate_server.addresses import AddressPolicy, check_url
 from animate_server.artefacts import Artefacts, base_url, respond_file
 from animate_server.auth import Keyring
-from animate_server.bodies import Body, read_body, read_file
-from animate_server.dialects import Caller
+from animate_server.bodies import Body, read_body, read_file, read_tasks
+from animate_server.dialects import Caller, Terms
 from animate_server.errors import NotAuthorized
-from animate_server.files import check_free_disk
-from animate_server.inputs import UPLOAD_PATH, Gate, fingerprint
+from animate_server.fetch import fetch
+from animate_server.files import check_free_disk, read_chunks
+from animate_server.inputs import ARTEFACT_PATH, UPLOAD_PATH, Gate, fingerprint
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
 from animate_server.outbox import Outbox
 from animate_server.rates import RateLimit
@@ -34,7 +37,7 @@ from animate_server.webhooks import Call, Webhook
 from animate_server.workers import WorkerBoard
 
 WATCH_S = 0.25
-ARTEFACT_PATH = "/files/"
+UPLOAD_FETCH_S = 60.0  # a caller waits for it
 STRANGERS_FORM_BYTES = 32 * MIB  # a form whose key is inside it
 _KEY_FIELDS = ("apiKey", "apikey")
 
@@ -63,8 +66,13 @@ class JobDesk:
         self._policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
         self._slots = Slots(read_secret(settings.home / "secret"), lifetime_s=settings.upload_retention_s)
         self._rate = RateLimit(settings.max_requests_per_minute)
-        full_steps = settings.turbo_without_lora == "full_steps"
-        self._gate = Gate(uploads, self._policy, board.bundle, full_steps=full_steps)
+        self._gate = Gate(
+            uploads,
+            self._policy,
+            board.bundle,
+            self._generated,
+            full_steps=settings.turbo_without_lora == "full_steps",
+        )
 
     def caller(self, request: Request) -> Caller:
         return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))
@@ -97,6 +105,22 @@ class JobDesk:
                 raise
         return body, Caller(owner=owner, base_url=base_url(request, self._settings.public_url))
 
+    def sign_in(self, connection: HTTPConnection, key: str) -> Caller:
+        return Caller(owner=self._keyring.owner_of(key), base_url=base_url(connection, self._settings.public_url))
+
+    async def admit(self, caller: Caller) -> None:
+        await run_in_threadpool(self._admit, caller.owner)
+
+    async def read_tasks(self, request: Request) -> tuple[Sequence[Body], Caller]:
+        callers: list[Caller] = []
+
+        def on_first(task: dict[str, Any]) -> None:
+            key = task.get("apiKey") if task.get("taskType") == "authentication" else None
+            callers.append(self.sign_in(request, key) if isinstance(key, str) else self.caller(request))
+
+        bodies = await read_tasks(request, max_bytes=self._settings.max_json_bytes, on_first=on_first)
+        return bodies, callers[0]
+
     async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
         await run_in_threadpool(self._admit, caller.owner)
         return await read_file(request, name=name, max_bytes=self._settings.max_file_bytes + MIB)
@@ -110,8 +134,10 @@ class JobDesk:
         dialect: str,
         idempotency_key: str | None = None,
         webhook: Webhook | None = None,
+        terms: Terms | None = None,
     ) -> Job:
-        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhook)
+        wanted = terms or Terms()
+        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhook, wanted)
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         return await run_in_threadpool(self.store.get, job_id, caller.owner)
@@ -171,6 +197,9 @@ class JobDesk:
     async def upload(self, body: Body, caller: Caller) -> Sequence[Upload]:
         return await run_in_threadpool(self._upload, body, caller)
 
+    async def upload_from(self, url: str, caller: Caller, *, field: str) -> Upload:
+        return await run_in_threadpool(self._upload_from, url, caller, field)
+
     def open_slot(self, caller: Caller) -> Slot:
         return self._slots.open(caller.owner)
 
@@ -221,19 +250,22 @@ class JobDesk:
         dialect: str,
         idempotency_key: str | None,
         webhook: Webhook | None,
+        terms: Terms,
     ) -> Job:
         if webhook is not None:
             self._check_webhook(webhook)
+        self._check_retention(terms.retention_s)
         print_of = fingerprint(dialect, body.fields, body.parts) if idempotency_key else ""
         accepted = self._gate.accept(params, body.parts, caller.owner, caller.base_url)
         new = NewJob(
-            id=str(uuid.uuid4()),
+            id=terms.job_id or str(uuid.uuid4()),
             owner=caller.owner,
             dialect=dialect,
             params=accepted.params,
             idempotency_key=idempotency_key,
             fingerprint=print_of,
             request=body.fields,
+            retention_s=terms.retention_s,
             uploads=accepted.uploads,
             webhook=webhook,
             base_url=caller.base_url,
@@ -252,6 +284,23 @@ class JobDesk:
             check_url(webhook.url, self._policy)
         except AnimateError as error:
             raise InvalidField(f"{webhook.field}: {error.message}", field=webhook.field, value=error.value) from None
+
+    def _check_retention(self, retention_s: float | None) -> None:
+        kept_s = self._settings.job_retention_s
+        if retention_s is not None and retention_s > kept_s:
+            raise InvalidField(
+                f"a result is kept for {kept_s:g} s at most", field="ttl", value=retention_s, limit=kept_s
+            )
+
+    def _generated(self, name: str, owner: str) -> Path:
+        return self.artefacts.path(self.store.find_generated(name, owner))
+
+    def _upload_from(self, url: str, caller: Caller, field: str) -> Upload:
+        limit_bytes = self._settings.max_file_bytes
+        with tempfile.TemporaryDirectory(dir=self._settings.work_dir) as folder:
+            file = Path(folder, "fetched")
+            fetch(url, file, field=field, limit_bytes=limit_bytes, timeout_s=UPLOAD_FETCH_S, policy=self._policy)
+            return self.uploads.save(read_chunks(file), caller.owner, field=field)
 
     def _remove(self, job_id: str, caller: Caller) -> None:
         job = self.store.remove(job_id, caller.owner)

@@ -1,6 +1,9 @@
 """Errors of the HTTP face and of job keeping; the rest of the tree is in `animate_pipelines.errors`.
 
 RequestError        request
+├── InvalidField
+│   ├── MissingField        a field that is required
+│   └── UnsupportedField    a field, or a value of it, that means nothing here
 ├── BodyInvalid         the body is not what its content type says
 ├── BodyTooLarge        more bytes than are taken
 ├── NotAuthorized       no key, or one that is not known
@@ -20,6 +23,14 @@ ServerError         server
 from __future__ import annotations
 
 from animate_pipelines.errors import AnimateError, InvalidField, MediaTooLarge, RequestError, ServerError
+
+
+class MissingField(InvalidField):
+    """A field of the request is required."""
+
+
+class UnsupportedField(InvalidField):
+    """A field of the request, or its value, means nothing here."""
 
 
 class BodyInvalid(RequestError):

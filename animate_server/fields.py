@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from animate_pipelines.errors import InvalidField
+from animate_server.errors import MissingField, UnsupportedField
 
 Model = TypeVar("Model", bound=BaseModel)
+_KINDS: Mapping[str, type[InvalidField]] = {"missing": MissingField, "extra_forbidden": UnsupportedField}
 _LIMITS = ("expected", "ge", "le", "max_length", "min_length")
 
 
@@ -53,7 +55,8 @@ def _invalid(invalid: ValidationError) -> InvalidField:
     shown = value[:80] if isinstance(value, str) else value
     what = first["msg"].removeprefix("Value error, ")
     said = "" if first["type"] in ("missing", "value_error") else f", not {shown!r}"
-    return InvalidField(f"{name}: {what[0].lower()}{what[1:]}{said}", field=name, value=shown, limit=_limit(first))
+    kind = _KINDS.get(first["type"], InvalidField)
+    return kind(f"{name}: {what[0].lower()}{what[1:]}{said}", field=name, value=shown, limit=_limit(first))
 
 
 def _limit(first: Mapping[str, Any]) -> Any:

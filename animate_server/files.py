@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,13 @@ def write_limited(chunks: Iterable[bytes], path: Path, *, limit_bytes: int, fiel
             path.unlink(missing_ok=True)
             raise
     return Written(size_bytes=size_bytes, sha256=digest.hexdigest())
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """A megabyte at a time."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
 
 
 def too_large(size_bytes: int, limit_bytes: int, field: str | None = None) -> BodyTooLarge:

@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from animate_server import __version__
 from animate_server.artefacts import respond_file
-from animate_server.desk import ARTEFACT_PATH, JobDesk
-from animate_server.inputs import UPLOAD_PATH
+from animate_server.desk import JobDesk
+from animate_server.inputs import ARTEFACT_PATH, UPLOAD_PATH
 from animate_server.metrics import render_metrics
 from animate_server.workers import WorkerInfo
 

@@ -9,20 +9,25 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError, InvalidField, MediaError
 from animate_pipelines.media.header import Family
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.bodies import INLINE, Part
+from animate_server.files import read_chunks
 from animate_server.uploads import SCHEME, Uploads
 
 FAMILIES: Mapping[str, Family] = {"reference_image": "image", "driving_video": "video"}
-UPLOAD_PATH = "/files/uploads/"
+UPLOAD_PATH, ARTEFACT_PATH = "/files/uploads/", "/files/"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NAME = r"([A-Za-z0-9_-]{32}(?:\.[a-z0-9]{2,5})?)"
+_GENERATED = "generated:"
 _REFERENCE = "an http(s) URL, a data URI, or upload:ID"
 
 
@@ -38,6 +43,7 @@ class Accepted:
 class Gate:
     """bundle: what the workers said of the loaded bundle (`Manifest.to_json()`), None while none has.
 
+    generated: the file of an owner's earlier result, by its job's id, its UUID or its name; raises `JobNotFound`.
     full_steps: whether `turbo` is taken also where the bundle cannot do it; see `renderer.with_full_steps`.
     """
 
@@ -46,10 +52,12 @@ class Gate:
         uploads: Uploads,
         policy: AddressPolicy,
         bundle: Callable[[], Mapping[str, Any] | None],
+        generated: Callable[[str, str], Path],
         *,
         full_steps: bool,
     ) -> None:
         self._uploads = uploads
+        self._generated = generated
         self._policy = policy
         self._bundle = bundle
         self._full_steps = full_steps
@@ -57,13 +65,13 @@ class Gate:
     def accept(self, params: AnimateParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
         """Check everything, and only then store the data that came with the request.
 
-        base: our own URL as the caller knows it; URLs of uploads below it are taken for those uploads. Raises
+        base: our own URL as the caller knows it; URLs of uploads and results below it are taken for those files. Raises
         `InvalidField`, `FetchError` (a host that is not allowed), `JobNotFound` (an upload), `MediaError`,
         `BodyTooLarge`.
         """
         if (bundle := self._bundle()) is not None:
             check_turbo(params.turbo and not self._full_steps, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
-        references = {field: self._reference(getattr(params, field), base) for field in FAMILIES}
+        references = {field: self._reference(getattr(params, field), owner, base) for field in FAMILIES}
         for field, reference in references.items():
             self._check(field, reference, parts, owner)
         _check_unused(references, parts)
@@ -74,15 +82,22 @@ class Gate:
         for upload_id in accepted.inline:
             self._uploads.remove(upload_id)
 
-    def _reference(self, reference: str, base: str) -> str:
-        own = re.escape(base + UPLOAD_PATH) + r"([A-Za-z0-9_-]{32})"
-        match = re.fullmatch(own, reference) if base else None
-        return SCHEME + match[1] if match else reference
+    def _reference(self, reference: str, owner: str, base: str) -> str:
+        if base and (match := re.fullmatch(re.escape(base + UPLOAD_PATH) + _NAME, reference)):
+            return SCHEME + match[1]
+        if base and (match := re.fullmatch(re.escape(base + ARTEFACT_PATH) + _NAME, reference)):
+            return _GENERATED + match[1]
+        if not _UUID.fullmatch(reference):
+            return reference
+        upload_id = reference.replace("-", "").lower()
+        return SCHEME + upload_id if self._uploads.has(upload_id, owner) else _GENERATED + reference.lower()
 
     def _check(self, field: str, reference: str, parts: Mapping[str, Part], owner: str) -> None:
         try:
             if reference.startswith(SCHEME):
                 self._uploads.find(reference.removeprefix(SCHEME), owner, family=FAMILIES[field], field=field)
+            elif reference.startswith(_GENERATED):
+                self._check_generated(field, reference.removeprefix(_GENERATED), owner)
             elif reference.startswith(("http://", "https://")):
                 check_url(reference, self._policy)
             elif reference not in parts:
@@ -91,14 +106,19 @@ class Gate:
             error.field = error.field or field
             raise
 
+    def _check_generated(self, field: str, name: str, owner: str) -> None:
+        if FAMILIES[field] != "video":
+            raise MediaError(f"{field} must be an image, but {name} is a generated video", field=field, limit="image")
+        self._generated(name, owner)
+
     def _store(
         self, params: AnimateParams, references: dict[str, str], parts: Mapping[str, Part], owner: str
     ) -> Accepted:
         inline: list[str] = []
         try:
             for field, reference in references.items():
-                if reference in parts:
-                    chunks = parts[reference].chunks()
+                if reference in parts or reference.startswith(_GENERATED):
+                    chunks = self._chunks(reference, parts, owner)
                     upload = self._uploads.save(chunks, owner, field=field, family=FAMILIES[field], inline=True)
                     inline.append(upload.id)
                     references[field] = SCHEME + upload.id
@@ -111,6 +131,12 @@ class Gate:
             params, reference_image=references["reference_image"], driving_video=references["driving_video"]
         )
         return Accepted(params=changed, uploads=named, inline=tuple(inline))
+
+    def _chunks(self, reference: str, parts: Mapping[str, Part], owner: str) -> Iterator[bytes]:
+        """A generated video is copied: the job that made it may be gone before this one runs."""
+        if reference in parts:
+            return parts[reference].chunks()
+        return read_chunks(self._generated(reference.removeprefix(_GENERATED), owner))
 
 
 def fingerprint(route: str, fields: Mapping[str, Any], parts: Mapping[str, Part]) -> str:

@@ -49,6 +49,7 @@ def run_server(settings: Settings) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=CLOSE_S,
+            ws_max_size=settings.max_json_bytes,
         )
         socket = config.bind_socket()
         shared = {"ANIMATE_BUNDLE": settings.bundle, "ANIMATE_HOME": str(settings.home)}

@@ -28,6 +28,7 @@ DialectName = Literal[
     "eachlabs",
     "runcomfy",
     "runninghub",
+    "runware",
 ]  # each the name of a module in `dialects`
 
 

@@ -115,6 +115,22 @@ class Store:
             raise JobNotFound("there is no such file")
         return next(artefact for artefact in _job(row).artefacts if artefact.name == name)
 
+    def find_generated(self, name: str, owner: str) -> Artefact:
+        """A file by its name; the owner's file of that UUID; the first of the owner's job of that id.
+
+        Raises `JobNotFound`.
+        """
+        if "-" not in name:
+            return self.find_artefact(name)
+        stem = name.replace("-", "")
+        query = select(jobs).outerjoin(files, files.c.job_id == jobs.c.id).where(jobs.c.owner == owner).limit(1)
+        with self._engine.begin() as connection:
+            row = connection.execute(query.where((jobs.c.id == name) | files.c.name.startswith(stem))).one_or_none()
+        artefacts = () if row is None else _job(row).artefacts
+        if not artefacts:
+            raise JobNotFound(f"there is no generated video {name}", value=name)
+        return next((artefact for artefact in artefacts if artefact.name.startswith(stem)), artefacts[0])
+
     def request_cancel(self, job_id: str, owner: str) -> Job:
         """A queued job is canceled here and now; a running one when its worker sees it; a finished one stays."""
         with self._write() as connection:

@@ -122,6 +122,12 @@ class Uploads:
             raise JobNotFound("there is no such upload", field="upload", value=upload_id[:64])
         return _upload(row)
 
+    def has(self, upload_id: str, owner: str) -> bool:
+        try:
+            return bool(self.get(upload_id, owner))
+        except JobNotFound:
+            return False
+
     def find(self, upload_id: str, owner: str, *, family: Family, field: str) -> Upload:
         """The upload that the field of a request names. Raises `JobNotFound`, and `MediaError` for the wrong family."""
         try:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.requests import HTTPConnection
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.params import AnimateParams
@@ -27,6 +28,17 @@ class Caller:
 
     owner: str
     base_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a caller may choose of a job beside the render, where the service lets callers choose.
+
+    job_id: None: drawn. retention_s: how long it is kept once ended; None: as long as any.
+    """
+
+    job_id: str | None = None
+    retention_s: float | None = None
 
 
 class Slot(Protocol):
@@ -61,6 +73,12 @@ class Desk(Protocol):
     def caller(self, request: Request) -> Caller:
         """Raises `NotAuthorized`."""
 
+    def sign_in(self, connection: HTTPConnection, key: str) -> Caller:
+        """The caller with that key, which came otherwise than in a header. Raises `NotAuthorized`."""
+
+    async def admit(self, caller: Caller) -> None:
+        """Before what costs something. Raises `TooManyRequests`, `DiskFull`."""
+
     async def read(self, request: Request, caller: Caller) -> Body:
         """A JSON or form body under the limits. Raises `BodyInvalid`, `BodyTooLarge`.
 
@@ -71,6 +89,12 @@ class Desk(Protocol):
         """Like `caller` and `read` for services whose clients put the key into the body, as `apiKey` or `apikey`.
 
         A stranger's body is read under small limits. The key is not among the fields.
+        """
+
+    async def read_tasks(self, request: Request) -> tuple[Sequence[Body], Caller]:
+        """An array of tasks, each with its own data. The key is in a header, or in the first task as its `apiKey`.
+
+        Raises `NotAuthorized`, `BodyInvalid`, `BodyTooLarge`. Nothing is admitted yet, see `admit`.
         """
 
     async def read_file(self, request: Request, name: str, caller: Caller) -> Body:
@@ -85,8 +109,9 @@ class Desk(Protocol):
         dialect: str,
         idempotency_key: str | None = None,
         webhook: Webhook | None = None,
+        terms: Terms | None = None,
     ) -> Job:
-        """A stored job. Raises what gate one finds wrong, `KeyReused` and `QueueFull`."""
+        """A stored job. Raises what gate one finds wrong, `IdTaken`, `KeyReused` and `QueueFull`."""
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         """Raises `JobNotFound`."""
@@ -125,6 +150,9 @@ class Desk(Protocol):
 
     async def upload(self, body: Body, caller: Caller) -> Sequence[StoredUpload]:
         """Store every part of `body`."""
+
+    async def upload_from(self, url: str, caller: Caller, *, field: str) -> StoredUpload:
+        """Store what the URL answers within a minute. Raises `FetchError`, `MediaError`, naming `field`."""
 
     def open_slot(self, caller: Caller) -> Slot:
         """Permission for one file, to be sent with `fill_slot`; it will be the upload `slot.upload_id`."""
@@ -195,12 +223,14 @@ async def submit_body(
         return await submit_fields(desk, caller, dialect, body, body.fields | dict(from_path))
 
 
-async def submit_fields(desk: Desk, caller: Caller, dialect: Dialect, body: Body, fields: Mapping[str, Any]) -> Job:
+async def submit_fields(
+    desk: Desk, caller: Caller, dialect: Dialect, body: Body, fields: Mapping[str, Any], terms: Terms | None = None
+) -> Job:
     """Translate and store, for fields that are not exactly those of `body`. Raises like `submit_body`."""
     try:
         params = dialect.parse(fields)
         webhook = dialect.webhooks.find(fields) if dialect.webhooks else None
-        return await desk.submit(params, body, caller, dialect=dialect.name, webhook=webhook)
+        return await desk.submit(params, body, caller, dialect=dialect.name, webhook=webhook, terms=terms)
     except JobNotFound as missing:
         raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 
@@ -239,8 +269,8 @@ async def follow_to_end(request: Request, desk: Desk, caller: Caller, submitted:
     return job
 
 
-def _desk(request: Request) -> Desk:
-    return cast(Desk, request.app.state.desk)
+def _desk(connection: HTTPConnection) -> Desk:
+    return cast(Desk, connection.app.state.desk)
 
 
 def _caller(request: Request) -> Caller:

@@ -154,7 +154,14 @@ def new_job() -> Callable[..., NewJob]:
 
 @contextmanager
 def _api(backend: Backend) -> Iterator[str]:
-    config = uvicorn.Config(create_app(backend), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        create_app(backend),
+        port=0,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        ws_max_size=backend.settings.max_json_bytes,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -22,6 +22,7 @@ from animate_server.dialects import (
     openai,
     runcomfy,
     runninghub,
+    runware_schema,
     runway,
     segmind,
 )
@@ -29,6 +30,7 @@ from animate_server.settings import DialectName
 from animate_server.webhooks import Webhook
 
 IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
+TASK = "8bd1c4a8-5d2c-4a44-9f0b-1d2c3e4f5a6b"
 NAMES = get_args(DialectName)
 DIALECTS = {dialect.name: dialect for dialect in load_dialects(NAMES)}
 JOB = AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
@@ -200,6 +202,39 @@ ASKED = [
         {"299##image": OTHER, "275##video": OTHER, "webhookUrl": "https://example.com/hook"},
         job=dataclasses.replace(JOB, mode="replace"),
         seeded=False,
+    ),
+    Asked(
+        "runware",
+        runware_schema.VideoInference,
+        {
+            "taskType": "videoInference",
+            "taskUUID": TASK,
+            "model": runware_schema.ANIMATE,
+            "inputs": {"referenceImages": [IMAGE], "referenceVideos": [VIDEO]},
+            "seed": 5,
+        },
+        {
+            "taskType": "imageInference",
+            "taskUUID": "1",
+            "model": "runware:101@1",
+            "inputs": {"referenceImages": [OTHER], "referenceVideos": [OTHER]},
+            "positivePrompt": "x",
+            "resolution": "1080p",
+            "fps": 24,
+            "seed": 6,
+            "settings": {"preserveAudio": False, "turbo": True},
+            "numberResults": 2,
+            "outputFormat": "WEBM",
+            "outputQuality": 50,
+            "outputType": "base64Data",
+            "deliveryMethod": "late",
+            "includeCost": "yes",
+            "ttl": 1,
+            "webhookURL": "https://example.com/hook",
+            "uploadEndpoint": "https://example.com/put",
+            "safety": {"mode": "fast"},
+            "routing": {"mode": "fast"},
+        },
     ),
     _eachlabs("wan-v2-2-14b-animate-move", eachlabs_models.AnimateInput, MOVE, MOVED, steps=20, shift=5.0),
     _eachlabs(

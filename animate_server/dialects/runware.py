@@ -1,0 +1,171 @@
+"""Runware's interface at /runware/v1: arrays of tasks by POST, or one by one over a WebSocket on the same path.
+
+Their clients choose a task's id and look for it again after a lost connection; so a caller who hangs up leaves the
+task running. A task is answered by an object in `data` or one in `errors`, and a request may be answered by both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response, WebSocket
+from fastapi.responses import JSONResponse
+
+from animate_pipelines.errors import AnimateError, InvalidField, ServerError
+from animate_pipelines.params import DEFAULT_PROMPT, AnimateParams, OutputFormat, draw_seed
+from animate_server.addresses import check_length
+from animate_server.bodies import Body
+from animate_server.dialects import Caller, Desk, DeskDep, Dialect
+from animate_server.dialects.runware_schema import ANIMATE, Answers, Inputs, VideoInference
+from animate_server.dialects.runware_socket import Session
+from animate_server.dialects.runware_tasks import Answer, Counter, describe_error, describe_failure
+from animate_server.errors import MissingField, UnsupportedField, http_headers, http_status
+from animate_server.fields import read_fields
+from animate_server.jobs import Job
+
+router = APIRouter(prefix="/runware/v1", tags=["runware"])
+_FORMATS: Mapping[str, OutputFormat] = {"MP4": "mp4", "MOV": "mov", "WEBM": "webm"}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Answers, "description": "No task went well; a field is missing, unsupported or invalid."},
+    401: {"model": Answers, "description": "No valid key."},
+    404: {"model": Answers, "description": "No such task."},
+    429: {"model": Answers, "description": "The queue is full, or too many requests with this key."},
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "array", "items": {"type": "object", "required": ["taskType"]}, "maxItems": 100}
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    response_model=Answers,
+    response_model_exclude_none=True,
+    responses=_ERRORS,
+    openapi_extra=_BODY,
+    summary="Do tasks",
+)
+async def do_tasks(request: Request, desk: DeskDep) -> Response:
+    """Held open until the tasks with `deliveryMethod` sync have ended. 200 when at least one task went well."""
+    bodies, caller = await desk.read_tasks(request)
+    counter = Counter(dialect, desk, caller, request)
+    answers = await asyncio.gather(*(_to_end(counter, body, desk, caller) for body in bodies))
+    data = [item for answer in answers for item in answer.data]
+    errors = [item for answer in answers for item in answer.errors]
+    status = answers[0].status if not data else 200
+    shown = {name: items for name, items in (("data", data), ("errors", errors)) if items}
+    return JSONResponse(shown, status_code=status)
+
+
+@router.websocket("")
+async def talk(socket: WebSocket, desk: DeskDep) -> None:
+    """The same tasks, a frame each; results come on the socket that asked for them."""
+    await Session(dialect, desk, socket).run()
+
+
+def parse(fields: Mapping[str, Any]) -> AnimateParams:
+    """A `videoInference` task. Raises `InvalidField`, naming Runware's parameter by its path."""
+    asked = read_fields(VideoInference, fields)
+    if asked.uploadEndpoint:
+        raise UnsupportedField(
+            "uploadEndpoint: this server sends results nowhere; fetch videoURL", field="uploadEndpoint"
+        )
+    image, video = _pair(asked.model, asked.inputs)
+    return AnimateParams(
+        reference_image=image,
+        driving_video=video,
+        mode="animate" if asked.model == ANIMATE else "replace",
+        prompt=asked.positivePrompt or DEFAULT_PROMPT,
+        resolution=asked.resolution,
+        fps=asked.fps or "source",
+        seed=draw_seed() if asked.seed is None else asked.seed,
+        turbo=asked.settings.turbo,
+        keep_audio=asked.settings.preserveAudio,
+        output_format=_FORMATS[asked.outputFormat],
+        quality=asked.outputQuality,
+        num_results=asked.numberResults,
+    )
+
+
+def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    """`data` of a task that runs or has succeeded, `errors` of one that did not."""
+    named: dict[str, Any] = {"taskType": "videoInference", "taskUUID": job.id}
+    if job.artefacts:
+        cost = {"cost": 0.0} if (job.request or {}).get("includeCost") is True else {}
+        return {
+            "data": [
+                named
+                | {
+                    "status": "success",
+                    "videoUUID": str(UUID(artefact.name.partition(".")[0])),
+                    "videoURL": desk.artefact_url(artefact, caller, dialect=dialect.name),
+                    "seed": artefact.seed,
+                    "warnings": (job.result or {}).get("warnings", []),
+                }
+                | cost
+                for artefact in job.artefacts
+            ]
+        }
+    if not job.status.is_final:
+        done = round(100 * job.progress["fraction"]) if job.progress else 0
+        return {"data": [named | {"status": "processing", "progress": done}]}
+    return {"errors": [describe_failure(job) | named | {"status": "error"}]}
+
+
+def render_error(error: AnimateError) -> Response:
+    status = http_status(error)
+    status = 400 if status in (409, 413, 422) else status
+    return JSONResponse({"errors": [describe_error(error)]}, status_code=status, headers=http_headers(error))
+
+
+async def _to_end(counter: Counter, body: Body, desk: Desk, caller: Caller) -> Answer:
+    """The answer to a sync task when it has ended, to any other at once."""
+    answer = await counter.answer(body)
+    if not answer.held:
+        return answer
+    async for job in desk.watch(answer.follow, caller, beat_s=1.0):
+        if job.status.is_final:
+            return Answer(**render(job, desk, caller))
+    stopping = ServerError(f"the server is stopping; ask for {answer.follow} by getResponse")
+    return Answer(errors=[describe_error(stopping)], status=http_status(stopping))
+
+
+def _pair(model: str, inputs: Inputs) -> tuple[str, str]:
+    """Reference image and driving video."""
+    name, other = ("referenceVideos", "video") if model == ANIMATE else ("video", "referenceVideos")
+    if getattr(inputs, other) is not None:
+        raise UnsupportedField(f"inputs.{other}: {model} takes inputs.{name}", field=f"inputs.{other}")
+    if len(inputs.referenceImages) > 1:
+        message = f"inputs.referenceImages: this server takes one reference image, not {len(inputs.referenceImages)}"
+        raise UnsupportedField(message, field="inputs.referenceImages", value=len(inputs.referenceImages), limit=1)
+    videos = inputs.referenceVideos if model == ANIMATE else inputs.video and [inputs.video]
+    if not videos:
+        raise MissingField(f"inputs.{name}: field required", field=f"inputs.{name}")
+    if len(videos) > 1:
+        raise InvalidField(f"inputs.{name}: one video, not {len(videos)}", field=f"inputs.{name}", limit=1)
+    check_length(inputs.referenceImages[0], "inputs.referenceImages")
+    check_length(videos[0], f"inputs.{name}")
+    return inputs.referenceImages[0], videos[0]
+
+
+dialect = Dialect(
+    name="runware",
+    prefix="/runware/v1",
+    router=router,
+    parse=parse,
+    render=render,
+    render_error=render_error,
+    ignored={
+        "safety": "there is no checker",
+        "routing": "a task runs where there is a worker",
+    },
+)

@@ -1,0 +1,124 @@
+"""`Session`: one WebSocket of Runware's interface.
+
+A frame holds one task's answer, because sdk-js hands a whole frame to whoever waits for that task. The end of a task is
+also sent unasked: the Python client 0.5.24 drops answers that say `processing`, and would find out only at the end of a
+timer of 30 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from fastapi import WebSocket
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketDisconnect
+
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_server.bodies import Body, parse_tasks
+from animate_server.dialects import Caller, Desk, Dialect
+from animate_server.dialects.runware_schema import Authentication
+from animate_server.dialects.runware_tasks import Answer, Counter, describe_error, show_session
+from animate_server.errors import JobNotFound, NotAuthorized
+from animate_server.fields import read_fields
+
+LOOK_S = 0.25  # how often the jobs that are followed are looked at, one after the other
+SIGN_IN_S = 30.0
+MAX_AT_ONCE = 8
+POLICY_VIOLATION = 1008
+
+
+class Session:
+    def __init__(self, dialect: Dialect, desk: Desk, socket: WebSocket) -> None:
+        self._dialect = dialect
+        self._desk = desk
+        self._socket = socket
+        self._caller: Caller | None = None
+        self._followed: set[str] = set()
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def run(self) -> None:
+        """Until the caller hangs up. Its tasks go on."""
+        await self._socket.accept()
+        work = {asyncio.create_task(self._look_after())}
+        try:
+            async with asyncio.timeout(SIGN_IN_S) as patience:
+                while True:
+                    for body in await self._receive():
+                        task = asyncio.create_task(self._do(body))
+                        work.add(task)
+                        task.add_done_callback(work.discard)
+                        if body.fields.get("taskType") == "authentication":
+                            await task
+                    if self._caller is not None:
+                        patience.reschedule(None)
+        except WebSocketDisconnect:
+            pass
+        except TimeoutError:
+            await self._socket.close(POLICY_VIOLATION, f"no authentication within {SIGN_IN_S:g} s")
+        finally:
+            for task in list(work):
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    async def _receive(self) -> list[Body]:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        try:
+            return await run_in_threadpool(parse_tasks, message.get("text") or message.get("bytes") or "")
+        except AnimateError as error:
+            await self._send({"errors": [describe_error(error)]})
+            return []
+
+    async def _do(self, body: Body) -> None:
+        kind = body.fields.get("taskType")
+        if kind == "authentication":
+            await self._sign_in(body)
+        elif kind == "ping":
+            await self._send({"data": [{"taskType": "ping", "pong": True}]})
+        elif self._caller is None:
+            refused = describe_error(NotAuthorized("authenticate first"))
+            await self._send({"errors": [refused | {"taskUUID": body.fields.get("taskUUID")}]})
+        else:
+            async with self._turns:
+                await self._say(await Counter(self._dialect, self._desk, self._caller, self._socket).answer(body))
+
+    async def _sign_in(self, body: Body) -> None:
+        try:
+            asked = read_fields(Authentication, body.fields)
+            self._caller = self._desk.sign_in(self._socket, asked.apiKey)
+            await self._send({"data": [show_session(asked)]})
+        except NotAuthorized as error:
+            await self._send({"errors": [describe_error(error)]})
+        except InvalidField as error:
+            await self._send({"errors": [describe_error(error) | {"taskType": "authentication"}]})
+
+    async def _say(self, answer: Answer) -> None:
+        if answer.data:
+            await self._send({"data": answer.data})
+        for error in answer.errors:
+            await self._send({"errors": [error]})
+        if answer.follow:
+            self._followed.add(answer.follow)
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for job_id in list(self._followed):
+                await self._tell_end(job_id)
+
+    async def _tell_end(self, job_id: str) -> None:
+        assert self._caller is not None
+        try:
+            job = await self._desk.get(job_id, self._caller)
+        except JobNotFound:
+            self._followed.discard(job_id)
+            return
+        if job.status.is_final:
+            self._followed.discard(job_id)
+            await self._say(Answer(**self._dialect.render(job, self._desk, self._caller)))
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        await self._socket.send_text(json.dumps(frame))

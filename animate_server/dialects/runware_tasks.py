@@ -1,0 +1,234 @@
+"""`Counter`: does Runware's tasks for one caller, whichever way they came, and says what came of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from starlette.requests import HTTPConnection
+
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_server.addresses import redact
+from animate_server.bodies import INLINE, Body, Part
+from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, find_job, submit_fields
+from animate_server.dialects.runware_schema import (
+    Authentication,
+    ImageUpload,
+    Lookup,
+    MediaStorage,
+    VideoInference,
+)
+from animate_server.errors import (
+    BodyInvalid,
+    BodyTooLarge,
+    IdTaken,
+    JobNotFound,
+    MissingField,
+    NotAuthorized,
+    TryLater,
+    UnsupportedField,
+    WrongMethod,
+    http_status,
+)
+from animate_server.fields import read_fields
+from animate_server.jobs import Job, JobStatus
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
+_CODES: tuple[tuple[type[AnimateError], str], ...] = (
+    (IdTaken, "conflictTaskUUID"),
+    (JobNotFound, "taskFailedOrNotFound"),
+    (TryLater, "rateLimitExceeded"),
+    (BodyTooLarge, "maxSizeExceeded"),
+    (BodyInvalid, "invalidRequestBody"),
+    (WrongMethod, "unsupportedMethod"),
+)
+_KINDS = ((MissingField, "missing"), (UnsupportedField, "unsupported"), (InvalidField, "invalid"))
+_FIELDS = {"reference_image": "inputs.referenceImages", "ttl": "ttl", "id": "taskUUID"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is said to one task. status: as HTTP would have it.
+
+    follow: the job whose end the caller waits for. held: nothing is said before it.
+    """
+
+    data: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+    follow: str = ""
+    held: bool = False
+
+
+class Counter:
+    """connection: by which the caller reached us."""
+
+    def __init__(self, dialect: Dialect, desk: Desk, caller: Caller, connection: HTTPConnection) -> None:
+        self._dialect = dialect
+        self._desk = desk
+        self._caller = caller
+        self._connection = connection
+        self._acts: dict[str, Callable[[Body], Awaitable[Answer]]] = {
+            "videoInference": self._submit,
+            "getResponse": self._get_response,
+            "getTaskDetails": self._get_details,
+            "imageUpload": self._upload_image,
+            "mediaStorage": self._store_media,
+            "authentication": self._sign_in,
+            "ping": self._pong,
+        }
+
+    async def answer(self, body: Body) -> Answer:
+        """Errors are part of the answer."""
+        kind = body.fields.get("taskType")
+        try:
+            act = self._acts.get(kind) if isinstance(kind, str) else None
+            if act is None:
+                named = ", ".join(self._acts)
+                raise UnsupportedField(f"taskType must be one of {named}, not {kind!r}"[:300], field="taskType")
+            with body:
+                return await act(body)
+        except AnimateError as error:
+            status = http_status(error)
+            shown = describe_error(error) | {
+                name: value for name in ("taskType", "taskUUID") if isinstance(value := body.fields.get(name), str)
+            }
+            return Answer(errors=[shown], status=400 if status in (409, 413, 422) else status)
+
+    async def _submit(self, body: Body) -> Answer:
+        await self._desk.admit(self._caller)
+        _detach_base64(body)
+        asked = read_fields(VideoInference, body.fields)
+        terms = Terms(job_id=asked.taskUUID, retention_s=asked.ttl)
+        job = await submit_fields(self._desk, self._caller, self._dialect, body, body.fields, terms)
+        if asked.deliveryMethod == "sync":
+            return Answer(follow=job.id, held=True)
+        return Answer(data=[{"taskType": asked.taskType, "taskUUID": job.id}], follow=job.id)
+
+    async def _get_response(self, body: Body) -> Answer:
+        job = await self._find(read_fields(Lookup, body.fields).taskUUID)
+        follow = "" if job.status.is_final else job.id
+        return Answer(**self._dialect.render(job, self._desk, self._caller), follow=follow)
+
+    async def _get_details(self, body: Body) -> Answer:
+        """`request` is what was asked, without data and the queries of URLs; `response` as getResponse would be."""
+        asked = read_fields(Lookup, body.fields)
+        job = await self._find(asked.taskUUID)
+        response = self._dialect.render(job, self._desk, self._caller)
+        named = {"taskType": asked.taskType, "taskUUID": job.id}
+        return Answer(data=[named | {"request": [_redacted(job.request or {})], "response": response}])
+
+    async def _upload_image(self, body: Body) -> Answer:
+        asked = read_fields(ImageUpload, body.fields)
+        upload = await self._keep(body, "image", asked.image)
+        media_uuid, url = str(UUID(upload.id)), self._desk.upload_url(upload.id, self._caller)
+        named = {"taskType": asked.taskType, "taskUUID": asked.taskUUID}
+        return Answer(data=[named | {"imageUUID": media_uuid, "imageURL": url}])
+
+    async def _store_media(self, body: Body) -> Answer:
+        asked = read_fields(MediaStorage, body.fields)
+        named = {"taskType": asked.taskType, "taskUUID": asked.taskUUID, "operation": asked.operation}
+        if asked.operation == "delete":
+            await self._desk.drop_upload(asked.media.replace("-", "").lower(), self._caller)
+            return Answer(data=[named | {"mediaUUID": asked.media}])
+        upload = await self._keep(body, "media", asked.media)
+        media_uuid, url = str(UUID(upload.id)), self._desk.upload_url(upload.id, self._caller)
+        return Answer(data=[named | {"mediaUUID": media_uuid, "mediaURL": url}])
+
+    async def _keep(self, body: Body, name: str, media: str) -> StoredUpload:
+        await self._desk.admit(self._caller)
+        if media.startswith(("http://", "https://")):
+            return await self._desk.upload_from(media, self._caller, field=name)
+        if not body.parts:
+            body.parts[INLINE + name] = Part(field=name, data_uri=f"data:;base64,{media}")
+        (upload,) = await self._desk.upload(body, self._caller)
+        return upload
+
+    async def _sign_in(self, body: Body) -> Answer:
+        asked = read_fields(Authentication, body.fields)
+        self._desk.sign_in(self._connection, asked.apiKey)
+        return Answer(data=[show_session(asked)])
+
+    async def _pong(self, body: Body) -> Answer:
+        return Answer(data=[{"taskType": "ping", "pong": True}])
+
+    async def _find(self, task_uuid: str) -> Job:
+        missing = JobNotFound(f"there is no task {task_uuid}, or it has expired", field="taskUUID", value=task_uuid)
+        return await find_job(task_uuid, self._desk, self._caller, missing)
+
+
+def show_session(asked: Authentication) -> dict[str, Any]:
+    """A session is its id and no more: what a caller waits for, it finds again by its task's id."""
+    return {"taskType": "authentication", "connectionSessionUUID": asked.connectionSessionUUID or str(uuid4())}
+
+
+def describe_error(error: AnimateError) -> dict[str, Any]:
+    """`code`, `message`, `parameter`. Clients switch on how a code begins and ends."""
+    if isinstance(error, NotAuthorized):
+        # Without a task's id, and of this type, or sdk-js and the old Python client wait for ever.
+        shown = {"code": "invalidApiKey", "message": error.message, "parameter": "apiKey"}
+        return shown | {"taskType": "authentication"}
+    parameter = _parameter(error.field)
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if code is None:
+        code = _code_of(error, parameter) if error.fault == "request" else "internalServerError"
+    named = {"parameter": parameter} if parameter else {}
+    return {"code": code, "message": _in_their_words(error.message)} | named
+
+
+def describe_failure(job: Job) -> dict[str, Any]:
+    """Of a job that has ended without a result."""
+    if job.error is None:
+        code = "taskCancelled" if job.status is JobStatus.CANCELED else "taskFailedOrNotFound"
+        return {"code": code, "message": f"the task is {job.status}"}
+    parameter = _parameter(job.error.field)
+    code = f"invalid{_last(parameter) or 'Input'}" if job.error.fault == "request" else "inferenceError"
+    named = {"parameter": parameter} if parameter else {}
+    return {"code": code, "message": _in_their_words(job.error.message)} | named
+
+
+def _code_of(error: AnimateError, parameter: str) -> str:
+    kind = next((word for kind, word in _KINDS if isinstance(error, kind)), "invalid")
+    return kind + (_last(parameter) or "Parameter")
+
+
+def _parameter(path: str | None) -> str:
+    """`inputs.referenceImages` of `inputs.referenceImages.0` or `inputs.referenceImages[0]`, or of our own name."""
+    if path == "driving_video":
+        return "inputs.referenceVideos"
+    return _FIELDS.get(path or "", re.sub(r"[.\[]\d+\]?", "", path or ""))
+
+
+def _last(parameter: str) -> str:
+    name = parameter.rpartition(".")[2]
+    return name[:1].upper() + name[1:]
+
+
+def _in_their_words(message: str) -> str:
+    return message.replace("reference_image", "inputs.referenceImages").replace("driving_video", "the driving video")
+
+
+def _detach_base64(body: Body) -> None:
+    """Bare base64 in `inputs` becomes a part of the body, as a data URI has already."""
+    inputs = body.fields.get("inputs")
+    if not isinstance(inputs, dict):
+        return
+    for name, given in list(inputs.items()):
+        values = given if isinstance(given, list) else [given]
+        for index, value in enumerate(values):
+            if isinstance(value, str) and _BASE64.match(value):
+                path = f"inputs.{name}[{index}]"
+                body.parts[INLINE + path] = Part(field=path, data_uri=f"data:;base64,{value}")
+                values[index] = INLINE + path
+        inputs[name] = values if isinstance(given, list) else values[0]
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _redacted(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return redact(value) if isinstance(value, str) and value.startswith(("http://", "https://")) else value
