@@ -18,13 +18,14 @@ from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.params import DEFAULT_PROMPT, AnimateParams, OutputFormat, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import Caller, Desk, DeskDep, Dialect
+from animate_server.dialects import Caller, Desk, DeskDep, Dialect, WebhookRules
 from animate_server.dialects.runware_schema import ANIMATE, Answers, Inputs, VideoInference
 from animate_server.dialects.runware_socket import Session
 from animate_server.dialects.runware_tasks import Answer, Counter, describe_error, describe_failure
 from animate_server.errors import MissingField, UnsupportedField, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Job
+from animate_server.webhooks import Webhook
 
 router = APIRouter(prefix="/runware/v1", tags=["runware"])
 _FORMATS: Mapping[str, OutputFormat] = {"MP4": "mp4", "MOV": "mov", "WEBM": "webm"}
@@ -121,6 +122,11 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return {"errors": [describe_failure(job) | named | {"status": "error"}]}
 
 
+def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+    url = fields.get("webhookURL")
+    return Webhook(url=url, field="webhookURL") if url else None
+
+
 def render_error(error: AnimateError) -> Response:
     status = http_status(error)
     status = 400 if status in (409, 413, 422) else status
@@ -168,4 +174,5 @@ dialect = Dialect(
         "safety": "there is no checker",
         "routing": "a task runs where there is a worker",
     },
+    webhooks=WebhookRules(find=find_webhook, render=render, pauses_s=(10.0, 60.0, 300.0)),
 )

@@ -339,6 +339,25 @@ def test_runninghub_event_detail_and_retry(serve: Any, receiver: Receiver, png: 
         assert old("getWebhookDetail", taskId=silent)["code"] == 807
 
 
+def test_runware_is_told_what_getresponse_would_say(serve: Any, receiver: Receiver, png: bytes, mp4: bytes) -> None:
+    image, video = _inline(png, mp4)
+    task = {
+        "taskType": "videoInference",
+        "taskUUID": "5f0d3c6e-3a52-4a6e-9a3e-0a4c1a0d9f11",
+        "model": "prunaai:p-video@animate",
+        "inputs": {"referenceImages": [image], "referenceVideos": [video]},
+        "deliveryMethod": "async",
+        "numberResults": 2,
+        "webhookURL": f"{receiver.url}?token=x",
+    }
+    with serve(fetch_allow="127.0.0.1") as served:
+        served.http.post("/runware/v1", json=[task])
+        receiver.wait(1)
+        ask = {"taskType": "getResponse", "taskUUID": task["taskUUID"]}
+        assert receiver.seen[0][1] == served.http.post("/runware/v1", json=[ask]).json()
+        assert len(receiver.seen[0][1]["data"]) == 2
+
+
 def test_native_log_and_resend(serve: Any, receiver: Receiver, png: bytes, mp4: bytes) -> None:
     image, video = _inline(png, mp4)
     ask = {"reference_image": image, "driving_video": video}
