@@ -11,15 +11,12 @@ from typing import Any
 
 import torch
 from golden_weights import golden_scale, read_json
+from real_size import CLIP_FILE, INDEX, T5_FILE, VAE_FILE, read_shapes, write_sparse_safetensors
 from safetensors.torch import load_file, save_file
 
 from animate_weights.encoder_names import image_encoder_names, text_encoder_names
 from animate_weights.random_weights import Scale, random_tensor
 
-T5_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
-CLIP_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
-VAE_FILE = "Wan2.1_VAE.pth"
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
 _SHARDS = 4
 _MOTION = "motion_encoder.enc.net_app.convs"
 _BLUR = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -125,51 +122,6 @@ def _joined(name: str, targets: list[str], tensors: Tensors) -> torch.Tensor:
         return torch.outer(_BLUR, _BLUR) / 64
     tensor = torch.cat([tensors[target] for target in targets])
     return tensor.view(1, -1, 1, 1) if name.startswith("motion_encoder.enc.net_app") and tensor.dim() == 1 else tensor
-
-
-def write_sparse_safetensors(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str = "BF16") -> None:
-    """A safetensors file of that content that takes no room: a header, and a hole where the values would be."""
-    width = {"BF16": 2, "F32": 4, "F16": 2}[dtype]
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + width * math.prod(shape)
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-
-
-def write_real_size_bundle(folder: Path) -> Path:
-    """Every file of the original download with its real names and shapes, and holes for values."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shapes = read_shapes("transformer_original_shapes.json")
-    names, placed = list(shapes), {}
-    for shard in range(_SHARDS):
-        file = f"diffusion_pytorch_model-{shard + 1:05}-of-{_SHARDS:05}.safetensors"
-        mine = names[shard * len(names) // _SHARDS : (shard + 1) * len(names) // _SHARDS]
-        write_sparse_safetensors(folder / file, {name: shapes[name] for name in mine})
-        placed |= dict.fromkeys(mine, file)
-    (folder / INDEX).write_text(json.dumps({"weight_map": placed}))
-    config = {"_class_name": "WanAnimateModel", "num_heads": 40, "num_layers": 40}
-    (folder / "config.json").write_text(json.dumps(config))
-    vae = {name: tuple(shape) for name, (_, shape) in read_json("vae_original_to_diffusers.json").items()}
-    torch.save(_hollow(vae, torch.float32), folder / VAE_FILE)
-    torch.save(_hollow(read_shapes("t5_original_shapes.json"), torch.bfloat16), folder / T5_FILE)
-    clip = _hollow(read_shapes("clip_visual_original_shapes.json"), torch.float16)
-    torch.save(_with_text_tower({name.removeprefix("visual."): t for name, t in clip.items()}), folder / CLIP_FILE)
-    return folder
-
-
-def read_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """A recorded table of names and shapes."""
-    return {key: tuple(shape) for key, shape in read_json(name).items()}
-
-
-def _hollow(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Tensors:
-    """Tensors of those shapes that are one stored value each."""
-    return {name: torch.zeros((), dtype=dtype).expand(shape) for name, shape in shapes.items()}
 
 
 def write_sparse_shards(folder: Path, *, width: int, ffn_width: int, num_layers: int) -> int:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from animate_server.cli.console import EXIT_FAILED, print_json
+from animate_pipelines.errors import InvalidField
+from animate_server.cli.console import EXIT_FAILED, print_error, print_json
+from animate_server.cli.render import read_area
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +39,19 @@ class Finding:
 
 def doctor(
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle to look at. Also ANIMATE_BUNDLE.")] = "",
+    render_area: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT to plan the memory for. [default: the bundle's areas]")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Length of the video to plan for.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")] = False,
 ) -> None:
     """Look at packages, FFmpeg, devices, attention backends, disk and the bundle. Exits with 1 when one is bad."""
     from animate_server.settings import load_settings
 
-    findings = list(_examine(load_settings(bundle=bundle or None)))
+    try:
+        findings = list(_examine(load_settings(bundle=bundle or None), read_area(render_area), frames))
+    except InvalidField as error:
+        raise typer.Exit(print_error(error, as_json=as_json)) from None
     healthy = all(finding.state != "bad" for finding in findings)
     if as_json:
         rows = [{"subject": f.subject, "state": f.state, "detail": f.detail} for f in findings]
@@ -53,7 +62,7 @@ def doctor(
     raise typer.Exit(0 if healthy else EXIT_FAILED)
 
 
-def _examine(settings: Settings) -> Iterator[Finding]:
+def _examine(settings: Settings, area: list[int] | None, num_frames: int) -> Iterator[Finding]:
     yield Finding(
         subject="animate-server",
         state="ok",
@@ -64,7 +73,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from _devices()
     yield _disk(settings.home)
     yield _bundle(settings)
-    yield from _memory(settings)
+    yield from _memory(settings, area, num_frames)
 
 
 def _packages() -> Iterator[Finding]:
@@ -153,13 +162,14 @@ def _bundle(settings: Settings) -> Finding:
     return Finding(subject=f"bundle {manifest.name}", state="ok", detail=detail)
 
 
-def _memory(settings: Settings) -> Iterator[Finding]:
-    """For each of the bundle's areas: the predicted need, and how each GPU would share its memory."""
+def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iterator[Finding]:
+    """For that area, or each of the bundle's: the predicted need, and how each GPU would share its memory."""
     import torch
 
     from animate_pipelines.errors import BundleError
     from animate_pipelines.recipe import default_recipe
-    from animate_pipelines.residency import area_segments, describe_plan, read_sizes
+    from animate_pipelines.residency import SegmentSize, area_segments, describe_plan, read_sizes
+    from animate_pipelines.segments import plan_segments
     from animate_server.supervisor import find_devices
     from animate_weights.bundles import find_bundle
     from animate_weights.manifest import read_manifest
@@ -171,14 +181,18 @@ def _memory(settings: Settings) -> Iterator[Finding]:
     except BundleError as error:
         yield Finding(subject="memory", state="bad", detail=error.message)
         return
+    segments = area_segments(manifest)
+    if area is not None:
+        segments = [SegmentSize(width=area[0], height=area[1], num_frames=manifest.segment_frames)]
+    count = len(plan_segments(num_frames, manifest.segment_frames, overlap=1))
+    length = f"{num_frames} frames are {count} of them, one after the other in the same memory"
     for device in find_devices(["auto"]):
         free = torch.cuda.mem_get_info(device)[0] if torch.device(device).type == "cuda" else None
-        for segment in area_segments(manifest):
+        for segment in segments:
             subject = f"memory {segment.width}x{segment.height}"
-            detail = describe_plan(sizes, default_recipe(device), segment, free)
-            yield Finding(
-                subject=subject, state="ok" if detail else "note", detail=f"{device}: {detail or 'too small'}"
-            )
+            plan = describe_plan(sizes, default_recipe(device), segment, free)
+            detail = f"{device}: {plan}; {length}" if plan else f"{device}: too small"
+            yield Finding(subject=subject, state="ok" if plan else "note", detail=detail)
 
 
 def _gib(size_bytes: int) -> str:

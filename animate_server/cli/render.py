@@ -46,6 +46,9 @@ def render(
     overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, ... [default: the first GPU, or the CPU]")] = None,
+    ignore_memory: Annotated[
+        bool, typer.Option("--ignore-memory", help="Try also what is predicted not to fit the GPU's memory.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Lines of JSON on stdout, for machines.")] = False,
 ) -> None:
     """Render a driving video with a reference image's character, in this process.
@@ -55,7 +58,7 @@ def render(
     fields = {
         "mode": mode.value,
         "resolution": resolution,
-        "render_area": _area(render_area),
+        "render_area": read_area(render_area),
         "fps": fps if fps == "source" else _whole_number(fps, "fps"),
         "seed": seed,
         "prompt": prompt,
@@ -70,7 +73,7 @@ def render(
     }
     try:
         params = _params(fields)
-        result = _render(params, output.absolute(), bundle, device, as_json=as_json)
+        result = _render(params, output.absolute(), bundle, device, ignore_memory=ignore_memory, as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
     _print_result(result, as_json=as_json)
@@ -82,7 +85,9 @@ def _params(fields: dict[str, Any]) -> AnimateParams:
     return AnimateParams.from_json({name: value for name, value in fields.items() if value is not None})
 
 
-def _render(params: AnimateParams, output: Path, bundle: str, device: str | None, *, as_json: bool) -> AnimateResult:
+def _render(
+    params: AnimateParams, output: Path, bundle: str, device: str | None, *, ignore_memory: bool, as_json: bool
+) -> AnimateResult:
     from animate_server.settings import load_settings
 
     settings = load_settings(bundle=bundle or None)
@@ -99,7 +104,7 @@ def _render(params: AnimateParams, output: Path, bundle: str, device: str | None
     media = Media(reference_image=Path(params.reference_image), driving_video=Path(params.driving_video))
     workspace = output.with_name(f".{output.name}.render")
     output.parent.mkdir(parents=True, exist_ok=True)
-    models = load_models(folder, device=find_devices([device or "auto"])[0])
+    models = load_models(folder, device=find_devices([device or "auto"])[0], ignore_memory=ignore_memory)
     try:
         with progress_report(output.name, as_json=as_json) as report:
             result = animate(
@@ -137,7 +142,8 @@ def _file(path: Path, option: str) -> Path:
     return path.absolute()
 
 
-def _area(text: str | None) -> list[int] | None:
+def read_area(text: str | None) -> list[int] | None:
+    """[width, height] of WIDTHxHEIGHT. `InvalidField`."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)

@@ -4,9 +4,10 @@
     python -m animate_benchmarks.load FOLDER --names tests/golden/transformer_diffusers_shapes.json
 
 The table of names decides the layout: 34.5 GB in bf16 for the original one, 69.1 GB in fp32 for diffusers'. FOLDER must
-not exist; it is removed afterwards unless `--keep`. The host's peak is what loading adds: it should stay under the
-model (where it is loaded to the CPU) + the largest shard + 1 GB. The last line of stdout is one JSON object.
-`--layers 5` writes 4.8 or 9.6 GB, to try the command.
+not exist; it is removed afterwards unless `--keep`. The last line of stdout is one JSON object; its `host_peak_bytes`
+is what loading adds, and must stay under `host_bound_bytes`: the model (where it is loaded to the CPU) + the largest
+shard + 1 GB. `--device meta` reads and converts everything as for a GPU, and drops it: for hosts that cannot hold the
+model. `--layers 5` writes 4.8 or 9.6 GB, to try the command.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import resource
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psutil
 import torch
 
 from animate_pipelines.networks import open_network
@@ -28,39 +31,66 @@ from animate_weights.safetensors_file import Shape, write_safetensors
 
 _SHARD_BYTES = {torch.bfloat16: 9_940_000_000, torch.float32: 4_980_000_000}  # the published ones' sizes
 _BLOCKS_PER_FACE_BLOCK = 5
+_SLACK_BYTES = 1_000_000_000
+_POOL_VALUES = 2**24
 
 
 def main() -> None:
     options = _options()
-    shapes = _shapes(json.loads(options.names.read_text()), options.layers)
-    original = "patch_embedding.weight" in shapes and "head.head.weight" in shapes
-    _write(options.folder, shapes, options.layers, original=original)
-    before = _peak_bytes()
-    started = time.perf_counter()
-    dtype = getattr(torch, default_recipe(options.device).dtype)
-    model = open_network(options.folder, "transformer").load(dtype, torch.device(options.device))
-    if torch.device(options.device).type == "cuda":
-        torch.cuda.synchronize(options.device)
-    seconds = time.perf_counter() - started
-    sizes = [path.stat().st_size for path in options.folder.rglob("*.safetensors")]
-    result = {
-        "layout": "original" if original else "diffusers",
-        "device": options.device,
-        "layers": options.layers,
-        "files_bytes": sum(sizes),
-        "largest_shard_bytes": max(sizes),
-        "model_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
-        "seconds": round(seconds, 2),
-        "bytes_per_s": round(sum(sizes) / seconds),
-        "host_peak_bytes": _peak_bytes() - before,
-    }
-    if not options.keep:
-        shutil.rmtree(options.folder)
+    if options.folder.exists():
+        raise SystemExit(f"{options.folder} exists")
+    try:
+        # in a process of its own, so that its memory is not taken for that of loading
+        writer = multiprocessing.get_context("spawn").Process(target=_write, args=(options,))
+        writer.start()
+        writer.join()
+        if writer.exitcode:
+            raise SystemExit("the weights could not be written")
+        result = _load(options)
+    finally:
+        if not options.keep:
+            shutil.rmtree(options.folder, ignore_errors=True)
     print(json.dumps(result))
 
 
-def _write(folder: Path, shapes: Mapping[str, Shape], num_layers: int, *, original: bool) -> None:
-    """Config, shards and index."""
+def _load(options: argparse.Namespace) -> dict[str, object]:
+    dtype = options.dtype or default_recipe(options.device).dtype
+    network = open_network(options.folder, "transformer")
+    before = psutil.Process().memory_info().rss
+    started = time.perf_counter()
+    model = network.load(getattr(torch, dtype), torch.device(options.device), fp8=options.fp8)
+    if torch.device(options.device).type == "cuda":
+        torch.cuda.synchronize(options.device)
+    seconds = time.perf_counter() - started
+    host_peak = _peak_bytes() - before
+    sizes = [path.stat().st_size for path in options.folder.rglob("*.safetensors")]
+    tensors = [*model.parameters(), *model.buffers()]
+    bound = max(sizes) + _SLACK_BYTES + sum(tensor.nbytes for tensor in tensors if tensor.device.type == "cpu")
+    return {
+        "layout": "diffusers" if (options.folder / "model_index.json").is_file() else "original",
+        "device": options.device,
+        "dtype": dtype,
+        "fp8": options.fp8,
+        "layers": options.layers,
+        "files_bytes": sum(sizes),
+        "largest_shard_bytes": max(sizes),
+        "model_bytes": sum(tensor.nbytes for tensor in tensors),
+        "seconds": round(seconds, 2),
+        "bytes_per_s": round(sum(sizes) / seconds),
+        "host_peak_bytes": host_peak,
+        "host_bound_bytes": bound,
+        "within_bound": host_peak <= bound,
+    }
+
+
+def _write(options: argparse.Namespace) -> None:
+    """Config, shards and index of the table's first layers."""
+    shapes = _shapes(json.loads(options.names.read_text()), options.layers)
+    original = "patch_embedding.weight" in shapes and "head.head.weight" in shapes
+    _write_layout(options.folder, shapes, options.layers, original=original)
+
+
+def _write_layout(folder: Path, shapes: Mapping[str, Shape], num_layers: int, *, original: bool) -> None:
     dtype = torch.bfloat16 if original else torch.float32
     target = folder if original else folder / "transformer"
     target.mkdir(parents=True)
@@ -71,10 +101,11 @@ def _write(folder: Path, shapes: Mapping[str, Shape], num_layers: int, *, origin
         (folder / "model_index.json").write_text("{}")
     (target / "config.json").write_text(json.dumps(config))
     placed: dict[str, str] = {}
+    values = _Values(dtype)
     for number, names in enumerate(_shards(shapes, dtype), start=1):
         file = f"diffusion_pytorch_model-{number:05}.safetensors"
         layout = {name: (shapes[name], dtype) for name in names}
-        write_safetensors(target / file, layout, ((name, _random(shapes[name], dtype)) for name in names))
+        write_safetensors(target / file, layout, ((name, values.take(shapes[name])) for name in names))
         placed |= dict.fromkeys(names, file)
     index = target / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": placed}))
@@ -105,8 +136,15 @@ def _shards(shapes: Mapping[str, Shape], dtype: torch.dtype) -> Iterator[list[st
     yield names
 
 
-def _random(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
-    return torch.randn(shape, dtype=torch.float32).mul_(0.02).to(dtype)
+class _Values:
+    """Random values of one type, the same few over and over: to draw each anew takes longer than to write it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._pool = torch.randn(_POOL_VALUES).mul_(0.02).to(dtype)
+
+    def take(self, shape: Shape) -> torch.Tensor:
+        number = math.prod(shape)
+        return self._pool.repeat(math.ceil(number / len(self._pool)))[:number].reshape(shape)
 
 
 def _options() -> argparse.Namespace:
@@ -114,7 +152,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--names", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--layers", type=int, default=40, help="blocks: 40, or a multiple of five below it")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="to load in; default: the device's recipe")
+    parser.add_argument("--fp8", action="store_true", help="keep the blocks' matrices in 8 bits")
+    parser.add_argument(
+        "--layers", type=int, default=40, choices=range(_BLOCKS_PER_FACE_BLOCK, 41, _BLOCKS_PER_FACE_BLOCK)
+    )
     parser.add_argument("--keep", action="store_true")
     return parser.parse_args()
 

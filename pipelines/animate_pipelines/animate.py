@@ -37,6 +37,7 @@ from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.report import Report, silent
+from animate_pipelines.residency import SegmentSize
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.state import first_state
 from animate_pipelines.stopwatch import Stopwatch
@@ -97,6 +98,7 @@ def animate(
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
+        _check_memory(models, params, plan)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
         boxed = padding_resize(reference, *plan.render_size)
@@ -133,6 +135,13 @@ def animate(
         return _result(
             models, params, destination, source, clip, conditioning, plan, audio, tracker, watch, cached=cached
         )
+
+
+def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> None:
+    if models.memory is not None:
+        width, height = plan.render_size
+        segment = SegmentSize(width=width, height=height, num_frames=models.manifest.segment_frames)
+        models.memory.check(segment, field="render_area" if params.render_area else "resolution")
 
 
 def _mezzanine(

@@ -3,6 +3,7 @@
     AnimateError                      (animate_weights.errors)
     ├── RequestError        request   what was asked for cannot be done; asking again will not help
     │   ├── InvalidField              a field's type, value or range
+    │   │   └── AreaTooLarge          more pixels at once than the device's memory takes
     │   ├── FetchError                an input URL that is refused or does not answer
     │   ├── MediaError                bytes that are not the image or video they should be
     │   │   └── MediaTooLarge         size, sides, length, rate, or the work of decoding them
@@ -21,6 +22,7 @@ from animate_weights.errors import AnimateError, BundleError, BundleNotFound, Fa
 
 __all__ = [
     "AnimateError",
+    "AreaTooLarge",
     "BundleError",
     "BundleNotFound",
     "Canceled",
@@ -47,6 +49,12 @@ class InvalidField(RequestError):
     """A field of the request has a value that is not allowed."""
 
     code = "invalid_field"
+
+
+class AreaTooLarge(InvalidField):
+    """The render area is too large for the device's memory."""
+
+    code = "area_too_large"
 
 
 class FetchError(RequestError):

@@ -12,16 +12,17 @@ import torch
 from transformers import Sam2VideoModel, T5TokenizerFast
 from transformers.utils import logging as hub_logging
 
+from animate_pipelines.admission import DeviceMemory, cuda_memory
 from animate_pipelines.block_stream import BlockStream
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.errors import BundleError
+from animate_pipelines.errors import BundleError, DeviceError
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
 from animate_pipelines.parking import Parking
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.recipe import Recipe, default_recipe
-from animate_pipelines.residency import fit_recipe, read_sizes
+from animate_pipelines.residency import RESIDENCIES, NetworkSizes, fit_recipe, read_sizes, with_residency
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
@@ -91,6 +92,7 @@ class Models:
     """The loaded networks of one bundle on one device.
 
     readers_hash: changes with the networks that read driving videos: detector, pose, masks.
+    memory: what jobs are held to; None on the CPU, whose memory is not planned, and where that is not wanted.
     """
 
     bundle: Path
@@ -105,20 +107,25 @@ class Models:
     image_encoder: ImageEncoder
     vae: VideoVae
     transformers: Transformers
+    memory: DeviceMemory | None = None
 
     @property
     def device(self) -> torch.device:
         return torch.device(self.recipe.device)
 
 
-def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = None) -> Models:
+def load_models(
+    bundle: Path, *, device: str = "cpu", recipe: Recipe | None = None, ignore_memory: bool = False
+) -> Models:
     """Load every network of a bundle. Reads local files only.
 
-    recipe: the official types, and on a GPU what its free memory allows, when none is given. `BundleError` names what
-    is missing or unreadable; `DeviceError` when the device's memory is too small.
+    recipe: the official types, and on a GPU what its free memory allows, when none is given. ignore_memory: whether to
+    try what is predicted not to fit. `BundleError` names what is missing or unreadable; `DeviceError` when the device's
+    memory is too small.
     """
     manifest = read_manifest(bundle)
-    recipe = recipe or _recipe(bundle, manifest, device)
+    sizes = read_sizes(bundle, manifest) if torch.device(device).type == "cuda" else None
+    recipe = recipe or _recipe(manifest, sizes, device, ignore_memory=ignore_memory)
     parking = Parking(torch.device(device)) if recipe.park_transformer else None
     hub_logging.disable_progress_bar()
     return Models(
@@ -137,14 +144,20 @@ def load_models(bundle: Path, *, device: str = "cpu", recipe: Recipe | None = No
         image_encoder=ImageEncoder(_network(bundle, "image_encoder", recipe.image_dtype, device)),
         vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device), getattr(torch, recipe.pixel_dtype), parking),
         transformers=Transformers(bundle, manifest, recipe, parking),
+        memory=None if sizes is None or ignore_memory else cuda_memory(sizes, recipe),
     )
 
 
-def _recipe(bundle: Path, manifest: Manifest, device: str) -> Recipe:
+def _recipe(manifest: Manifest, sizes: NetworkSizes | None, device: str, *, ignore_memory: bool) -> Recipe:
     recipe = default_recipe(device)
-    if torch.device(device).type == "cpu":
+    if sizes is None:
         return recipe
-    return fit_recipe(read_sizes(bundle, manifest), manifest, recipe, torch.cuda.mem_get_info(device)[0])
+    try:
+        return fit_recipe(sizes, manifest, recipe, torch.cuda.mem_get_info(device)[0])
+    except DeviceError:
+        if ignore_memory:
+            return with_residency(recipe, RESIDENCIES[-1])
+        raise
 
 
 def _network(bundle: Path, component: Component, dtype: str, device: str) -> Any:

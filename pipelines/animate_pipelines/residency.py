@@ -20,7 +20,7 @@ from animate_weights.quantize import is_quantised_parameter
 from animate_weights.safetensors_file import Shape
 
 _OVERHEAD_BYTES = 1_500_000_000
-_MARGIN_BYTES = 1_000_000_000  # that stays free of what was free
+MARGIN_BYTES = 1_000_000_000  # that stays free of what was free
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _STREAMED_BLOCKS = 2  # on the device: one computes, the next arrives
 _TOKEN_PX, _FRAMES_PER_LATENT = 16, 4
@@ -153,13 +153,17 @@ def predict_peak(sizes: NetworkSizes, recipe: Recipe, segment: SegmentSize) -> i
     """Bytes of device memory at the fullest moment of a render with that recipe."""
     transformer = transformer_bytes(sizes, recipe)
     others = sizes.vae * _BYTES[recipe.vae_dtype] + sizes.image_encoder * _BYTES[recipe.image_dtype]
-    others += sizes.preprocessing_bytes
     if not recipe.text_on_cpu:
         others += sizes.text_encoder * _BYTES[recipe.dtype]
     beside = transformer * (recipe.transformers_kept - 1)
     denoising = transformer + denoise_bytes(sizes, segment)
     decoding = (0 if recipe.park_transformer else transformer) + decode_bytes(sizes, segment)
-    return others + beside + max(denoising, decoding) + _OVERHEAD_BYTES
+    return others + beside + max(denoising, decoding) + untracked_bytes(sizes)
+
+
+def untracked_bytes(sizes: NetworkSizes) -> int:
+    """Of a predicted peak, what torch's allocator does not hold: ONNX's networks, the CUDA context, workspaces."""
+    return sizes.preprocessing_bytes + _OVERHEAD_BYTES
 
 
 def transformer_bytes(sizes: NetworkSizes, recipe: Recipe) -> int:
@@ -197,7 +201,7 @@ def decode_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
 def plan_residency(sizes: NetworkSizes, recipe: Recipe, segment: SegmentSize, free_bytes: int) -> Residency | None:
     """The first way that fits with 1 GB to spare; None when none does."""
     for residency in RESIDENCIES:
-        if predict_peak(sizes, with_residency(recipe, residency), segment) + _MARGIN_BYTES <= free_bytes:
+        if predict_peak(sizes, with_residency(recipe, residency), segment) + MARGIN_BYTES <= free_bytes:
             return residency
     return None
 
@@ -224,11 +228,11 @@ def fit_recipe(sizes: NetworkSizes, manifest: Manifest, recipe: Recipe, free_byt
             return with_residency(recipe, residency)
     least = predict_peak(sizes, with_residency(recipe, RESIDENCIES[-1]), area_segments(manifest)[-1])
     raise DeviceError(
-        f"the bundle {manifest.name!r} needs {(least + _MARGIN_BYTES) / 1e9:.1f} GB of device memory, predicted, and "
+        f"the bundle {manifest.name!r} needs {(least + MARGIN_BYTES) / 1e9:.1f} GB of device memory, predicted, and "
         f"{free_bytes / 1e9:.1f} GB are free",
         field="device",
         value=free_bytes,
-        limit=least + _MARGIN_BYTES,
+        limit=least + MARGIN_BYTES,
     )
 
 

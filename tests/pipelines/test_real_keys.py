@@ -3,49 +3,138 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from original_bundle import INDEX, T5_FILE, read_shapes, write_real_size_bundle, write_sparse_safetensors
-from safetensors.torch import load_file, save_file
+from real_size import (
+    INDEX,
+    T5_FILE,
+    read_shapes,
+    real_table,
+    write_real_size,
+    write_real_size_bundle,
+    write_sparse_safetensors,
+)
 
-from animate_pipelines.networks import open_network
+from animate_pipelines.networks import network_shapes, open_network
 from animate_weights.errors import BundleError
-from animate_weights.layouts import COMPONENTS, Component
+from animate_weights.layouts import COMPONENTS, Component, Layout
+from animate_weights.safetensors_file import Shape
 
-NUM_TENSORS = {"transformer": 1441, "vae": 194, "text_encoder": 242, "image_encoder": 394}
-# diffusers' and transformers' own counts; the image encoder's queries, keys and values are one tensor in the original
-NUM_PARAMETERS = {"transformer": 1443, "vae": 194, "text_encoder": 242, "image_encoder": 519}
-_TRANSFORMER_CONFIG = {"_class_name": "WanAnimateTransformer3DModel", "added_kv_proj_dim": 5120}
-CPU = torch.device("cpu")
+# Tensors as they are stored. The saved names are the networks' own, so these are diffusers' and transformers' counts.
+NUM_TENSORS: dict[Layout, dict[Component, int]] = {
+    "original": {"transformer": 1441, "vae": 194, "text_encoder": 242, "image_encoder": 394},
+    "diffusers": {"transformer": 1443, "vae": 194, "text_encoder": 242, "image_encoder": 519},
+}
+EVERY = [(layout, component) for layout in NUM_TENSORS for component in COMPONENTS]
 
 
 @pytest.fixture(scope="module")
-def real_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_real_size_bundle(tmp_path_factory.mktemp("real"))
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[Layout, Path]:
+    return {layout: write_real_size_bundle(tmp_path_factory.mktemp(layout), layout) for layout in NUM_TENSORS}
+
+
+@pytest.fixture(scope="module")
+def real_size(bundles: dict[Layout, Path]) -> Path:
+    return bundles["original"]
+
+
+@pytest.mark.parametrize(("layout", "component"), EVERY)
+def test_every_tensor_of_the_real_size_fits(layout: Layout, component: Component, bundles: dict[Layout, Path]) -> None:
+    files = open_network(bundles[layout], component)
+    matching = files.match()
+    assert matching.problems == ()
+    assert len(files.checkpoint.tensors) == NUM_TENSORS[layout][component]
+    given = [name for match in matching.matches for name in match.parameters]
+    assert len(given) == len(set(given)) == NUM_TENSORS["diffusers"][component]
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_every_original_tensor_of_the_real_size_fits(real_size: Path, component: Component) -> None:
-    files = open_network(real_size, component)
-    matching = files.match()
-    assert matching.problems == ()
-    assert len(files.checkpoint.tensors) == NUM_TENSORS[component]
-    given = [name for match in matching.matches for name in match.parameters]
-    assert len(given) == len(set(given)) == NUM_PARAMETERS[component]
+def test_both_layouts_are_the_same_network(component: Component, bundles: dict[Layout, Path]) -> None:
+    """The original one's sizes are read off its tensors, the saved one's out of its configuration."""
+    original, saved = (network_shapes(open_network(path, component).build_empty()) for path in bundles.values())
+    assert original == saved
+    plain = {name.removeprefix("vision_model."): shape for name, shape in real_table("diffusers", component).items()}
+    squeezed = [{n: tuple(s for s in shape if s != 1) for n, shape in table.items()} for table in (plain, saved)]
+    assert squeezed[0] == squeezed[1]
 
 
-def test_every_diffusers_tensor_of_the_real_size_fits(tmp_path: Path) -> None:
-    folder = tmp_path / "transformer"
-    folder.mkdir()
-    (tmp_path / "model_index.json").write_text("{}")
-    (folder / "config.json").write_text(json.dumps(_TRANSFORMER_CONFIG))
-    shapes = read_shapes("transformer_diffusers_shapes.json")
-    write_sparse_safetensors(folder / "diffusion_pytorch_model.safetensors", shapes, "F32")
-    matching = open_network(tmp_path, "transformer").match()
-    assert (len(matching.matches), matching.problems) == (1443, ())
+# What is taken away, what is misshapen and by which shape, and how the network calls the two.
+DAMAGE: dict[tuple[Layout, Component], tuple[str, str, str, Shape]] = {
+    ("original", "transformer"): (
+        "blocks.39.self_attn.norm_q.weight",
+        "blocks.39.attn1.norm_q.weight",
+        "face_adapter.fuser_blocks.7.linear1_kv.weight",
+        (10238, 5120),
+    ),
+    ("original", "vae"): (
+        "decoder.upsamples.14.residual.6.weight",
+        "decoder.up_blocks.3.resnets.2.conv2.weight",
+        "encoder.conv1.bias",
+        (95,),
+    ),
+    ("original", "text_encoder"): (
+        "blocks.23.ffn.gate.0.weight",
+        "encoder.block.23.layer.1.DenseReluDense.wi_0.weight",
+        "blocks.23.pos_embedding.embedding.weight",
+        (31, 64),
+    ),
+    ("original", "image_encoder"): (
+        "visual.transformer.31.attn.proj.bias",
+        "encoder.layers.31.self_attn.out_proj.bias",
+        "visual.transformer.30.attn.to_qkv.weight",
+        (3840, 1279),
+    ),
+    ("diffusers", "transformer"): (
+        "blocks.39.attn1.norm_q.weight",
+        "blocks.39.attn1.norm_q.weight",
+        "face_adapter.7.to_k.weight",
+        (5119, 5120),
+    ),
+    ("diffusers", "vae"): (
+        "decoder.up_blocks.3.resnets.2.conv2.weight",
+        "decoder.up_blocks.3.resnets.2.conv2.weight",
+        "encoder.conv_in.bias",
+        (95,),
+    ),
+    ("diffusers", "text_encoder"): (
+        "encoder.block.23.layer.1.DenseReluDense.wi_0.weight",
+        "encoder.block.23.layer.1.DenseReluDense.wi_0.weight",
+        "encoder.block.23.layer.0.SelfAttention.relative_attention_bias.weight",
+        (31, 64),
+    ),
+    ("diffusers", "image_encoder"): (
+        "vision_model.encoder.layers.31.self_attn.out_proj.bias",
+        "encoder.layers.31.self_attn.out_proj.bias",
+        "vision_model.encoder.layers.30.self_attn.q_proj.weight",
+        (1280, 1279),
+    ),
+}
+
+
+@pytest.mark.parametrize(("layout", "component"), EVERY)
+def test_a_missing_a_foreign_and_a_misshapen_tensor_are_named(
+    layout: Layout, component: Component, tmp_path: Path
+) -> None:
+    deleted, wanted, misshapen, shape = DAMAGE[layout, component]
+    table = real_table(layout, component)
+    right = table[misshapen]
+    del table[deleted]
+    write_real_size(tmp_path, layout, component, table | {misshapen: shape, "foreign.weight": (3, 3)})
+    files = open_network(tmp_path, component)
+    foreign, wrong, missing = sorted(
+        files.match().problems, key=lambda said: ("foreign" not in said, "shape" not in said)
+    )
+    assert re.fullmatch(r"foreign\.weight in \S+ is not part of the network \(foreign\.weight\)", foreign)
+    halves = f"2 times {(right[0] // 2, *right[1:])}" if "linear1_kv" in misshapen else str(right)
+    halves = f"3 times {(right[0] // 3, *right[1:])}" if "to_qkv" in misshapen else halves
+    assert re.fullmatch(re.escape(misshapen) + r" in \S+ has the shape " + re.escape(f"{shape}, not {halves}"), wrong)
+    assert missing == f"{wanted} is missing"
+    with pytest.raises(BundleError, match=rf"^{component}: .* \(and 2 more\)$"):
+        files.load(torch.float32, torch.device("meta"))
 
 
 def test_a_single_file_without_configuration_is_the_same_network(real_size: Path, tmp_path: Path) -> None:
@@ -55,34 +144,6 @@ def test_a_single_file_without_configuration_is_the_same_network(real_size: Path
     matching = open_network(tmp_path, "transformer").match()
     assert matching.problems == ()
     assert sum(len(match.parameters) for match in matching.matches) == 1443
-
-
-@pytest.fixture
-def damaged(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny bundle to damage."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        ("delete", r"transformer: blocks\.2\.attn1\.to_q\.weight is missing"),
-        ("add", r"transformer: blocks\.9\.attn1\.to_q\.weight in diffusion_pytorch_model\.safetensors is not part of"),
-        ("misshape", r"blocks\.2\.attn1\.to_q\.weight in .* has the shape \(48, 47\), not \(48, 48\)"),
-    ],
-)
-def test_the_tensor_that_is_wrong_is_named(damage: str, message: str, damaged: Path) -> None:
-    path = damaged / "transformer/diffusion_pytorch_model.safetensors"
-    tensors, name = load_file(path), "blocks.2.attn1.to_q.weight"
-    if damage == "delete":
-        del tensors[name]
-    elif damage == "add":
-        tensors["blocks.9.attn1.to_q.weight"] = tensors[name].clone()
-    else:
-        tensors[name] = tensors[name][:, :-1].contiguous()
-    save_file(tensors, path)
-    with pytest.raises(BundleError, match=message):
-        open_network(damaged, "transformer").load(torch.float32, CPU)
 
 
 def test_an_index_that_does_not_fit_its_shards_is_refused(real_size: Path, tmp_path: Path) -> None:

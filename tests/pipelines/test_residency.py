@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
 from live_memory import LiveMemory
-from original_bundle import write_real_size_bundle
+from real_size import write_real_size_bundle
 from torch import nn
 
 from animate_pipelines.animate import Media, animate

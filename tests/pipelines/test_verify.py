@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from original_bundle import T5_FILE, VAE_FILE, write_real_size_bundle
+from real_size import T5_FILE, VAE_FILE, write_real_size_bundle
 from safetensors.torch import load_file, save_file
 
 from animate_pipelines.verify import Verdict, verify_bundle
