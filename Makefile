@@ -8,13 +8,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-clients check clean
+.PHONY: demo test test-airgap test-clients check clean
 
 demo: $(READY)
 	$(BIN)/animate-server demo --output-dir demo
 
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-airgap: $(READY)
+	$(BIN)/pytest -m airgap tests/repo/test_airgap.py
 
 test-clients: $(READY)
 	cd tests/clients && npm ci --silent --no-audit --no-fund --ignore-scripts

@@ -51,7 +51,9 @@ def list_(
         there = "" if folder is None else ("there    " if row["there"] else "missing  ")
         need = "needed" if row["needed"] else f"without it {row['without']}"
         print(f"{there}{row['name']:16} {size(row['size_bytes']):>9}  {row['purpose']}; {need}")
-        print(f"{'':{len(there)}}{'':16} {'':>9}  {row['repository']} {' '.join(row['patterns'])}; {row['licence']}")
+        indent = " " * (len(there) + 16 + 1 + 9 + 2)
+        print(f"{indent}{row['repository']} {' '.join(row['patterns'])}")
+        print(f"{indent}licence {row['licence']}, unverified: {row['licence_page']}")
     print(f"together {size(sum(row['size_bytes'] for row in rows))}")
 
 
@@ -196,6 +198,8 @@ def _row(item: Item, folder: Path | None) -> dict[str, Any]:
         "folder": item.folder,
         "size_bytes": item.size_bytes,
         "licence": item.licence,
+        "licence_page": item.licence_page,
+        "licence_verified": False,
         "purpose": item.purpose,
         "needed": item.needed,
         "without": item.without,

@@ -327,6 +327,9 @@ def _warnings(
     fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
     said = {
         models.manifest.warning: True,
+        f"the driving video has {source.num_audios} audio streams: the default one was taken": (
+            source.num_audios > 1 and params.keep_audio
+        ),
         f"the driving video was {fitted} from {source.width}x{source.height} to {clip.size[0]}x{clip.size[1]}": (
             clip.size != (source.width, source.height)
         ),

@@ -86,6 +86,9 @@ def open_network(bundle: Path, component: Component, *, chosen: str | None = Non
     chosen: the transformer's file where the manifest names one.
     """
     checkpoint = Checkpoint(component_files(bundle, component, chosen))
+    if (found := architecture.recognise(checkpoint.tensors)) not in (component, None):
+        names = ", ".join(path.name for path in checkpoint.files.files)
+        raise BundleError(f"{names} holds a {found}, not the {component}", field="bundle", value=str(bundle))
     layout = find_layout(bundle)
     try:
         if layout == "original":

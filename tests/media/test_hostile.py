@@ -147,15 +147,27 @@ def test_a_file_with_audio_only(studio: Studio, limits: MediaLimits, tmp_path: P
     assert (error.value, error.limit) == (0, 1)
 
 
-def test_two_audio_streams_and_two_video_streams(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
+def test_too_many_audio_streams_and_two_video_streams(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
     video = studio.clapper("single.mp4", "-c:a", "aac", seconds=1, audio_seconds=1)
     path = tmp_path / "two.mp4"
-    studio.ffmpeg("-i", video, "-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy", path)
+    studio.ffmpeg("-i", video, "-map", "0:v", *["-map", "0:a"] * 9, "-c", "copy", path)
     error = refused(path, limits, tmp_path)
     assert isinstance(error, MediaTooLarge)
-    assert (error.value, error.limit) == (2, 1)
+    assert (error.value, error.limit) == (9, 8)
     studio.ffmpeg("-i", video, "-map", "0:v", "-map", "0:v", "-c", "copy", path)
     assert refused(path, limits, tmp_path).value == 2
+
+
+def test_of_several_audio_streams_the_default_one_is_taken(studio: Studio, limits: MediaLimits, tmp_path: Path) -> None:
+    video = studio.clapper("one.mp4", "-c:a", "aac", seconds=1, audio_seconds=1)
+    maps = ["-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy", "-c:a:1", "libmp3lame"]
+    for default, (index, codec) in enumerate([(1, "aac"), (2, "mp3")]):
+        path = tmp_path / f"two-{default}.mp4"
+        chosen = [f"-disposition:a:{default}", "default", f"-disposition:a:{1 - default}", "0"]
+        studio.ffmpeg("-i", video, *maps, *chosen, path)
+        info = probe_video(path, limits)
+        assert info.audio is not None
+        assert (info.num_audios, info.audio.index, info.audio.codec) == (2, index, codec)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -209,6 +211,17 @@ def test_image_and_video_mixed_up(tiny_models: Models, media: Media, tmp_path: P
     with pytest.raises(MediaError) as caught:
         animate(tiny_models, _params(), swapped, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "reference_image"
+
+
+def test_two_sounds_are_said(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    ffmpeg, both = imageio_ffmpeg.get_ffmpeg_exe(), tmp_path / "both.mp4"
+    maps = ["-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy"]
+    subprocess.run([ffmpeg, "-v", "error", "-i", str(media.driving_video), *maps, str(both)], check=True)
+    twice = dataclasses.replace(media, driving_video=both)
+    params = _params(num_frames=2, steps=1)
+    result = animate(tiny_models, params, twice, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert "the driving video has 2 audio streams: the default one was taken" in result.warnings
+    assert result.audio == "copied"
 
 
 def test_turbo_is_refused_where_there_is_none(tiny_models: Models, media: Media, tmp_path: Path) -> None:

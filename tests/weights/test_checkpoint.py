@@ -116,3 +116,16 @@ def test_a_cut_off_file_is_refused(keep: int, weight: torch.Tensor, tmp_path: Pa
 def test_a_pickle_with_a_state_dict(weight: torch.Tensor, tmp_path: Path) -> None:
     torch.save({"state_dict": {"q.weight": weight}, "epoch": 3}, tmp_path / "model.pth")
     assert torch.equal(open_checkpoint(tmp_path / "model.pth").read("q.weight"), weight)
+
+
+def test_pickles_of_both_forms_and_cut_off_ones(weight: torch.Tensor, tmp_path: Path) -> None:
+    archive, older, cut = (tmp_path / f"{name}.pth" for name in ("archive", "older", "cut"))
+    torch.save({"a": weight}, archive)
+    torch.save({"a": weight}, older, _use_new_zipfile_serialization=False)
+    cut.write_bytes(archive.read_bytes()[:-10])
+    for path in (archive, older):
+        assert torch.equal(open_checkpoint(path).read("a"), weight)
+    with pytest.raises(
+        BundleError, match=r"^cut\.pth cannot be read: it is cut off: the end of the archive is missing$"
+    ):
+        open_checkpoint(cut)

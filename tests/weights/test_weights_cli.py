@@ -26,10 +26,13 @@ def test_list_says_what_a_bundle_needs(call: Any) -> None:
     assert listed.exit_code == 0
     assert re.search(r"transformer +34\.\d GB +generates", listed.stdout)
     assert "without it turbo is refused" in listed.stdout
+    assert "licence AGPL-3.0, unverified: https://github.com/THU-MIG/yolov10" in listed.stdout
     rows = json.loads(call("list", "tiny", "--json").stdout)
     assert rows["layout"] == "diffusers"
     there = {row["name"]: row["there"] for row in rows["items"]}
     assert there["transformer"] is there["person detector"] is True
+    licences = {row["name"]: row["licence"] for row in rows["items"]}
+    assert (licences["image encoder"], licences["transformer"]) == ("MIT", "Apache-2.0")
     assert there["relighting LoRA"] is there["mask network"] is False
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from animate_weights.checkpoint import StoredTensor
 from animate_weights.errors import BundleError
+from animate_weights.layouts import Component
 
 _TRANSFORMER_HEAD = 128
 _PATCH_AREA = 4
@@ -21,7 +22,27 @@ _CLIP_WIDTH, _CLIP_HEADS, _SMALL_CLIP_HEADS = 1280, 16, 4
 _MOTION = "motion_encoder.enc.net_app.convs"
 _MOTION_LAST_PX = 4  # side of the motion encoder's last feature map
 
+# Names that one network alone has, in either layout.
+_TELLING: dict[str, Component] = {
+    "patch_embedding.weight": "transformer",
+    "encoder.conv1.weight": "vae",
+    "encoder.conv_in.weight": "vae",
+    "token_embedding.weight": "text_encoder",
+    "shared.weight": "text_encoder",
+    "visual.patch_embedding.weight": "image_encoder",
+    "embeddings.patch_embedding.weight": "image_encoder",
+    "vision_model.embeddings.patch_embedding.weight": "image_encoder",
+}
+_LORA_PARTS = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight")
+
 Tensors = Mapping[str, StoredTensor]
+
+
+def recognise(tensors: Collection[str]) -> str | None:
+    """What a file of tensors of these names holds, in words; None when that is not known."""
+    if any(name.endswith(_LORA_PARTS) for name in tensors):
+        return "LoRA"
+    return next((component for name, component in _TELLING.items() if name in tensors), None)
 
 
 def transformer_options(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:

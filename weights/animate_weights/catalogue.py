@@ -1,7 +1,7 @@
 """What a bundle consists of: files, sizes, licences, purposes, and where they are published. Standard library only.
 
-Sizes are those of the published listings. Licences were written down from memory and not looked up: read the
-publishers' own before you ship.
+Sizes are those of the published listings. Each licence is what its publisher is known to state, with the page that
+states it; none was compared with that page, and `weights list` says so: read it before you ship.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Item:
     """A part of a bundle.
 
     patterns: of its files in the repository. folder: where they go in the bundle; "" for where the repository has them.
+    licence: unverified. licence_page: where its author states it.
     needed: without it nothing renders. without: what happens otherwise.
     """
 
@@ -31,6 +32,7 @@ class Item:
     patterns: tuple[str, ...]
     size_bytes: int
     licence: str
+    licence_page: str
     purpose: str
     needed: bool = True
     without: str = "nothing renders"
@@ -41,13 +43,24 @@ class Item:
         return sorted(path for pattern in self.patterns for path in (bundle / self.folder).glob(pattern))
 
 
+def _page(repository: str) -> str:
+    return f"https://huggingface.co/{repository}"
+
+
+# What both layouts carry of other authors, under their licences.
+_OF_OTHERS = {
+    "text encoder": ("Apache-2.0", _page("google/umt5-xxl")),
+    "tokeniser": ("Apache-2.0", _page("google/umt5-xxl")),
+    "image encoder": ("MIT", _page("laion/CLIP-ViT-H-14-laion2B-s32B-b79K")),
+}
 _PREPROCESSING = (
     Item(
         name="person detector",
         repository=ORIGINAL_REPOSITORY,
         patterns=("process_checkpoint/det/yolov10m.onnx",),
         size_bytes=round(61.7 * _MB),
-        licence="AGPL-3.0 (YOLOv10)",
+        licence="AGPL-3.0",
+        licence_page="https://github.com/THU-MIG/yolov10",
         purpose="finds the person in each frame",
     ),
     Item(
@@ -56,6 +69,7 @@ _PREPROCESSING = (
         patterns=("process_checkpoint/pose2d/vitpose_h_wholebody.onnx/*",),
         size_bytes=round(2.55 * _GB),
         licence="Apache-2.0",
+        licence_page="https://github.com/ViTAE-Transformer/ViTPose",
         purpose="finds 133 keypoints of the person",
     ),
     Item(
@@ -65,6 +79,7 @@ _PREPROCESSING = (
         folder="process_checkpoint/sam2",
         size_bytes=round(0.9 * _GB),
         licence="Apache-2.0",
+        licence_page=_page(_SAM2_REPOSITORY),
         purpose="outlines the person to replace",
         needed=False,
         without="replace mode masks a box around the keypoints",
@@ -76,6 +91,7 @@ _PREPROCESSING = (
         folder="loras",
         size_bytes=739 * _MB,
         licence="Apache-2.0",
+        licence_page=_page(_TURBO_REPOSITORY),
         purpose="turbo: 4 steps in place of 20",
         needed=False,
         without="turbo is refused",
@@ -87,30 +103,30 @@ _RELIGHTING = Item(
     patterns=("relighting_lora.ckpt", "relighting_lora/*"),
     size_bytes=round(2.9 * _GB),
     licence="Apache-2.0",
+    licence_page=_page(ORIGINAL_REPOSITORY),
     purpose="fits a replaced person to the light of the scene",
     needed=False,
     without="replace mode keeps the light of the reference image",
 )
 
 
-def _original(name: str, patterns: tuple[str, ...], size_bytes: float, purpose: str, licence: str) -> Item:
-    return Item(
-        name=name,
-        repository=ORIGINAL_REPOSITORY,
-        patterns=patterns,
-        size_bytes=round(size_bytes),
-        licence=licence,
-        purpose=purpose,
-    )
+def _original(name: str, patterns: tuple[str, ...], size_bytes: float, purpose: str) -> Item:
+    return _part(ORIGINAL_REPOSITORY, name, patterns, size_bytes, purpose)
 
 
 def _saved(name: str, folder: str, size_bytes: float, purpose: str) -> Item:
+    return _part(DIFFUSERS_REPOSITORY, name, (f"{folder}/*",) if folder else ("model_index.json",), size_bytes, purpose)
+
+
+def _part(repository: str, name: str, patterns: tuple[str, ...], size_bytes: float, purpose: str) -> Item:
+    licence, page = _OF_OTHERS.get(name, ("Apache-2.0", _page(repository)))
     return Item(
         name=name,
-        repository=DIFFUSERS_REPOSITORY,
-        patterns=(f"{folder}/*",) if folder else ("model_index.json",),
+        repository=repository,
+        patterns=patterns,
         size_bytes=round(size_bytes),
-        licence="Apache-2.0",
+        licence=licence,
+        licence_page=page,
         purpose=purpose,
     )
 
@@ -122,12 +138,11 @@ CATALOGUE: dict[Layout, tuple[Item, ...]] = {
             ("config.json", "diffusion_pytorch_model*"),
             34.55 * _GB,
             "generates the video's latents, bf16",
-            "Apache-2.0",
         ),
-        _original("text encoder", ("models_t5_umt5-xxl-enc-bf16.pth",), 11.4 * _GB, "reads the prompt", "Apache-2.0"),
-        _original("tokeniser", ("google/umt5-xxl/*",), 20 * _MB, "splits the prompt", "Apache-2.0"),
-        _original("image encoder", ("models_clip_*.pth",), 4.8 * _GB, "reads the reference image", "MIT (OpenCLIP)"),
-        _original("VAE", ("Wan2.1_VAE.pth",), 508 * _MB, "pixels to latents and back, fp32", "Apache-2.0"),
+        _original("text encoder", ("models_t5_umt5-xxl-enc-bf16.pth",), 11.4 * _GB, "reads the prompt"),
+        _original("tokeniser", ("google/umt5-xxl/*",), 20 * _MB, "splits the prompt"),
+        _original("image encoder", ("models_clip_*.pth",), 4.8 * _GB, "reads the reference image"),
+        _original("VAE", ("Wan2.1_VAE.pth",), 508 * _MB, "pixels to latents and back, fp32"),
         *_PREPROCESSING,
         _RELIGHTING,
     ),

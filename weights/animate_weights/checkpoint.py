@@ -7,6 +7,7 @@ runs no code of theirs. Quantised tensors and their scales are one tensor here, 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from animate_weights.layouts import ComponentFiles
 from animate_weights.quantized import EIGHT_BIT, dequantize, is_marker, scale_owner
 from animate_weights.safetensors_file import SafetensorsFile, Shape
 
+_ARCHIVE_START = b"PK\x03\x04"
 # What the single files for ComfyUI put before the original names.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 
@@ -75,7 +77,11 @@ class Checkpoint:
 
 class _Pickle:
     def __init__(self, path: Path) -> None:
-        values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        is_archive = zipfile.is_zipfile(path)
+        if not is_archive and _starts_as_archive(path):
+            raise ValueError("it is cut off: the end of the archive is missing")
+        # torch's older form is no archive and cannot be mapped: it is in memory as a whole
+        values = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
         inner = values.get("state_dict", values)
         self._tensors: dict[str, torch.Tensor] = {k: v for k, v in inner.items() if isinstance(v, torch.Tensor)}
 
@@ -85,6 +91,11 @@ class _Pickle:
 
     def read(self, name: str) -> torch.Tensor:
         return self._tensors[name]
+
+
+def _starts_as_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ARCHIVE_START)) == _ARCHIVE_START
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -24,6 +24,7 @@ _DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)")
 _ROTATION = re.compile(r"^\[info\] +Display Matrix: rotation of (-?[\d.]+) degrees", re.I)
 _SIDES = re.compile(r", ([1-9]\d*)x([1-9]\d*)(?:,? \[?SAR (\d+):(\d+) )?")
 _FPS = re.compile(r" ([\d.]+)(k?) fps\b")
+_DEFAULT = "(default)"
 _PIXELS = re.compile(r"^: [^,]*(?:\([^)]*\)[^,]*)*, ([a-z][a-z0-9]*)(?:\(([^)]*)\))?,")
 _CODEC = re.compile(r"^: ([a-z0-9_]+)")
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
@@ -33,7 +34,7 @@ _CUT_SHORT = ("partial file", "File ended prematurely", "Truncat")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioInfo:
-    """The audio stream.
+    """The audio stream: the default one where there are several.
 
     first_packet_s: on the source's own clock, as `VideoInfo.start_s`; below the first sample's time by the encoder's
     priming. packet_s: how long one packet lasts.
@@ -55,6 +56,7 @@ class VideoInfo:
     rotation: degrees clockwise that the stored picture is turned by to be shown.
     duration_s: from the first video frame's start to the last one's end.
     transfer, matrix, primaries: as tagged; None where not.
+    num_audios: audio streams there are; `audio` is None also for one without packets.
     """
 
     container: Container
@@ -75,6 +77,7 @@ class VideoInfo:
     matrix: str | None
     primaries: str | None
     audio: AudioInfo | None
+    num_audios: int
 
     @property
     def is_hdr(self) -> bool:
@@ -85,6 +88,7 @@ class VideoInfo:
 class _Header:
     index: int
     description: str
+    num_audios: int
     audio_index: int | None
     audio_codec: str
     rotation: int
@@ -121,6 +125,7 @@ def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video"
         matrix=matrix,
         primaries=primaries,
         audio=_audio_info(header, audio),
+        num_audios=header.num_audios,
     )
 
 
@@ -165,11 +170,13 @@ def _read_header(path: Path, container: Container, limits: MediaLimits, *, field
         raise MediaTooLarge(message, field=field, value=len(audios), limit=limits.max_audio_streams)
     rotations = [match[1] for line in lines if (match := _ROTATION.search(line))]
     index, description = videos[0]
+    audio_index, audio = next((stream for stream in audios if _DEFAULT in stream[1]), (audios or [(None, "")])[0])
     return _Header(
         index=index,
         description=description,
-        audio_index=audios[0][0] if audios else None,
-        audio_codec=_first(_CODEC, audios[0][1]) if audios else "",
+        num_audios=len(audios),
+        audio_index=audio_index,
+        audio_codec=_first(_CODEC, audio) if audio else "",
         rotation=round(-float(rotations[0])) % 360 if rotations else 0,
         duration_s=_duration(lines),
     )
