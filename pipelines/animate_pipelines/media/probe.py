@@ -170,7 +170,9 @@ def _read_header(path: Path, container: Container, limits: MediaLimits, *, field
         raise MediaTooLarge(message, field=field, value=len(audios), limit=limits.max_audio_streams)
     rotations = [match[1] for line in lines if (match := _ROTATION.search(line))]
     index, description = videos[0]
-    audio_index, audio = next((stream for stream in audios if _DEFAULT in stream[1]), (audios or [(None, "")])[0])
+    audio_index, audio = next(
+        (stream for stream in audios if _DEFAULT in stream[1]), audios[0] if audios else (None, "")
+    )
     return _Header(
         index=index,
         description=description,
