@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from importlib import import_module
 from typing import cast
 
@@ -19,7 +20,8 @@ from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
 from animate_server.desk import JobDesk
-from animate_server.dialects import Desk, Dialect, native
+from animate_server.dialects import Desk, Dialect, find_dialect, native
+from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,9 @@ def create_app(backend: Backend) -> FastAPI:
     for dialect in dialects:
         app.include_router(dialect.router)
     app.include_router(health.router)
-    _install_errors(app, dialects)
+    speakers = [*dialects, native.dialect]  # ours answers for what no served dialect has, such as /files
+    _install_errors(app, speakers)
+    app.openapi = cache(partial(write_document, app, speakers))  # type: ignore[method-assign]
     return app
 
 
@@ -94,16 +98,10 @@ def _sweep(backend: Backend, stopped: threading.Event) -> None:
 
 def _install_errors(app: FastAPI, dialects: Sequence[Dialect]) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
-        return _renderer(request, dialects)(_typed(error, request))
+        return find_dialect(request.url.path, dialects).render_error(_typed(error, request))
 
     for kind in (AnimateError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, on_error)
-
-
-def _renderer(request: Request, dialects: Sequence[Dialect]) -> Callable[[AnimateError], Response]:
-    path = request.url.path + "/"
-    mine = (dialect for dialect in dialects if path.startswith(dialect.prefix + "/"))
-    return next(mine, native.dialect).render_error
 
 
 def _typed(error: Exception, request: Request) -> AnimateError:

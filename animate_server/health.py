@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from animate_server import __version__
 from animate_server.artefacts import respond_file
 from animate_server.desk import JobDesk
+from animate_server.document import FILE, raises
+from animate_server.errors import JobNotFound
 from animate_server.inputs import ARTEFACT_PATH, UPLOAD_PATH
 from animate_server.metrics import render_metrics
 from animate_server.workers import WorkerInfo
@@ -44,7 +46,13 @@ def metrics(request: Request) -> Response:
 
 
 @router.head(ARTEFACT_PATH + "{name}", include_in_schema=False)
-@router.get(ARTEFACT_PATH + "{name}", tags=["files"], response_class=Response, summary="A finished file")
+@router.get(
+    ARTEFACT_PATH + "{name}",
+    tags=["files"],
+    response_class=Response,
+    responses=raises(JobNotFound) | FILE,
+    summary="A finished file",
+)
 async def get_file(name: str, request: Request) -> Response:
     """Needs no credentials: the name cannot be guessed. HEAD and Range are served."""
     path, media_type = await run_in_threadpool(_desk(request).find_file, name)
@@ -52,7 +60,13 @@ async def get_file(name: str, request: Request) -> Response:
 
 
 @router.head(UPLOAD_PATH + "{upload_id}", include_in_schema=False)
-@router.get(UPLOAD_PATH + "{upload_id}", tags=["files"], response_class=Response, summary="An uploaded file")
+@router.get(
+    UPLOAD_PATH + "{upload_id}",
+    tags=["files"],
+    response_class=Response,
+    responses=raises(JobNotFound) | FILE,
+    summary="An uploaded file",
+)
 async def get_upload(upload_id: str, request: Request) -> Response:
     """Needs no credentials: the id cannot be guessed."""
     path, media_type = await run_in_threadpool(_desk(request).find_upload, upload_id)

@@ -37,8 +37,8 @@ class Outbox:
             row = connection.execute(due).one_or_none()
             return None if row is None else self._change(connection, row.id, {"due_at": self.clock() + HOLD_S})
 
-    def note(self, call: Call, body: str | None, attempt: Attempt, again_at: float | None) -> Call:
-        """Log an attempt. again_at: when the next one is due; None when there will be none."""
+    def note(self, call: Call, body: str | None, attempt: Attempt, again_at: float | None) -> None:
+        """Log an attempt, if the job is still there. again_at: when the next one is due; None when none will be."""
         ended = CallStatus.DELIVERED if attempt.delivered else CallStatus.FAILED
         values = {
             "body": body,
@@ -47,8 +47,9 @@ class Outbox:
             "due_at": again_at,
             "status": ended if again_at is None else CallStatus.PENDING,
         }
+        changed = update(webhooks).where(webhooks.c.id == call.id).values(values | {"updated_at": self.clock()})
         with self._writer.begin() as connection:
-            return self._change(connection, call.id, values)
+            connection.execute(changed)
 
     def drop(self, call: Call) -> None:
         """The service does not call at such an end."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
@@ -195,7 +196,8 @@ class WebhookRules:
 class Dialect:
     """parse: request fields to params, no I/O, raising `InvalidField`. render: a job as this service shows it.
 
-    render_error: any error as this service would have said it. prefix: all routes of `router` begin with it.
+    render_error: any error as this service would have said it; error_view: the shape of that.
+    prefix: all routes of `router` begin with it.
     ignored: fields of a job that are taken and change nothing, each with the reason; all others count or are refused.
     webhooks: how it calls back; None when it calls nobody.
     """
@@ -206,8 +208,15 @@ class Dialect:
     parse: Callable[[Mapping[str, Any]], AnimateParams]
     render: Callable[[Job, Desk, Caller], dict[str, Any]]
     render_error: Callable[[AnimateError], Response]
+    error_view: type[BaseModel]
     ignored: Mapping[str, str]
     webhooks: WebhookRules | None = None
+
+
+def find_dialect(path: str, dialects: Sequence[Dialect]) -> Dialect:
+    """The one that answers for a path: of those with the longest prefix first, or the last for everybody's."""
+    mine = (dialect for dialect in dialects if f"{path}/".startswith(f"{dialect.prefix}/"))
+    return next(mine, dialects[-1])
 
 
 async def submit_body(

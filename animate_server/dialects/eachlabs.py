@@ -28,6 +28,7 @@ from animate_server.dialects import (
     submit_body,
 )
 from animate_server.dialects.eachlabs_models import MODELS, show_model
+from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
@@ -133,19 +134,11 @@ class ErrorView(BaseModel):
     status: int | None = None
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
-    401: {"model": ErrorView, "description": "No valid key."},
-    404: {"model": ErrorView, "description": "No such prediction."},
-    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
-}
-
-
 @router.post("/prediction/", include_in_schema=False)
 @router.post(
     "/prediction",
     response_model=Created,
-    responses=_ERRORS,
+    responses=raises(*SUBMIT),
     openapi_extra=show_body(PredictionRequest),
     summary="Submit",
 )
@@ -158,7 +151,7 @@ async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) 
 @router.post(
     "/prediction/run",
     response_model=Finished,
-    responses=_ERRORS,
+    responses=raises(*SUBMIT),
     openapi_extra=show_body(PredictionRequest),
     summary="Submit and wait",
 )
@@ -171,13 +164,18 @@ async def run_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> 
 
 
 @router.get("/prediction/{prediction_id}/", include_in_schema=False)
-@router.get("/prediction/{prediction_id}", response_model=Prediction, responses=_ERRORS, summary="Look at one")
+@router.get("/prediction/{prediction_id}", response_model=Prediction, responses=raises(*LOOK), summary="Look at one")
 async def get_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return render(await _find(prediction_id, desk, caller), desk, caller)
 
 
 @router.post("/prediction/{prediction_id}/cancel/", include_in_schema=False)
-@router.post("/prediction/{prediction_id}/cancel", response_model=Created, responses=_ERRORS, summary="Cancel")
+@router.post(
+    "/prediction/{prediction_id}/cancel",
+    response_model=Created,
+    responses=raises(*LOOK, InvalidField),
+    summary="Cancel",
+)
 async def cancel_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     await _find(prediction_id, desk, caller)
     job = await desk.cancel(prediction_id, caller)
@@ -187,12 +185,14 @@ async def cancel_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep
     return {"status": "cancelled", "message": "Prediction canceled successfully", "predictionID": job.id}
 
 
-@router.get("/models", response_model=list[dict[str, Any]], responses={401: _ERRORS[401]}, summary="Catalogue")
+@router.get("/models", response_model=list[dict[str, Any]], responses=raises(NotAuthorized), summary="Catalogue")
 async def list_models(caller: CallerDep) -> list[dict[str, Any]]:
     return [show_model(slug) for slug in MODELS]
 
 
-@router.get("/model", response_model=dict[str, Any], responses=_ERRORS, summary="One model with its fields")
+@router.get(
+    "/model", response_model=dict[str, Any], responses=raises(*LOOK, InvalidField), summary="One model with its fields"
+)
 async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100)]) -> dict[str, Any]:
     if slug not in MODELS:
         raise JobNotFound(f"Model {slug} not found", field="slug", value=slug)
@@ -202,7 +202,7 @@ async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100
 @router.post(
     "/upload/presign",
     response_model=Presigned,
-    responses=_ERRORS,
+    responses=raises(*READ),
     openapi_extra=show_body(PresignRequest),
     summary="Ask for a place for a file",
 )
@@ -222,7 +222,7 @@ async def presign_upload(request: Request, desk: DeskDep, caller: CallerDep) -> 
 @router.put(
     "/upload/put/{token}",
     response_class=Response,
-    responses=_ERRORS,
+    responses=raises(*HAND_OVER, JobNotFound),
     summary="Send the file",
     openapi_extra={
         "requestBody": {
@@ -237,18 +237,20 @@ async def put_upload(token: str, request: Request, desk: DeskDep) -> Response:
     return Response()
 
 
-@router.delete("/files/{file_id}", status_code=204, responses=_ERRORS, summary="Delete an uploaded file")
+@router.delete("/files/{file_id}", status_code=204, responses=raises(*LOOK), summary="Delete an uploaded file")
 async def delete_file(file_id: str, desk: DeskDep, caller: CallerDep) -> Response:
     await desk.drop_upload(file_id, caller)
     return Response(status_code=204)
 
 
-@router.get("/webhooks", response_model=WebhookLogs, responses=_ERRORS, summary="Webhooks, newest first")
+@router.get("/webhooks", response_model=WebhookLogs, responses=raises(NotAuthorized), summary="Webhooks, newest first")
 async def list_webhooks(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return {"webhooks": [_webhook(call) for call in await desk.list_calls(caller, dialect=dialect.name)]}
 
 
-@router.get("/webhooks/{execution_id}", response_model=WebhookLog, responses=_ERRORS, summary="One webhook's attempts")
+@router.get(
+    "/webhooks/{execution_id}", response_model=WebhookLog, responses=raises(*LOOK), summary="One webhook's attempts"
+)
 async def get_webhook(execution_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     job = await _find(execution_id, desk, caller)
     return _webhook(await desk.find_call(job.id, caller))
@@ -379,6 +381,7 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={
         "version": "there is one version of each model",
         "input.enable_safety_checker": "there is no checker",

@@ -22,7 +22,8 @@ from animate_pipelines.params import AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
 from animate_server.dialects.native_schema import BODY, JobView, UploadView, WebhookField, WebhookView
-from animate_server.errors import JobUnfinished, http_headers, http_status
+from animate_server.document import HAND_OVER, LOOK, SUBMIT, raises
+from animate_server.errors import JobUnfinished, KeyReused, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Artefact, Job, JobStatus
 from animate_server.webhooks import Call, Webhook
@@ -51,23 +52,13 @@ class ErrorView(BaseModel):
     error: ErrorBody
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorView, "description": text}
-    for status, text in {
-        400: "The body cannot be read.",
-        401: "No valid API key.",
-        404: "No such job or upload.",
-        409: "In conflict with what is there.",
-        413: "Too large.",
-        422: "A field is wrong; the error names field, value and limit.",
-        429: "The queue is full, or too many requests with this key.",
-        507: "The disk is full.",
-    }.items()
-}
-
-
 @router.post(
-    "/jobs", status_code=202, response_model=JobView, responses=_ERRORS, openapi_extra=BODY, summary="Submit a job"
+    "/jobs",
+    status_code=202,
+    response_model=JobView,
+    responses=raises(*SUBMIT, KeyReused),
+    openapi_extra=BODY,
+    summary="Submit a job",
 )
 async def create_job(
     request: Request,
@@ -90,7 +81,7 @@ async def create_job(
     return render(job, desk, caller)
 
 
-@router.get("/jobs", response_model=JobList, responses=_ERRORS, summary="List jobs, newest first")
+@router.get("/jobs", response_model=JobList, responses=raises(*LOOK, InvalidField), summary="List jobs, newest first")
 async def list_jobs(
     desk: DeskDep,
     caller: CallerDep,
@@ -106,7 +97,7 @@ async def list_jobs(
     }
 
 
-@router.get("/jobs/{job_id}", response_model=JobView, responses=_ERRORS, summary="Look at a job")
+@router.get("/jobs/{job_id}", response_model=JobView, responses=raises(*LOOK), summary="Look at a job")
 async def get_job(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return render(await desk.get(job_id, caller), desk, caller)
 
@@ -114,7 +105,7 @@ async def get_job(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, An
 @router.delete(
     "/jobs/{job_id}",
     response_model=JobView,
-    responses=_ERRORS | {204: {"description": "The finished job and its files are gone."}},
+    responses=raises(*LOOK) | {204: {"description": "The finished job and its files are gone."}},
     summary="Cancel a live job, remove a finished one",
 )
 async def delete_job(job_id: str, desk: DeskDep, caller: CallerDep) -> Any:
@@ -128,7 +119,8 @@ async def delete_job(job_id: str, desk: DeskDep, caller: CallerDep) -> Any:
 @router.get(
     "/jobs/{job_id}/events",
     response_class=StreamingResponse,
-    responses=_ERRORS | {200: {"content": {"text/event-stream": {}}, "description": "`job` events, each a whole job."}},
+    responses=raises(*LOOK)
+    | {200: {"content": {"text/event-stream": {}}, "description": "`job` events, each a whole job."}},
     summary="Follow a job as server-sent events",
 )
 async def follow_job(job_id: str, desk: DeskDep, caller: CallerDep) -> StreamingResponse:
@@ -150,7 +142,7 @@ async def follow_job(job_id: str, desk: DeskDep, caller: CallerDep) -> Streaming
     "/jobs/{job_id}/artefact",
     status_code=307,
     response_class=RedirectResponse,
-    responses=_ERRORS,
+    responses=raises(*LOOK, JobUnfinished),
     summary="The finished video",
 )
 async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> RedirectResponse:
@@ -162,14 +154,20 @@ async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> Redirec
 
 
 @router.get(
-    "/jobs/{job_id}/webhook", response_model=WebhookView, responses=_ERRORS, summary="What became of a job's webhook"
+    "/jobs/{job_id}/webhook",
+    response_model=WebhookView,
+    responses=raises(*LOOK),
+    summary="What became of a job's webhook",
 )
 async def get_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return _webhook(await desk.find_call(job_id, caller))
 
 
 @router.post(
-    "/jobs/{job_id}/webhook", response_model=WebhookView, responses=_ERRORS, summary="Call a job's webhook again, now"
+    "/jobs/{job_id}/webhook",
+    response_model=WebhookView,
+    responses=raises(*LOOK, JobUnfinished),
+    summary="Call a job's webhook again, now",
 )
 async def resend_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     """The same body under the same `webhook-id`, with as many retries as at first."""
@@ -181,7 +179,7 @@ async def resend_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[
     "/uploads",
     status_code=201,
     response_model=UploadView,
-    responses=_ERRORS,
+    responses=raises(*HAND_OVER),
     summary="Hand over a file",
     openapi_extra={
         "requestBody": {
@@ -362,6 +360,7 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={},
     webhooks=WebhookRules(
         find=find_webhook,

@@ -26,6 +26,7 @@ from animate_pipelines.params import (
 )
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
+from animate_server.document import LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
@@ -130,18 +131,10 @@ class ErrorView(BaseModel):
     error: ErrorBody
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
-    401: {"model": ErrorView, "description": "No valid key."},
-    404: {"model": ErrorView, "description": "No such video."},
-    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
-}
-
-
 @router.post(
     "",
     response_model=Video,
-    responses=_ERRORS,
+    responses=raises(*SUBMIT),
     openapi_extra=show_body(CreateRequest, "application/json", "multipart/form-data"),
     summary="Submit",
 )
@@ -149,7 +142,7 @@ async def create_video(request: Request, desk: DeskDep, caller: CallerDep) -> di
     return render(await submit_body(request, desk, caller, dialect), desk, caller)
 
 
-@router.get("", response_model=VideoList, responses=_ERRORS, summary="List")
+@router.get("", response_model=VideoList, responses=raises(*LOOK, InvalidField), summary="List")
 async def list_videos(
     desk: DeskDep,
     caller: CallerDep,
@@ -163,7 +156,7 @@ async def list_videos(
     return {"object": "list", "data": data, "first_id": ids[0], "last_id": ids[-1], "has_more": len(page) > limit}
 
 
-@router.get("/{video_id}", response_model=Video, responses=_ERRORS, summary="Look at a video")
+@router.get("/{video_id}", response_model=Video, responses=raises(*LOOK), summary="Look at a video")
 async def get_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return render(await _find(video_id, desk, caller), desk, caller)
 
@@ -171,7 +164,7 @@ async def get_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str
 @router.get(
     "/{video_id}/content",
     response_class=Response,
-    responses=_ERRORS | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
+    responses=raises(*LOOK, InvalidField) | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
     summary="Download",
 )
 async def get_content(
@@ -189,7 +182,7 @@ async def get_content(
     return desk.artefact_response(job.artefact, {})
 
 
-@router.delete("/{video_id}", response_model=Deleted, responses=_ERRORS, summary="Delete")
+@router.delete("/{video_id}", response_model=Deleted, responses=raises(*LOOK), summary="Delete")
 async def delete_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     """A render that is under way is stopped; from now on the video does not exist."""
     job = await _find(video_id, desk, caller)
@@ -341,5 +334,6 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={},
 )

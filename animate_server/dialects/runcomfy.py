@@ -29,7 +29,8 @@ from animate_pipelines.params import (
 )
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
-from animate_server.errors import JobNotFound, http_headers, http_status
+from animate_server.document import LOOK, SUBMIT, raises
+from animate_server.errors import JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
 
@@ -116,18 +117,11 @@ class ErrorView(BaseModel):
     detail: str | None
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorView, "description": "The body cannot be read."},
-    401: {"model": ErrorView, "description": "No valid key."},
-    404: {"model": ErrorView, "description": "No such model or request."},
-    413: {"model": ErrorView, "description": "Too large."},
-    422: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
-    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
-}
-
-
 @router.post(
-    "/models/{model_id:path}", response_model=Submitted, responses=_ERRORS, openapi_extra=show_body(ModelRequest)
+    "/models/{model_id:path}",
+    response_model=Submitted,
+    responses=raises(*SUBMIT, JobNotFound),
+    openapi_extra=show_body(ModelRequest),
 )
 async def submit(model_id: str, request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     _check_model(model_id)
@@ -137,7 +131,7 @@ async def submit(model_id: str, request: Request, desk: DeskDep, caller: CallerD
     return {"request_id": job.id} | urls
 
 
-@router.get("/requests/{request_id}/status", response_model=Status, responses=_ERRORS, summary="Status")
+@router.get("/requests/{request_id}/status", response_model=Status, responses=raises(*LOOK), summary="Status")
 async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     job = await _find(request_id, desk, caller)
     url = _url(job, caller)
@@ -145,12 +139,12 @@ async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[
     return shown | {"status_url": f"{url}/status", "result_url": f"{url}/result"}
 
 
-@router.get("/requests/{request_id}/result", response_model=Result, responses=_ERRORS, summary="Result")
+@router.get("/requests/{request_id}/result", response_model=Result, responses=raises(*LOOK), summary="Result")
 async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return render(await _find(request_id, desk, caller), desk, caller)
 
 
-@router.post("/requests/{request_id}/cancel", response_model=Cancelled, responses=_ERRORS, summary="Cancel")
+@router.post("/requests/{request_id}/cancel", response_model=Cancelled, responses=raises(*LOOK), summary="Cancel")
 async def cancel(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     """A request that runs is stopped too, soon after."""
     before = await _find(request_id, desk, caller)
@@ -160,7 +154,7 @@ async def cancel(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str,
     return {"request_id": job.id, "status": _STATUSES[job.status], "outcome": outcome}
 
 
-@router.get("/models", response_model=Models, responses=_ERRORS, summary="Catalogue")
+@router.get("/models", response_model=Models, responses=raises(NotAuthorized, InvalidField), summary="Catalogue")
 async def list_models(
     caller: CallerDep,
     search: Annotated[str, Query(max_length=100)] = "",
@@ -179,12 +173,12 @@ async def list_models(
     return {"models": shown, "total": len(found)}
 
 
-@router.get("/models/categories", response_model=Categories, responses=_ERRORS, summary="Categories")
+@router.get("/models/categories", response_model=Categories, responses=raises(NotAuthorized), summary="Categories")
 async def list_categories(caller: CallerDep) -> dict[str, Any]:
     return {"categories": [CATEGORY]}
 
 
-@router.get("/models/{model_id:path}", response_model=dict[str, Any], responses=_ERRORS, summary="One model")
+@router.get("/models/{model_id:path}", response_model=dict[str, Any], responses=raises(*LOOK), summary="One model")
 async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
     _check_model(model_id)
     return _show_model(model_id, True)
@@ -273,5 +267,6 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={},
 )

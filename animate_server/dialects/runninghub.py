@@ -75,6 +75,19 @@ _CODES: tuple[tuple[type[AnimateError], int, int], ...] = (
 )
 
 
+class ErrorView(BaseModel):
+    """With HTTP 200, in both the newer and the older calls' words."""
+
+    errorCode: str  # noqa: N815  theirs
+    errorMessage: str  # noqa: N815
+    code: int
+    msg: str
+    data: None
+    taskId: str  # noqa: N815
+    status: str
+    results: None
+
+
 class TransferRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -353,6 +366,7 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={
         "workflowId": "there is one workflow, with the nodes 299 and 275",
         "instanceType": "a job runs where there is a worker",

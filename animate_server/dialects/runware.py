@@ -22,19 +22,14 @@ from animate_server.dialects import Caller, Desk, DeskDep, Dialect, WebhookRules
 from animate_server.dialects.runware_schema import ANIMATE, Answers, Inputs, VideoInference
 from animate_server.dialects.runware_socket import Session
 from animate_server.dialects.runware_tasks import Answer, Counter, describe_error, describe_failure
-from animate_server.errors import MissingField, UnsupportedField, http_headers, http_status
+from animate_server.document import SUBMIT, raises
+from animate_server.errors import JobNotFound, MissingField, UnsupportedField, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Job
 from animate_server.webhooks import Webhook
 
 router = APIRouter(prefix="/runware/v1", tags=["runware"])
 _FORMATS: Mapping[str, OutputFormat] = {"MP4": "mp4", "MOV": "mov", "WEBM": "webm"}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Answers, "description": "No task went well; a field is missing, unsupported or invalid."},
-    401: {"model": Answers, "description": "No valid key."},
-    404: {"model": Answers, "description": "No such task."},
-    429: {"model": Answers, "description": "The queue is full, or too many requests with this key."},
-}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -51,7 +46,7 @@ _BODY = {
     "",
     response_model=Answers,
     response_model_exclude_none=True,
-    responses=_ERRORS,
+    responses=raises(*SUBMIT, JobNotFound),
     openapi_extra=_BODY,
     summary="Do tasks",
 )
@@ -170,6 +165,7 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=Answers,
     ignored={
         "safety": "there is no checker",
         "routing": "a task runs where there is a worker",

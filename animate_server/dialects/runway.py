@@ -19,7 +19,8 @@ from animate_pipelines.errors import AnimateError, RequestError
 from animate_pipelines.params import AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
-from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, http_headers, http_status
+from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
+from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
 
@@ -178,18 +179,10 @@ class ErrorView(BaseModel):
     docUrl: str | None = None  # noqa: N815
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
-    401: {"model": ErrorView, "description": "No valid key."},
-    404: {"model": ErrorView, "description": "No such task."},
-    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
-}
-
-
 @router.post(
     "/v1/character_performance",
     response_model=Created,
-    responses=_ERRORS,
+    responses=raises(*SUBMIT),
     openapi_extra=show_body(PerformanceRequest),
     summary="Submit",
 )
@@ -202,14 +195,14 @@ async def create_performance(request: Request, desk: DeskDep, caller: CallerDep)
     "/v1/tasks/{task_id}",
     response_model=Task,
     response_model_exclude_none=True,
-    responses=_ERRORS,
+    responses=raises(*LOOK),
     summary="Look at a task",
 )
 async def get_task(task_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return render(await _find(task_id, desk, caller), desk, caller)
 
 
-@router.delete("/v1/tasks/{task_id}", status_code=204, responses=_ERRORS, summary="Cancel or delete a task")
+@router.delete("/v1/tasks/{task_id}", status_code=204, responses=raises(*LOOK), summary="Cancel or delete a task")
 async def delete_task(task_id: str, desk: DeskDep, caller: CallerDep) -> Response:
     """From now on the task does not exist."""
     job = await _find(task_id, desk, caller)
@@ -217,7 +210,9 @@ async def delete_task(task_id: str, desk: DeskDep, caller: CallerDep) -> Respons
     return Response(status_code=204)
 
 
-@router.get("/v1/organization", response_model=Organization, responses=_ERRORS, summary="Limits and usage")
+@router.get(
+    "/v1/organization", response_model=Organization, responses=raises(NotAuthorized), summary="Limits and usage"
+)
 async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     return {
         "creditBalance": 0,
@@ -232,7 +227,7 @@ async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
 @router.post(
     "/v1/uploads",
     response_model=UploadStarted,
-    responses=_ERRORS,
+    responses=raises(*READ),
     openapi_extra=show_body(UploadRequest),
     summary="Ask for a place for a file",
 )
@@ -247,7 +242,7 @@ async def start_upload(request: Request, desk: DeskDep, caller: CallerDep) -> di
 @router.post(
     "/uploads/{token}",
     status_code=204,
-    responses=_ERRORS,
+    responses=raises(*HAND_OVER, JobNotFound),
     summary="Send the file",
     openapi_extra={
         "requestBody": {
@@ -359,6 +354,7 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={
         "ratio": "all six are the size class 720p; the aspect is the driving video's, and the finished task reports it",
         "contentModeration": "there is no checker; every answer says `not_checked`",

@@ -20,6 +20,7 @@ from animate_pipelines.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimatePa
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
+from animate_server.document import HAND_OVER, LOOK, SUBMIT, Responses, raises
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
@@ -105,19 +106,15 @@ class StoredAssets(BaseModel):
     message: str
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorView, "description": "A field is missing, unknown or out of range."},
-    401: {"model": ErrorView, "description": "No valid key."},
-    404: {"model": ErrorView, "description": "No such request."},
-    422: {"model": Result, "description": "The request has failed; status is FAILED and error says why."},
-    429: {"model": ErrorView, "description": "The queue is full, or too many requests with this key."},
-}
+def _ended(model: type[BaseModel]) -> Responses:
+    """As `raises` of a route that shows a request; a failed one is shown with 422."""
+    return raises(*LOOK) | {422: {"model": model, "description": "It has failed; status is FAILED, error says why."}}
 
 
 @router.post(
     f"/v2/{SLUG}",
     response_model=Submitted,
-    responses=_ERRORS,
+    responses=raises(*SUBMIT),
     openapi_extra=show_body(AnimateRequest),
     summary="Submit",
 )
@@ -129,7 +126,12 @@ async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str
     return shown | {"poll_url": poll_url, "status_url": f"{url}/status", "response_url": url}
 
 
-@router.get("/v2/requests/{request_id}/status", response_model=Status, responses=_ERRORS, summary="Status")
+@router.get(
+    "/v2/requests/{request_id}/status",
+    response_model=Status,
+    responses=_ended(Status),
+    summary="Status",
+)
 async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> Response:
     job = await _find(request_id, desk, caller)
     shown = render(job, desk, caller)
@@ -137,8 +139,13 @@ async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> Respo
     return JSONResponse({name: shown[name] for name in kept}, status_code=_code(job))
 
 
-@router.get("/v1/requests/{request_id}", response_model=Result, responses=_ERRORS, summary="Result (poll_url)")
-@router.get("/v2/requests/{request_id}", response_model=Result, responses=_ERRORS, summary="Result")
+@router.get(
+    "/v1/requests/{request_id}",
+    response_model=Result,
+    responses=_ended(Result),
+    summary="Result (poll_url)",
+)
+@router.get("/v2/requests/{request_id}", response_model=Result, responses=_ended(Result), summary="Result")
 async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Response:
     job = await _find(request_id, desk, caller)
     return JSONResponse(render(job, desk, caller), status_code=_code(job))
@@ -147,7 +154,9 @@ async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Respo
 @router.post(
     f"/v1/{SLUG}",
     response_class=Response,
-    responses=_ERRORS | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
+    responses=_ended(Result)
+    | raises(*SUBMIT)
+    | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
     openapi_extra=show_body(AnimateRequest),
     summary="Submit and wait",
 )
@@ -166,7 +175,13 @@ async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
     return desk.artefact_response(job.artefact, headers)
 
 
-@router.post("/upload-asset", response_model=StoredAssets, responses=_ERRORS, summary="Hand over files")
+@router.post(
+    "/upload-asset",
+    response_model=StoredAssets,
+    responses=raises(*HAND_OVER),
+    openapi_extra=show_body(Assets),
+    summary="Hand over files",
+)
 async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     with await desk.read(request, caller) as body:
         _check_assets(body)
@@ -261,6 +276,7 @@ dialect = Dialect(
     parse=parse,
     render=render,
     render_error=render_error,
+    error_view=ErrorView,
     ignored={
         "disable_safety_checker": "there is no checker",
     },
