@@ -18,7 +18,7 @@ from animate_server.jobs import Artefact
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9_-]{32}(\.[a-z0-9]{2,5})?")
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
-_MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm"}
+_MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm", ".png": "image/png"}
 _STRAY_S = 3600.0  # a file this old that no job names is left over from a crash
 
 

@@ -33,7 +33,10 @@ class Renderer(Protocol):
         workspace: Path,
         report: Report,
     ) -> dict[str, Any]:
-        """Write `destination`; `AnimateResult.to_json()`. Raises the errors of `animate_pipelines.errors`."""
+        """Write `destination`; `AnimateResult.to_json()`. Raises the errors of `animate_pipelines.errors`.
+
+        For `params` that want preflight only, the PNG of that, and its report.
+        """
 
 
 Load = Callable[[], Renderer]
@@ -63,9 +66,20 @@ class BundleRenderer:
         report: Report,
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
-        from animate_pipelines.animate import Media, animate
+        from animate_pipelines.animate import Media, animate, preflight
 
         media = Media(reference_image=reference_image, driving_video=driving_video)
+        if params.preflight == "only":
+            return preflight(
+                self._models.eyes,
+                self._models.manifest,
+                params,
+                media,
+                destination,
+                workspace=workspace,
+                report=report,
+                limits=self._settings.media_limits,
+            )
         allowed = params
         if self._settings.turbo_without_lora == "full_steps" and self._bundle["turbo_lora"] is None:
             allowed = with_full_steps(params)

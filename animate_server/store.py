@@ -13,7 +13,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, case, delete, func, insert, select, update
 
 from animate_pipelines.errors import AnimateError, ServerError
 from animate_pipelines.params import AnimateParams
@@ -154,9 +154,10 @@ class Store:
     # ---------------------------------------------------------------- workers
 
     def claim(self, worker: str) -> Job | None:
-        """The oldest queued job, now running under a new token, or None."""
+        """The oldest queued job, but any preflight before all renders; now running under a new token. Or None."""
         self.requeue_lost()
-        oldest = select(jobs).where(jobs.c.status == JobStatus.QUEUED).order_by(jobs.c.seq).limit(1)
+        renders = case((jobs.c.params["preflight"].as_string() == "only", 0), else_=1)
+        oldest = select(jobs).where(jobs.c.status == JobStatus.QUEUED).order_by(renders, jobs.c.seq).limit(1)
         with self._engine.begin() as connection:
             if connection.execute(oldest).one_or_none() is None:
                 return None  # the common case takes no write lock
@@ -277,6 +278,12 @@ class Store:
         with self._engine.begin() as connection:
             since = connection.scalar(select(func.min(jobs.c.created_at)).where(jobs.c.status == JobStatus.QUEUED))
         return 0.0 if since is None else max(0.0, self._clock() - since)
+
+    def recent_results(self, limit: int = 50) -> Sequence[dict[str, Any]]:
+        """What the jobs of all owners that succeeded last came to, newest first."""
+        newest = select(jobs.c.result).where(jobs.c.status == JobStatus.SUCCEEDED).order_by(jobs.c.seq.desc())
+        with self._engine.begin() as connection:
+            return list(connection.scalars(newest.limit(limit)))
 
     def totals(self) -> dict[str, tuple[int, float, float]]:
         """By final status: jobs ever ended, their seconds in the queue and their seconds with workers."""

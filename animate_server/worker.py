@@ -30,6 +30,7 @@ from animate_pipelines.report import Progress, Report
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.errors import LeaseLost
+from animate_server.estimate import estimate_render
 from animate_server.fetch import fetch
 from animate_server.files import check_free_disk
 from animate_server.jobs import Artefact, Job
@@ -155,11 +156,14 @@ class Worker:
         self, renderer: Renderer, params: AnimateParams, media: Mapping[str, Path], workspace: Path, report: Report
     ) -> _Take:
         """Render one result, unless an earlier attempt has."""
-        destination = workspace / f"output-{params.seed}.{params.output_format}"
+        destination = workspace / f"output-{params.seed}.{params.file_type}"
         notes = destination.with_suffix(".json")
         if not (notes.is_file() and destination.is_file()):
             folder = workspace / f"render-{params.seed}"
             result = renderer(params, **media, destination=destination, workspace=folder, report=report)
+            if params.preflight == "only":
+                history = self._backend.store.recent_results()
+                result |= {"estimate": estimate_render(result["plan"], renderer.bundle["name"], history)}
             with written_whole(notes) as partial:
                 partial.write_text(json.dumps(result))
         return _Take(file=destination, seed=params.seed, result=json.loads(notes.read_text()))

@@ -15,6 +15,7 @@ from animate_server.cli.console import EXIT_USAGE, print_error
 from animate_server.cli.demo import demo
 from animate_server.cli.doctor import doctor
 from animate_server.cli.login import login
+from animate_server.cli.preflight import preflight
 from animate_server.cli.render import render
 from animate_server.cli.run import run
 from animate_server.cli.serve import serve
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, render, serve, worker, run, login, doctor):
+for command in (demo, render, preflight, serve, worker, run, login, doctor):
     app.command()(command)
 app.add_typer(weights)
 

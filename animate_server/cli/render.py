@@ -42,6 +42,12 @@ def render(
     retarget: Annotated[
         bool, typer.Option("--retarget", help="Give the driver the reference character's proportions first.")
     ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="Crop and pad the image to the video's framing first.")
+    ] = False,
+    preflight: Annotated[
+        str, typer.Option(help="Look whether the two go together: warn, strict (refuse a bad pair) or off.")
+    ] = "warn",
     frames: Annotated[int | None, typer.Option(help="Render only this many frames.")] = None,
     overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
@@ -66,10 +72,12 @@ def render(
         "turbo": turbo,
         "keep_audio": not no_audio,
         "retarget": retarget,
+        "align": align,
+        "preflight": _before_render(preflight),
         "num_frames": frames,
         "overlap": overlap,
-        "reference_image": str(_file(image, "image")),
-        "driving_video": str(_file(video, "video")),
+        "reference_image": str(find_file(image, "image")),
+        "driving_video": str(find_file(video, "video")),
     }
     try:
         params = _params(fields)
@@ -134,12 +142,20 @@ def _print_result(result: AnimateResult, *, as_json: bool) -> None:
     )
     for warning in result.warnings:
         print(f"note: {warning}")
+    for finding in (result.preflight or {}).get("findings", []):
+        print(f"{finding['severity']}: {finding['message']}; {finding['fix']}")
 
 
-def _file(path: Path, option: str) -> Path:
+def find_file(path: Path, option: str) -> Path:
     if not path.is_file():
         raise InvalidField(f"there is no file {path}", field=option, value=str(path))
     return path.absolute()
+
+
+def _before_render(text: str) -> str:
+    if text not in ("warn", "strict", "off"):
+        raise InvalidField(f"preflight must be warn, strict or off, not {text!r}", field="preflight", value=text)
+    return text
 
 
 def read_area(text: str | None) -> list[int] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -31,7 +33,7 @@ from animate_server.webhooks import Call, Webhook
 router = APIRouter(prefix="/v1", tags=["native"])
 MAX_PAGE = 100
 KEEP_ALIVE_S = 15.0  # proxies cut connections that are silent for longer, commonly 30 or 60 s
-_TEXTS = frozenset({"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution"})
+_TEXTS = frozenset({"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution", "preflight"})
 _ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
 
@@ -77,6 +79,39 @@ async def create_job(
         job = await desk.submit(
             params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key, webhook=webhook
         )
+    response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
+    return render(job, desk, caller)
+
+
+@router.post(
+    "/preflight",
+    response_model=JobView,
+    responses=raises(*SUBMIT) | {202: {"model": JobView, "description": "Not there yet: look at `url`."}},
+    openapi_extra=BODY,
+    summary="Look at a pair without rendering it",
+)
+async def create_preflight(
+    request: Request,
+    response: Response,
+    desk: DeskDep,
+    caller: CallerDep,
+    wait_s: Annotated[float, Query(ge=0, le=60, description="How long to wait for the answer.")] = 30.0,
+) -> dict[str, Any]:
+    """The body of a job, answered with `result`: score, findings that name a fix, suggested start, and an estimate of
+    time and memory from this installation's history. The artefact is a PNG of both under their skeletons.
+
+    A free worker looks at it, ahead of all renders that wait.
+    """
+    with await desk.read(request, caller) as body:
+        fields = _typed(body.fields) if body.is_form else body.fields
+        if "preflight" in fields:
+            raise InvalidField("preflight cannot be set here", field="preflight", value=fields["preflight"])
+        job = await desk.submit(parse(fields | {"preflight": "only"}), body, caller, dialect=dialect.name)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_s):
+            async for seen in desk.watch(job.id, caller, beat_s=KEEP_ALIVE_S):
+                job = seen
+    response.status_code = 200 if job.status.is_final else 202
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
     return render(job, desk, caller)
 

@@ -125,6 +125,15 @@ class JobRequest(BaseModel):
     num_results: int = Field(
         1, ge=1, le=p.MAX_RESULTS, description="How many videos, with the seeds `seed`, `seed` + 1, ..."
     )
+    preflight: p.Preflight = Field(
+        "warn",
+        description="Whether image and video go together is looked at first. warn: and told in `result.preflight`; "
+        "strict: and a pair with problems fails before anything is rendered; only: nothing is rendered, the artefact "
+        "is a PNG of both under their skeletons.",
+    )
+    align: bool = Field(
+        False, description="Crop and pad the image to the video's framing before the render; mode animate only."
+    )
     webhook: WebhookRequest | None = Field(None, description="Who is told, by POST, when the job has ended.")
 
 

@@ -5,19 +5,21 @@ Knows nothing of jobs, settings or HTTP.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from animate_pipelines.capability import check_turbo
 from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, preprocess
-from animate_pipelines.device import device_errors
+from animate_pipelines.device import device_errors, forget_peak_memory, peak_memory_bytes
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import MediaTooLarge
 from animate_pipelines.media.clip import Clip
@@ -32,6 +34,10 @@ from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
+from animate_pipelines.preflight.look import Eyes
+from animate_pipelines.preflight.overlay import write_overlay
+from animate_pipelines.preflight.pair import check_media
+from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
@@ -43,6 +49,7 @@ from animate_pipelines.state import first_state
 from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
+from animate_weights.manifest import Manifest
 
 # Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
 _NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
@@ -55,6 +62,8 @@ _NOT_LOOKED_AT |= {
     "output_format",
     "quality",
     "num_results",
+    "preflight",
+    "align",
 }
 
 
@@ -89,6 +98,7 @@ def animate(
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
     """
     limits = limits or MediaLimits()
+    forget_peak_memory(models.device)
     check_turbo(params.turbo, bundle=models.manifest.name, lora=models.manifest.turbo_lora)
     tracker = ProgressTracker(report)
     tracker.enter("check")
@@ -101,10 +111,12 @@ def animate(
         _check_memory(models, params, plan)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
-        boxed = padding_resize(reference, *plan.render_size)
-        fit_to = boxed if params.retarget else None
         watch, key = Stopwatch(PARTS), cache_key(_found_by(models, params, media, frames))
         cached = cache is not None and not files.found_files() and cache.restore(key, files.folder)
+        with watch("preflight"):
+            checked, reference = check_media(models.eyes, reference, clip, files, params, plan.render_size)
+        boxed = padding_resize(reference, *plan.render_size)
+        fit_to = boxed if params.retarget else None
         conditioning = preprocess(models, frames, files, tracker.advance, watch=watch, fit_to=fit_to)
         if cache is not None:
             cache.keep(key, files.found_files())
@@ -133,8 +145,42 @@ def animate(
         )
         tracker.close()
         return _result(
-            models, params, destination, source, clip, conditioning, plan, audio, tracker, watch, cached=cached
+            models, params, destination, source, clip, conditioning, plan, audio, tracker, watch, checked, cached=cached
         )
+
+
+@torch.no_grad()
+def preflight(
+    eyes: Eyes,
+    manifest: Manifest,
+    params: AnimateParams,
+    media: Media,
+    destination: Path,
+    *,
+    workspace: Path,
+    report: Report = silent,
+    limits: MediaLimits | None = None,
+) -> dict[str, Any]:
+    """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
+
+    `PreflightReport.to_json()` and the plan that a render would have. Raises as `animate` does for what cannot be read.
+    """
+    limits = limits or MediaLimits()
+    tracker = ProgressTracker(report)
+    tracker.enter("check")
+    files = Workspace.claim(workspace, {"params": params.to_json()} | _digests(media))
+    reference = read_image(media.reference_image, limits)
+    source = probe_video(media.driving_video, limits)
+    mezzanine = _mezzanine(media, source, files, params, limits, tracker)
+    with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
+        plan = plan_render(manifest, params, clip.size, clip.num_frames)
+        tracker.enter("preprocess")
+        always = dataclasses.replace(params, preflight="only")
+        checked, reference = check_media(eyes, reference, clip, files, always, plan.render_size, tracker.advance)
+        assert checked is not None
+        write_overlay(checked, reference, clip, destination)
+    tracker.close()
+    return checked.to_json() | {"plan": plan.to_json(clip.num_frames)}
 
 
 def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> None:
@@ -237,6 +283,11 @@ def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, 
         "params": params.to_json(),
         "bundle": models.bundle_hash,
         "recipe": models.recipe.to_json(),
+    } | _digests(media)
+
+
+def _digests(media: Media) -> dict[str, object]:
+    return {
         "reference_image": _digest(media.reference_image),
         "driving_video": _digest(media.driving_video),
     }
@@ -280,6 +331,7 @@ def _result(
     audio: AudioTreatment,
     tracker: ProgressTracker,
     watch: Stopwatch,
+    checked: PreflightReport | None,
     *,
     cached: bool,
 ) -> AnimateResult:
@@ -306,6 +358,8 @@ def _result(
         seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
         preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
         preprocess_cached=cached,
+        preflight=None if checked is None else checked.to_json(),
+        peak_memory_bytes=peak_memory_bytes(models.device),
         bundle=models.manifest.name,
         bundle_hash=models.bundle_hash,
         recipe=models.recipe.to_json(),

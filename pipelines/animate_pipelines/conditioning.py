@@ -22,7 +22,7 @@ from animate_pipelines.preprocess.retarget import Proportions, fit_proportions
 from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.workspace import FoundPoses, Workspace
 
-PARTS = ("detect", "pose", "mask")  # of preprocessing, whose seconds are counted
+PARTS = ("preflight", "detect", "pose", "mask")  # of preprocessing, whose seconds are counted
 
 
 class DrivingFrames:

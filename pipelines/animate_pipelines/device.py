@@ -1,7 +1,8 @@
-"""Tells failures of the accelerator from all others: after one, its process cannot be trusted and is replaced."""
+"""The accelerator: its failures, after which a process cannot be trusted and is replaced, and the memory it needed."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,19 @@ def device_errors() -> Iterator[None]:
         raise DeviceError(f"the device's memory is full: {_first_line(error)}") from error
     except torch.AcceleratorError as error:
         raise DeviceError(f"the device failed: {_first_line(error)}") from error
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to measure `peak_memory_bytes` anew, where that can be done."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that tensors took on a GPU since `forget_peak_memory`; without one, the most that this process took."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux
 
 
 def _first_line(error: Exception) -> str:

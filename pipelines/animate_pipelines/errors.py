@@ -7,7 +7,8 @@
     │   ├── FetchError                an input URL that is refused or does not answer
     │   ├── MediaError                bytes that are not the image or video they should be
     │   │   └── MediaTooLarge         size, sides, length, rate, or the work of decoding them
-    │   └── NoPersonFound             nobody to take the motion from, or to replace
+    │   ├── NoPersonFound             nobody to take the motion from, or to replace
+    │   └── PairRefused               preflight found problems, and was told to refuse them
     ├── Canceled            user      stopped on request
     ├── DeviceError         gpu       the accelerator failed or ran out of memory; the process must be replaced
     ├── ServerError         server    our own fault: disk, a bug, a lost process
@@ -33,6 +34,7 @@ __all__ = [
     "MediaError",
     "MediaTooLarge",
     "NoPersonFound",
+    "PairRefused",
     "RequestError",
     "ServerError",
 ]
@@ -79,6 +81,12 @@ class NoPersonFound(RequestError):
     """No person was found in the driving video."""
 
     code = "no_person_found"
+
+
+class PairRefused(RequestError):
+    """Image and driving video do not go together."""
+
+    code = "pair_refused"
 
 
 class Canceled(AnimateError):

@@ -19,6 +19,7 @@ from animate_pipelines.errors import BundleError, DeviceError
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
 from animate_pipelines.parking import Parking
+from animate_pipelines.preflight.look import Eyes
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.recipe import Recipe, default_recipe
@@ -113,6 +114,10 @@ class Models:
     def device(self) -> torch.device:
         return torch.device(self.recipe.device)
 
+    @property
+    def eyes(self) -> Eyes:
+        return Eyes(detector=self.detector, pose=self.pose)
+
 
 def load_models(
     bundle: Path, *, device: str = "cpu", recipe: Recipe | None = None, ignore_memory: bool = False
@@ -146,6 +151,11 @@ def load_models(
         transformers=Transformers(bundle, manifest, recipe, parking),
         memory=None if sizes is None or ignore_memory else cuda_memory(sizes, recipe),
     )
+
+
+def load_eyes(bundle: Path, *, device: str = "cpu") -> Eyes:
+    """Only the two networks that preflight needs. `BundleError` names what is missing."""
+    return Eyes(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
 
 
 def _recipe(manifest: Manifest, sizes: NetworkSizes | None, device: str, *, ignore_memory: bool) -> Recipe:

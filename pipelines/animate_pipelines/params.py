@@ -15,6 +15,7 @@ from animate_pipelines.errors import InvalidField
 Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
+Preflight = Literal["warn", "strict", "off", "only"]
 Fit = Literal["pad", "crop"]
 OutputFormat = Literal["mp4", "mov", "webm"]
 
@@ -59,6 +60,9 @@ class AnimateParams:
     fit: how a driving video of another aspect comes into `output_size`: with black at two sides, or cut at two sides.
     output_format: MP4 and MOV hold H.264, WebM VP9.
     quality: 20 to 99, of the encoding.
+    preflight: whether image and driving video go together is looked at first. warn: and told with the result; strict:
+        and a pair with problems is refused before anything is rendered; only: and that is all.
+    align: crop and pad the reference image, so that its person stands where the driving video's does (animate mode).
     num_results: how many videos, with the seeds `seed`, `seed` + 1, ...; `takes` gives the params of each.
     """
 
@@ -84,6 +88,8 @@ class AnimateParams:
     output_format: OutputFormat = "mp4"
     quality: int = DEFAULT_QUALITY
     num_results: int = 1
+    preflight: Preflight = "warn"
+    align: bool = False
 
     def __post_init__(self) -> None:
         for name in ("reference_image", "driving_video"):
@@ -95,7 +101,8 @@ class AnimateParams:
         _check_choice(self, "overlap", get_args(Overlap))
         _check_choice(self, "fit", get_args(Fit))
         _check_choice(self, "output_format", get_args(OutputFormat))
-        for name in ("turbo", "keep_audio", "retarget"):
+        _check_choice(self, "preflight", get_args(Preflight))
+        for name in ("turbo", "keep_audio", "retarget", "align"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)
         _check_range(self, "guidance_scale", float, 1.0, MAX_GUIDANCE_SCALE)
@@ -113,8 +120,14 @@ class AnimateParams:
             _check_size(self, "render_area", MIN_RENDER_SIDE_PX, MAX_RENDER_SIDE_PX)
         if self.output_size is not None:
             _check_size(self, "output_size", MIN_OUTPUT_SIDE_PX, MAX_OUTPUT_SIDE_PX, even=True)
-        if self.retarget and self.mode != "animate":
-            raise InvalidField("retarget is for the mode animate", field="retarget", value=True, limit=False)
+        for name in ("retarget", "align"):
+            if getattr(self, name) and self.mode != "animate":
+                raise InvalidField(f"{name} is for the mode animate", field=name, value=True, limit=False)
+
+    @property
+    def file_type(self) -> str:
+        """The suffix of what is made, without a dot."""
+        return "png" if self.preflight == "only" else self.output_format
 
     def takes(self) -> tuple[AnimateParams, ...]:
         """One for each of the results: the same render with the next seed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from animate_pipelines.media.size import output_size
 from animate_pipelines.params import AnimateParams
@@ -28,6 +29,18 @@ class RenderPlan:
     segments: tuple[Segment, ...]
     num_steps: int
     shift: float
+
+    def to_json(self, num_frames: int) -> dict[str, Any]:
+        """What a render of so many frames will do, under the names its result has."""
+        return {
+            "num_frames": num_frames,
+            "num_segments": len(self.segments),
+            "num_steps": self.num_steps,
+            "render_width": self.render_size[0],
+            "render_height": self.render_size[1],
+            "width": self.output_size[0],
+            "height": self.output_size[1],
+        }
 
     @property
     def scale(self) -> float:

@@ -17,8 +17,10 @@ class AnimateResult:
     mask_source: what found the person to replace; None in animate mode.
     repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
     warnings: sentences for people. seconds: wall time by stage.
-    preprocess_seconds: of the stage of that name, spent on finding people, their poses and their masks.
+    preprocess_seconds: of the stage of that name, spent on preflight and on finding people, their poses and masks.
     preprocess_cached: whether all that came from an earlier job with the same driving video.
+    preflight: `PreflightReport.to_json()`; None where it was off.
+    peak_memory_bytes: the most that was in use: of the GPU during this render, of the whole process on a CPU.
     """
 
     path: Path
@@ -43,6 +45,8 @@ class AnimateResult:
     seconds: dict[str, float]
     preprocess_seconds: dict[str, float]
     preprocess_cached: bool
+    preflight: dict[str, Any] | None
+    peak_memory_bytes: int
     bundle: str
     bundle_hash: str
     recipe: dict[str, Any]

@@ -2,6 +2,7 @@
 
     job.json                   what is being rendered; another job's files are never continued
     mezzanine.mp4              the driving video, rewritten
+    survey.npz                 what preflight saw in a few of its frames
     poses.npz                  the keypoints
     masks.npy                  where the person is, eight pixels a byte (replace mode)
     segment-00000.mp4          one closed-GOP piece a segment, written by `VideoWriter`
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from animate_pipelines.media.durable import written_whole
+from animate_pipelines.preflight.seen import Seen
 from animate_pipelines.state import LoopState
 
 
@@ -60,7 +62,27 @@ class Workspace:
 
     def found_files(self) -> list[Path]:
         """What the networks found in the driving video. Written whole, and never written to again."""
-        return [path for path in (self._poses, self._masks) if path.is_file()]
+        return [path for path in (self._survey, self._poses, self._masks) if path.is_file()]
+
+    def has_survey(self) -> bool:
+        return self._survey.is_file()
+
+    def save_survey(self, seen: Seen) -> None:
+        with written_whole(self._survey) as partial, partial.open("wb") as file:
+            np.savez(file, **{field.name: getattr(seen, field.name) for field in fields(seen)})
+
+    def load_survey(self) -> Seen:
+        with np.load(self._survey) as saved:
+            width, height = saved["size"].tolist()
+            return Seen(
+                poses=saved["poses"],
+                boxes=saved["boxes"],
+                times_s=saved["times_s"],
+                sharpness=saved["sharpness"],
+                num_pictures=int(saved["num_pictures"]),
+                people=int(saved["people"]),
+                size=(width, height),
+            )
 
     def count_done(self) -> int:
         """Segments done, counted from the first; a gap ends the count."""
@@ -113,6 +135,10 @@ class Workspace:
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
         return LoopState(generator=generator, carried=tensors["carried"].to(device))
+
+    @property
+    def _survey(self) -> Path:
+        return self.folder / "survey.npz"
 
     @property
     def _poses(self) -> Path:

@@ -54,6 +54,7 @@ class FakeRenderer:
 
     bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_lora": None, "warning": "fake"})
     seen: list[AnimateParams] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)  # beside what is always told
 
     def __call__(
         self,
@@ -80,7 +81,7 @@ class FakeRenderer:
             time.sleep(0.01)
             step += 1
         destination.write_bytes(MP4)
-        return {"width": 64, "height": 64, "seed": params.seed, "warnings": []}
+        return {"width": 64, "height": 64, "seed": params.seed, "warnings": []} | self.result
 
 
 @dataclass

@@ -19,16 +19,22 @@ _MIN_SIDE_RATIO = 0.4
 
 def detect_person(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray | None:
     """The largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels; None when there is nobody."""
+    boxes = list_people(session, frame)
+    largest = largest_box(boxes)
+    return None if largest is None else boxes[largest]
+
+
+def list_people(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray:
+    """Every box around a person in an `h w 3` RGB frame: see `person_boxes`."""
     small = cv2.resize(frame, (_SIDE_PX, _SIDE_PX)).astype(np.float32) / 255
     (output,) = session.run(None, {session.get_inputs()[0].name: small.transpose(2, 0, 1)[None]})
-    return select_person(output[0], frame.shape[1], frame.shape[0])
+    return person_boxes(output[0], frame.shape[1], frame.shape[0])
 
 
-def select_person(output: np.ndarray, width: int, height: int) -> np.ndarray | None:
-    """Choose from the network's `300 6` output: suppress overlaps across classes, then take the largest person.
+def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The people in the network's `300 6` output, `n 5` (x1, y1, x2, y2, score) in whole pixels, most certain first.
 
-    A box is passed over when its longer side is under 0.4 of the longest seen so far: a small box that is merely squat
-    must not beat a tall person.
+    Overlaps are suppressed across classes, as in the official code.
     """
     boxes = output[:, :4] * np.array([width, height, width, height], np.float32) / _SIDE_PX
     scores, classes = output[:, 4], output[:, 5].astype(int)
@@ -36,13 +42,20 @@ def select_person(output: np.ndarray, width: int, height: int) -> np.ndarray | N
     boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
     corners_and_sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(int)
     picked = cv2.dnn.NMSBoxes(corners_and_sides.tolist(), scores.tolist(), _MIN_SCORE, _MAX_OVERLAP)
-    best: np.ndarray | None = None
-    best_area = longest = 0
-    for i in np.array(picked, int).flatten():
-        x, y, w, h = corners_and_sides[i].tolist()
-        if classes[i] != _PERSON or scores[i] <= _MIN_SCORE or max(w, h) < longest * _MIN_SIDE_RATIO:
-            continue
-        if w * h > best_area:
-            best_area, longest = w * h, max(w, h)
-            best = np.array([x, y, x + w, y + h, scores[i]], np.float64)
+    people = [i for i in np.array(picked, int).flatten() if classes[i] == _PERSON and scores[i] > _MIN_SCORE]
+    corners, sides = corners_and_sides[people, :2], corners_and_sides[people, 2:]
+    return np.concatenate([corners, corners + sides, scores[people, None]], axis=1, dtype=np.float64)
+
+
+def largest_box(boxes: np.ndarray) -> int | None:
+    """The index of the largest of `n 5` boxes, by the official code's rule; None of no boxes.
+
+    A box is passed over when its longer side is under 0.4 of the longest seen so far: a small box that is merely squat
+    must not beat a tall person.
+    """
+    best: int | None = None
+    best_area = longest = 0.0
+    for i, (width, height) in enumerate(boxes[:, 2:4] - boxes[:, :2]):
+        if max(width, height) >= longest * _MIN_SIDE_RATIO and width * height > best_area:
+            best, best_area, longest = i, width * height, max(width, height)
     return best

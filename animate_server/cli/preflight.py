@@ -1,0 +1,107 @@
+"""`animate-server preflight`: whether an image and a driving video go together, without rendering them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from animate_pipelines.errors import AnimateError
+from animate_server.cli.console import EXIT_FAILED, print_error, print_json, progress_report
+from animate_server.cli.render import Mode, find_file
+
+
+def preflight(
+    image: Annotated[Path, typer.Option(help="The reference image: who is on screen.")],
+    video: Annotated[Path, typer.Option(help="The driving video: what happens.")],
+    output: Annotated[Path | None, typer.Option(help="A PNG of both under their skeletons.")] = None,
+    mode: Annotated[Mode, typer.Option(help="As for `render`.")] = Mode.ANIMATE,
+    align: Annotated[
+        bool, typer.Option("--align", help="Look at the image cropped and padded to the video's framing.")
+    ] = False,
+    bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON, for machines.")] = False,
+) -> None:
+    """Look at a pair, and say what would spoil the render and what to do about it. Exits with 1 for a bad pair."""
+    try:
+        report = _look(image, video, output, mode, bundle, align=align, as_json=as_json)
+    except AnimateError as error:
+        raise typer.Exit(print_error(error, as_json=as_json)) from None
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+    raise typer.Exit(EXIT_FAILED if any(f["severity"] == "problem" for f in report["findings"]) else 0)
+
+
+def _look(
+    image: Path, video: Path, output: Path | None, mode: Mode, bundle: str, *, align: bool, as_json: bool
+) -> dict[str, Any]:
+    from animate_pipelines.params import AnimateParams
+    from animate_server.settings import load_settings
+
+    params = AnimateParams(
+        reference_image=str(find_file(image, "image")),
+        driving_video=str(find_file(video, "video")),
+        mode=mode.value,
+        align=align,
+        preflight="only",
+    )
+    settings = load_settings(bundle=bundle or None)
+
+    from animate_weights.bundles import find_bundle
+    from animate_weights.manifest import read_manifest
+
+    folder = find_bundle(settings.bundle, settings.home)
+    manifest = read_manifest(folder)
+
+    from animate_pipelines.animate import Media
+    from animate_pipelines.animate import preflight as look_at_pair
+    from animate_pipelines.models import load_eyes
+    from animate_server.estimate import estimate_render
+
+    with (
+        tempfile.TemporaryDirectory(prefix="animate-preflight-") as scratch,
+        progress_report("preflight", as_json=as_json) as report,
+    ):
+        sheet = output.absolute() if output else Path(scratch) / "overlay.png"
+        media = Media(reference_image=Path(params.reference_image), driving_video=Path(params.driving_video))
+        found = look_at_pair(
+            load_eyes(folder),
+            manifest,
+            params,
+            media,
+            sheet,
+            workspace=Path(scratch) / "work",
+            report=report,
+            limits=settings.media_limits,
+        )
+    return found | {"estimate": estimate_render(found["plan"], manifest.name, _history(settings.database))}
+
+
+def _history(database: Path) -> list[dict[str, Any]]:
+    """Results of the server of this ANIMATE_HOME; none where there never was one."""
+    if not database.is_file():
+        return []
+    from animate_server.database import open_database
+    from animate_server.store import Store
+
+    engine = open_database(database)
+    try:
+        return list(Store(engine).recent_results())
+    finally:
+        engine.dispose()
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    print(f"score {report['score']} of 100")
+    for finding in report["findings"]:
+        print(f"{finding['severity']}: {finding['message']}\n    {finding['fix']}")
+    estimate = report["estimate"]
+    if not estimate["jobs"]:
+        print("estimate: no history of renders of this size on this installation")
+    else:
+        memory = estimate["peak_memory_bytes"] / 1024**3
+        print(f"estimate from {estimate['jobs']} jobs: {estimate['seconds']:.0f} s, {memory:.1f} GiB")
