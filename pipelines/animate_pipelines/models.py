@@ -22,6 +22,7 @@ from animate_pipelines.parking import Parking
 from animate_pipelines.preflight.look import Eyes
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
+from animate_pipelines.preprocess.sam2_files import CHECKPOINT_NAME, load_original
 from animate_pipelines.recipe import Recipe, default_recipe
 from animate_pipelines.residency import RESIDENCIES, NetworkSizes, fit_recipe, read_sizes, with_residency
 from animate_pipelines.text import PromptEncoder
@@ -179,10 +180,13 @@ def _tokenizer(bundle: Path) -> T5TokenizerFast:
 
 
 def _mask_source(folder: Path, device: str) -> MaskSource:
-    """SAM 2 where the bundle has it in transformers' layout, else boxes around the keypoints."""
-    if not (folder / "config.json").is_file():
+    """SAM 2 where the bundle has it, in transformers' layout or the original one, else boxes around the keypoints."""
+    if (folder / "config.json").is_file():
+        model = _load(Sam2VideoModel, folder, torch_dtype=torch.float32)
+    elif (folder / CHECKPOINT_NAME).is_file():
+        model = load_original(folder / CHECKPOINT_NAME)
+    else:
         return KeypointBoxes()
-    model = _load(Sam2VideoModel, folder, torch_dtype=torch.float32)
     return Sam2Masks(model.to(device).eval().requires_grad_(False))
 
 

@@ -18,10 +18,8 @@ from animate_pipelines.preflight.seen import Seen
 Side = Literal["image", "video", "pair"]
 Severity = Literal["problem", "hint"]
 
-_HIDDEN, _IN_VIEW = (
-    0.53,
-    0.58,
-)  # mean confidence of both arms, or of knees and ankles, when something is in front of them
+# Mean confidences of both arms, or of knees and ankles: below, something is in front of them; above, nothing is.
+_HIDDEN, _IN_VIEW = 0.53, 0.58
 _FACELESS, _FEW_FACES = 0.3, 0.8  # shares of the frames
 _FAR_POSE_DEGREES = 33.0
 _NEARER = 0.6  # of the first frame's distance: from here on starting elsewhere is worth it
