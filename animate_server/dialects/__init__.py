@@ -198,7 +198,8 @@ class Dialect:
 
     render_error: any error as this service would have said it; error_view: the shape of that.
     prefix: all routes of `router` begin with it.
-    ignored: fields of a job that are taken and change nothing, each with the reason; all others count or are refused.
+    schemas: the models of a job's request, by what a caller calls them; `docs/dialects.md` is written from them.
+    ignored: their fields that are taken and change nothing, each with the reason; all others count or are refused.
     webhooks: how it calls back; None when it calls nobody.
     """
 
@@ -209,6 +210,7 @@ class Dialect:
     render: Callable[[Job, Desk, Caller], dict[str, Any]]
     render_error: Callable[[AnimateError], Response]
     error_view: type[BaseModel]
+    schemas: Mapping[str, type[BaseModel]]
     ignored: Mapping[str, str]
     webhooks: WebhookRules | None = None
 

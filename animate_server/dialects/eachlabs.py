@@ -382,6 +382,7 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
+    schemas={"prediction": PredictionRequest} | {f"input of {slug}": model.schema for slug, model in MODELS.items()},
     ignored={
         "version": "there is one version of each model",
         "input.enable_safety_checker": "there is no checker",

@@ -335,5 +335,6 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
+    schemas={"POST /v1/videos": CreateRequest},
     ignored={},
 )

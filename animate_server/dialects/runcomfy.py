@@ -268,5 +268,6 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
+    schemas={" and ".join(_MODELS): ModelRequest},
     ignored={},
 )

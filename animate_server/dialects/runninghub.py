@@ -367,6 +367,7 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
+    schemas={"character-motion-transfer": TransferRequest, "task/openapi/create": CreateRequest},
     ignored={
         "workflowId": "there is one workflow, with the nodes 299 and 275",
         "instanceType": "a job runs where there is a worker",

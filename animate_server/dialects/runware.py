@@ -166,6 +166,7 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=Answers,
+    schemas={"videoInference": VideoInference},
     ignored={
         "safety": "there is no checker",
         "routing": "a task runs where there is a worker",

@@ -355,6 +355,7 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
+    schemas={"character_performance": PerformanceRequest},
     ignored={
         "ratio": "all six are the size class 720p; the aspect is the driving video's, and the finished task reports it",
         "contentModeration": "there is no checker; every answer says `not_checked`",

@@ -277,6 +277,7 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
+    schemas={SLUG: AnimateRequest},
     ignored={
         "disable_safety_checker": "there is no checker",
     },
