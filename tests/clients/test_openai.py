@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import openai
 import pytest
@@ -18,8 +19,7 @@ def test_openai(server: str, inputs: Inputs) -> None:
     driving = {"driving_video": inputs.video_uri}  # beside input_reference: extra_body=driving
     # end
     with client, openai.OpenAI(api_key="wrong", base_url=server + "/v1", max_retries=0) as stranger:
-        image = {"image_url": inputs.image_uri}
-        asked = {"model": "wan2.2-animate", "prompt": "", "input_reference": image}
+        asked: dict[str, Any] = {"model": "wan2.2-animate", "prompt": "", "input_reference": inputs.image}
         video = wait(client, client.videos.create(**asked, extra_body=driving).id)
         assert video.status == "completed"
         assert decode(client.videos.download_content(video.id).content) == NUM_FRAMES
