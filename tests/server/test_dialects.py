@@ -112,6 +112,8 @@ ASKED = [
             "output_format": "webm",
             "quality": 50,
             "num_results": 2,
+            "preflight": "strict",
+            "align": True,
         },
     ),
     Asked(
