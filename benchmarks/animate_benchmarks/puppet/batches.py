@@ -38,7 +38,6 @@ class Shards:
         self._channels = torch.from_numpy(np.load(folder / CHANNELS_FILE)).view(-1, 1, 1, 1).to(device)
         self._tokenizer = puppet_tokenizer()
         self._shards: dict[str, dict[str, torch.Tensor]] = {}
-        self._sizes: dict[tuple[int, ...], list[str]] = {}
         self.refresh()
 
     def __len__(self) -> int:
@@ -51,19 +50,28 @@ class Shards:
             shard = torch.load(path, weights_only=True)
             shard["tokens"] = tokenize(self._tokenizer, json.loads(bytes(shard.pop("prompts").tolist()).decode()))
             self._shards[path.stem] = shard
-            self._sizes.setdefault(tuple(shard["target"].shape[3:]), []).append(path.stem)
 
-    def draw(self, rng: np.random.Generator, count: int) -> Batch:
-        """A batch of one size, from all shards of that size; a size is as likely as its share of the clips."""
-        names = list(self._shards)
-        size = tuple(self._shards[names[rng.integers(len(names))]]["target"].shape[3:])
-        group = self._sizes[size]
+    def draw(self, rng: np.random.Generator, count: int, num_frames: int) -> Batch:
+        """The first frames of clips of one size, from all shards of that size that are as long.
+
+        A size is as likely as its share of the clips.
+        """
+        long = [name for name, shard in self._shards.items() if shard["face"].shape[1] >= num_frames]
+        size = self._size(long[rng.integers(len(long))])
+        group = [name for name in long if self._size(name) == size]
         picks = [(group[rng.integers(len(group))], int(rng.integers(1 << 30))) for _ in range(count)]
-        rows = {
-            key: torch.stack([self._shards[name][key][at % len(self._shards[name][key])] for name, at in picks])
-            for key in ("target", "reference", "known", "mask", "pose", "weight", "face", "picture", "tokens")
-        }
-        return self._assemble(rows)
+        rows = [self._row(self._shards[name], at, num_frames) for name, at in picks]
+        return self._assemble({key: torch.stack([row[key] for row in rows]) for key in rows[0]})
+
+    def _row(self, shard: dict[str, torch.Tensor], at: int, num_frames: int) -> dict[str, torch.Tensor]:
+        row = {key: tensor[at % len(tensor)] for key, tensor in shard.items()}
+        # The VAE is causal: the beginning of a clip's latents is the latents of its beginning.
+        latent_frames = (num_frames - 1) // 4 + 1
+        row |= {key: row[key][:, :latent_frames] for key in ("target", "known", "mask", "pose", "weight")}
+        return row | {"face": row["face"][:num_frames]}
+
+    def _size(self, name: str) -> tuple[int, ...]:
+        return tuple(self._shards[name]["target"].shape[3:])
 
     def _assemble(self, rows: dict[str, torch.Tensor]) -> Batch:
         rows = {key: value.to(self._device) for key, value in rows.items()}

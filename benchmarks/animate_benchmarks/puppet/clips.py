@@ -91,11 +91,11 @@ class Pair:
         ]
 
 
-def random_clip(rng: np.random.Generator, size: Size, mode: Mode) -> Clip:
+def random_clip(rng: np.random.Generator, size: Size, mode: Mode, num_frames: int = SEGMENT_FRAMES) -> Clip:
     """Draw a pair and a segment of it; keypoints are as uncertain as a pose network's."""
     pair = Pair.random(rng)
     start_s = rng.uniform(0.0, 0.8)
-    poses = pair.shot.poses(SEGMENT_FRAMES, start_s)
+    poses = pair.shot.poses(num_frames, start_s)
     words = random_words(rng)
     factor = 1.0 if mode == "replace" else rng.choice(SKELETON_SIDES_PX, p=(0.35, 0.15, 0.2, 0.1, 0.2)) / 96
     native = (round(size[0] * factor), round(size[1] * factor))

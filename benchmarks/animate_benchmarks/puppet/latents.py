@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 
-from animate_benchmarks.puppet.clips import Clip, Mode, Size, random_clip
+from animate_benchmarks.puppet.clips import SEGMENT_FRAMES, Clip, Mode, Size, random_clip
 from animate_benchmarks.puppet.prompts import random_prompt
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.encode import known_mask
@@ -67,9 +67,11 @@ class Encoder:
             return decode_clip(self._vae, scaled).float().clamp(-1, 1).cpu()
 
 
-def encode_shard(encoder: Encoder, rng: np.random.Generator, size: Size, mode: Mode, carried: int) -> Tensors:
+def encode_shard(
+    encoder: Encoder, rng: np.random.Generator, size: Size, mode: Mode, carried: int, num_frames: int = SEGMENT_FRAMES
+) -> Tensors:
     """The tensors of `SHARD_CLIPS` clips: latents fp16, pictures uint8, prompts as JSON bytes."""
-    clips = [random_clip(rng, size, mode) for _ in range(SHARD_CLIPS)]
+    clips = [random_clip(rng, size, mode, num_frames) for _ in range(SHARD_CLIPS)]
     target = encoder.encode(_pixels([clip.target for clip in clips]))
     known = _known_pixels(encoder, rng, clips, target, carried)
     masks = [
@@ -145,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shards", type=int, default=60)
+    parser.add_argument("--frames", type=int, default=SEGMENT_FRAMES, help="of a clip; 4n+1")
     parser.add_argument("--vae", type=Path, help="its folder; stage 1's of `--out` unless given")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
@@ -164,7 +167,8 @@ def main() -> None:
         began = time.monotonic()
         mode, carried = KINDS[index % len(KINDS)]
         size = SIZES[index % len(SIZES)]
-        shard = encode_shard(encoder, np.random.default_rng([7, index]), size, mode, carried)
+        rng = np.random.default_rng([7, index])
+        shard = encode_shard(encoder, rng, size, mode, carried, arguments.frames)
         torch.save(shard, path.with_suffix(".new"))
         path.with_suffix(".new").rename(path)
         if not (folder / CHANNELS_FILE).is_file():

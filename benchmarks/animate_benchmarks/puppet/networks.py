@@ -28,11 +28,17 @@ class ConvBlock(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """A small U-net: goes down by strides of two and comes back up, adding what it met on the way."""
+    """A small U-net: goes down by strides of two and comes back up, adding what it met on the way.
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    widths, depths: channels and blocks of each level on the way down.
+    """
+
+    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ConvBlock(width) for width in widths)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(ConvBlock(width) for _ in range(depth)))
+            for width, depth in zip(widths, depths, strict=True)
+        )
         pairs = list(pairwise(widths))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
@@ -51,13 +57,18 @@ class Pyramid(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """`b 3 256 192` normalised BGR to heatmaps `b 133 64 48`."""
+    """`b 3 256 192` normalised BGR to heatmaps `b 133 64 48`.
 
-    def __init__(self, widths: tuple[int, ...] = (32, 40, 56, 64, 64)) -> None:
+    The coarse levels are deeper: what tells a left elbow from a right one, or from a knee, is far away from it.
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...] = (32, 40, 56, 64, 64), depths: tuple[int, ...] = (1, 1, 1, 2, 2)
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 4, stride=2, padding=1)
         self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)
-        self.pyramid = Pyramid(widths)
+        self.pyramid = Pyramid(widths, depths)
         self.norm = nn.BatchNorm2d(widths[0])
         self.head = nn.Conv2d(widths[0], NUM_KEYPOINTS, 1)
 
@@ -77,7 +88,7 @@ class Detector(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 4, stride=2, padding=1)
         self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)
-        self.pyramid = Pyramid(widths)
+        self.pyramid = Pyramid(widths, (1,) * len(widths))
         self.head = nn.Conv2d(widths[0], 5, 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

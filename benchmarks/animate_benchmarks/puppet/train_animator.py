@@ -14,12 +14,14 @@ from safetensors.torch import load_file
 
 from animate_benchmarks.puppet.animator import Animator
 from animate_benchmarks.puppet.batches import Batch, Shards
+from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
 from animate_benchmarks.puppet.training import train
 
 BATCH = 16
 SHIFT = 5.0
 REFRESH_EVERY = 50
+SHORT_FRAMES, LONG_EVERY = 9, 4  # a short clip costs half as much and shows as many characters
 
 
 def noise_levels(rng: np.random.Generator, count: int) -> torch.Tensor:
@@ -83,7 +85,7 @@ def main() -> None:
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         if step % REFRESH_EVERY == 0:
             shards.refresh()
-        batch = shards.draw(rng, arguments.batch)
+        batch = shards.draw(rng, arguments.batch, SEGMENT_FRAMES if step % LONG_EVERY == 0 else SHORT_FRAMES)
         height, width = batch.clean.shape[-2:]
         loss = compiled if height == width else flow_loss  # compiling takes minutes: only for the usual shape
         sigma = noise_levels(rng, arguments.batch).to(arguments.device)

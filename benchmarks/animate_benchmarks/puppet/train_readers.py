@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from animate_benchmarks.puppet.networks import GRID, Detector, PoseNetwork
+from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, Detector, PoseNetwork
 from animate_benchmarks.puppet.people import random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.training import train
@@ -27,6 +27,7 @@ SIDES_PX = (96, 128, 192, 320)
 MAP_WIDTH, MAP_HEIGHT = 48, 64
 SIGMA_CELLS = 1.5
 BODY_KEYPOINTS, BODY_WEIGHT = 23, 4.0
+SHARPNESS, PLACE_WEIGHT = 10.0, 0.5
 POSE_BATCH, DETECTOR_BATCH = 16, 12
 
 
@@ -55,13 +56,20 @@ def heatmaps_of(points: torch.Tensor) -> torch.Tensor:
 
 
 def pose_loss(network: nn.Module, pixels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Squared error of the heatmaps, weighted: cells without a keypoint outnumber the others, and faces bodies."""
+    """Squared error of the heatmaps, weighted: cells without a keypoint outnumber the others, and faces bodies.
+
+    Beside it the cross-entropy of where each heatmap is highest: half a peak at each of two elbows is a small squared
+    error, but a coin's toss for the reader of the highest cell.
+    """
     targets = heatmaps_of(points)
     with torch.autocast(pixels.device.type, torch.bfloat16):
-        heatmaps = network(pixels)
-    weight = 1 + 30 * targets
-    weight[:, :BODY_KEYPOINTS] *= BODY_WEIGHT
-    return (weight * (heatmaps.float() - targets).square()).mean() * 100
+        heatmaps = network(pixels).float()
+    weight = torch.ones(NUM_KEYPOINTS, 1, 1, device=pixels.device)
+    weight[:BODY_KEYPOINTS] = BODY_WEIGHT
+    squares = (weight * (1 + 30 * targets) * (heatmaps - targets).square()).mean() * 100
+    places = (SHARPNESS * heatmaps).flatten(2).log_softmax(dim=-1)
+    surprise = -(targets.flatten(2) * places).sum(dim=-1) / targets.flatten(2).sum(dim=-1).clamp_min(1.0)
+    return squares + PLACE_WEIGHT * (weight.flatten() * surprise).mean()
 
 
 def detector_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 
 from animate_benchmarks.puppet.animator import LAYERS, Animator
 from animate_benchmarks.puppet.batches import Batch, Shards
+from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator
 from animate_benchmarks.puppet.training import load_average, train
 from animate_pipelines.schedule import euler_sigmas
@@ -103,7 +104,7 @@ def main() -> None:
     shards = Shards(arguments.out / "latents", arguments.device)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
-        batch = shards.draw(rng, BATCH)
+        batch = shards.draw(rng, BATCH, SEGMENT_FRAMES)
         return few_step_loss(animator, batch, int(rng.integers(STEPS)), torch.randn_like(batch.clean))
 
     folder = arguments.out / "turbo"
