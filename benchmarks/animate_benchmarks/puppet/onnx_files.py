@@ -76,9 +76,11 @@ class Graph:
 
     def pyramid(self, x: str, pyramid: Pyramid) -> str:
         levels = []
-        for index, block in enumerate(pyramid.blocks):
-            assert isinstance(block, ConvBlock)
-            x = self.block(x, block)
+        for index, level in enumerate(pyramid.blocks):
+            assert isinstance(level, nn.Sequential)
+            for block in level:
+                assert isinstance(block, ConvBlock)
+                x = self.block(x, block)
             levels.append(x)
             if index < len(pyramid.downs):
                 x = self.conv(x, _conv(pyramid.downs[index]))
