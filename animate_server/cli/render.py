@@ -48,6 +48,9 @@ def render(
     preflight: Annotated[
         str, typer.Option(help="Look whether the two go together: warn, strict (refuse a bad pair) or off.")
     ] = "warn",
+    mask_fit: Annotated[
+        str, typer.Option(help="Of what is regenerated in replace mode: box, blocks or tight.")
+    ] = "box",
     frames: Annotated[int | None, typer.Option(help="Render only this many frames.")] = None,
     overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
@@ -74,6 +77,7 @@ def render(
         "retarget": retarget,
         "align": align,
         "preflight": _before_render(preflight),
+        "mask_fit": mask_fit,
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(find_file(image, "image")),

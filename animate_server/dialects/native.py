@@ -33,7 +33,9 @@ from animate_server.webhooks import Call, Webhook
 router = APIRouter(prefix="/v1", tags=["native"])
 MAX_PAGE = 100
 KEEP_ALIVE_S = 15.0  # proxies cut connections that are silent for longer, commonly 30 or 60 s
-_TEXTS = frozenset({"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution", "preflight"})
+_TEXTS = frozenset(
+    {"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution", "preflight", "mask_fit"}
+)
 _ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
 

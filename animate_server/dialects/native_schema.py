@@ -131,6 +131,11 @@ class JobRequest(BaseModel):
         "strict: and a pair with problems fails before anything is rendered; only: nothing is rendered, the artefact "
         "is a PNG of both under their skeletons.",
     )
+    mask_fit: p.MaskFit = Field(
+        "box",
+        description="How closely the regenerated part follows the person, in mode replace. box: the whole box around "
+        "it, which the model was trained with; blocks: those of a coarse grid; tight: its outline, grown a little.",
+    )
     align: bool = Field(
         False, description="Crop and pad the image to the video's framing before the render; mode animate only."
     )

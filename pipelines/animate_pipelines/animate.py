@@ -64,6 +64,7 @@ _NOT_LOOKED_AT |= {
     "num_results",
     "preflight",
     "align",
+    "mask_fit",
 }
 
 
@@ -253,6 +254,7 @@ def _render(
             size=plan.render_size,
             face_size_px=transformer.face_size_px,
             masks=partial(files.load_masks, width=frames.size[0]) if params.mode == "replace" else None,
+            mask_fit=params.mask_fit,
         ),
         Schedule(
             num_steps=plan.num_steps,

@@ -16,6 +16,7 @@ Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
 Preflight = Literal["warn", "strict", "off", "only"]
+MaskFit = Literal["box", "blocks", "tight"]
 Fit = Literal["pad", "crop"]
 OutputFormat = Literal["mp4", "mov", "webm"]
 
@@ -63,6 +64,8 @@ class AnimateParams:
     preflight: whether image and driving video go together is looked at first. warn: and told with the result; strict:
         and a pair with problems is refused before anything is rendered; only: and that is all.
     align: crop and pad the reference image, so that its person stands where the driving video's does (animate mode).
+    mask_fit: how closely the regenerated part follows the person in replace mode. box: all of the box around it, as the
+        official code does; blocks: those of a grid of 8 by 16 that hold some of it; tight: its outline, grown a little.
     num_results: how many videos, with the seeds `seed`, `seed` + 1, ...; `takes` gives the params of each.
     """
 
@@ -90,6 +93,7 @@ class AnimateParams:
     num_results: int = 1
     preflight: Preflight = "warn"
     align: bool = False
+    mask_fit: MaskFit = "box"
 
     def __post_init__(self) -> None:
         for name in ("reference_image", "driving_video"):
@@ -102,6 +106,9 @@ class AnimateParams:
         _check_choice(self, "fit", get_args(Fit))
         _check_choice(self, "output_format", get_args(OutputFormat))
         _check_choice(self, "preflight", get_args(Preflight))
+        _check_choice(self, "mask_fit", get_args(MaskFit))
+        if self.mask_fit != "box" and self.mode != "replace":
+            raise InvalidField("mask_fit is for the mode replace", field="mask_fit", value=self.mask_fit, limit="box")
         for name in ("turbo", "keep_audio", "retarget", "align"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from animate_pipelines.conditioning import Conditioning, DrivingFrames
+from animate_pipelines.params import MaskFit
 from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.face import crop_face
-from animate_pipelines.preprocess.masks import dilate, fill_grid
+from animate_pipelines.preprocess.masks import fit_mask
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess.retarget import retarget
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
@@ -38,6 +39,7 @@ def draw_segment(
     size: Size,
     face_size_px: int,
     masks: Callable[[Sequence[int]], np.ndarray] | None,
+    mask_fit: MaskFit = "box",
 ) -> SegmentFrames:
     """The pictures that condition one segment, at the render size; beyond the clip's end they run back and forth.
 
@@ -49,7 +51,7 @@ def draw_segment(
     face = _crop_faces(conditioning, frames, sources, face_size_px)
     if masks is None:
         return SegmentFrames(pose=pose, face=face)
-    coarse = np.stack([fill_grid(dilate(mask)) for mask in masks(sources)])
+    coarse = np.stack([fit_mask(mask, mask_fit) for mask in masks(sources)])
     background = np.stack(list(frames.read(sources))) * (1 - coarse[..., None])
     return SegmentFrames(pose=pose, face=face, background=background, masks=coarse)
 

@@ -11,9 +11,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from animate_pipelines.params import MaskFit
+
 _KERNEL_PX = 7
 _DILATIONS = 3
 _MIN_CONFIDENCE = 0.3
+_BLOCKS = (8, 16)  # a standing person is about twice as tall as wide
 
 
 class MaskSource(Protocol):
@@ -49,6 +52,15 @@ class KeypointBoxes:
 def dilate(mask: np.ndarray, *, kernel_px: int = _KERNEL_PX, iterations: int = _DILATIONS) -> np.ndarray:
     """Grow an `h w` mask of 0 and 1 by a square kernel, `iterations` times."""
     return cv2.dilate(mask, np.ones((kernel_px, kernel_px), np.uint8), iterations=iterations)
+
+
+def fit_mask(mask: np.ndarray, fit: MaskFit) -> np.ndarray:
+    """What is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `AnimateParams.mask_fit`."""
+    grown = dilate(mask)
+    if fit == "tight":
+        return grown
+    columns, rows = (1, 1) if fit == "box" else _BLOCKS
+    return fill_grid(grown, columns=columns, rows=rows)
 
 
 def fill_grid(mask: np.ndarray, *, columns: int = 1, rows: int = 1) -> np.ndarray:
