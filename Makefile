@@ -27,6 +27,10 @@ test-clients: $(CLIENTS)/.ready
 docs: $(READY)
 	$(BIN)/python docs/write_dialects.py
 
+.PHONY: bench-cpu
+bench-cpu: $(READY)
+	$(BIN)/python -m animate_benchmarks.forward_cpu
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,25 +1,56 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in order of value; short tables last. Full logs go to the folder given as the first
-# argument (default: logs/gpu). A step that fails is said and passed over.
-#   bash benchmarks/gpu_suite.sh [FOLDER]
+# Everything that needs one GPU, in order of value; each piece runs alone in under 8 minutes, all of them in about 25.
+# Full logs go to --output; short tables and one JSON line come last. A piece that fails is said and passed over.
+#   bash benchmarks/gpu_suite.sh [--output DIR] [--device cuda] [--small] [PIECE ...]
+# --small, with --device cpu, shows that every command runs.
 set -u
 cd "$(dirname "$0")/.."
-out=${1:-logs/gpu}
+out=logs/gpu device=cuda small= pieces=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --output) out=$2; shift 2 ;;
+        --device) device=$2; shift 2 ;;
+        --small) small=--small; shift ;;
+        *) pieces+=("$1"); shift ;;
+    esac
+done
 mkdir -p "$out"
+python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1 PYTHONPATH="${PYTHONPATH:-}:.:pipelines:weights:kernels:benchmarks"
+
+wanted() { [ ${#pieces[@]} -eq 0 ] || [[ " ${pieces[*]} " == *" $1 "* ]]; }
 
 step() {
     local name=$1 limit_s=$2
     shift 2
+    wanted "$name" || return 0
     echo "== $name"
-    timeout "$limit_s" "$@" >"$out/$name.log" 2>&1 || echo "   failed ($?): $(tail -n 1 "$out/$name.log")"
+    timeout "$limit_s" "$python" -m "$@" >"$out/$name.log" 2>&1 || echo "   failed ($?): $(tail -n 1 "$out/$name.log")"
+}
+
+measure() { step "$1" "$2" "animate_benchmarks.gpu.$1" --device "$device" $small; }
+
+forward() {
+    local name=$1 limit_s=$2 size=$3 repeats=$4
+    [ -z "$small" ] || size="64x64 --frames 17 --layers 5 --narrow"
+    # shellcheck disable=SC2086
+    step "$name" "$limit_s" animate_benchmarks.forward --device "$device" --repeats "$repeats" --size $size
 }
 
 nvidia-smi >"$out/nvidia-smi.log" 2>&1
-step forward-720p 300 python3 -m animate_benchmarks.forward --size 1280x720 --repeats 3
-step forward-480p 180 python3 -m animate_benchmarks.forward --size 832x480 --repeats 3
+measure ceilings 120
+forward forward-720p 420 1280x720 2
+measure attention 300
+measure operators 240
+forward forward-480p 150 832x480 3
+forward forward-1080p 300 1920x1088 1
 
-for log in "$out"/forward-*.log; do
+for log in "$out"/*.log; do
+    name=$(basename "$log" .log)
+    wanted "$name" || continue
+    [ "$name" = nvidia-smi ] && continue
     echo
-    grep -v '^{' "$log" | tail -n 8
+    echo "-- $name"
+    grep -v '^{' "$log" | tail -n 24 | cut -c1-160
 done
+"$python" -m animate_benchmarks.gpu.summary "$out"

@@ -121,7 +121,7 @@ def _devices() -> Iterator[Finding]:
     for finding in choice.findings:
         state: State = "ok" if finding.usable else "note"
         yield Finding(subject=f"kernel {finding.name}", state=state, detail=finding.reason or "used")
-    yield Finding(subject="attention", state="ok", detail=f"{choice.attention}, unless the recipe names another")
+    yield Finding(subject="attention", state="ok", detail=f"{choice.backend.name}, unless the recipe names another")
 
 
 def _describe_device(device: torch.device) -> str:

@@ -1,9 +1,10 @@
-"""One transformer forward at full size with random weights: ours beside diffusers', and the ceilings of the device.
+"""One transformer forward at full size with random weights: ours in each recipe beside diffusers' at its best.
 
     python -m animate_benchmarks.forward [--device cuda] [--size 1280x720] [--frames 77] [--layers 40] [--repeats 5]
 
-Speed does not depend on the weights' values. Both sides run the same module in the same process, turn about. The last
-line of stdout is one JSON object. `--narrow` runs the `tiny` bundle's widths: to try the command without a GPU.
+Speed does not depend on the weights' values. The 16-bit forwards run the same module in the same process, turn about;
+then its matrices are made fp8 in place and our 8-bit recipes follow. A recipe that fails is said and passed over. The
+last line of stdout is one JSON object. `--narrow` runs the `tiny` bundle's widths: to try the command without a GPU.
 """
 
 from __future__ import annotations
@@ -12,18 +13,36 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
+from torch import nn
 
+from animate_kernels.dispatch import choose
+from animate_kernels.self_attention import SelfAttention
+from animate_kernels.sparsity import DENSE, Sparsity
+from animate_pipelines.blocks import ResidualStream, StepConstants, run_block
+from animate_pipelines.fp8_linear import Fp8Linear, multiply_in_fp8
 from animate_pipelines.transformer import AnimateTransformer
+from animate_weights.quantize import is_quantised_parameter
 from animate_weights.tiny import TRANSFORMER
 
 _PUBLISHED: dict[str, Any] = {"added_kv_proj_dim": 5120, "text_dim": 4096}  # the rest are the class's own defaults
 _TEXT_TOKENS, _IMAGE_TOKENS = 512, 257
+_BASELINES = {"diffusers": "native", "diffusers, cudnn": "_native_cudnn"}
+# self-attention and its density, on fp8 linears
+_EIGHT_BIT = {
+    "ours, fp8": ("auto", DENSE),
+    "ours, fp8, 8-bit attention": ("fp8", DENSE),
+    "ours, fp8, fa3 in fp8": ("fa3-fp8", DENSE),
+    "ours, fp8, density 0.2": ("auto", Sparsity(densities=(0.2,))),
+    "ours, fp8, 8-bit, density 0.2": ("fp8", Sparsity(densities=(0.2,))),
+}
+Inputs = dict[str, torch.Tensor]
+Work = Callable[[], torch.Tensor]
 
 
 @torch.no_grad()
@@ -31,12 +50,83 @@ def main() -> None:
     options = _options()
     device = torch.device(options.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    began = time.perf_counter()
     model = _random_model(TRANSFORMER if options.narrow else _PUBLISHED, options.layers, device, dtype)
+    _finish(device)
+    print(f"random weights in {time.perf_counter() - began:.1f} s", flush=True)
     inputs = _random_inputs(model, options, device)
-    ours, theirs = _ours(model, inputs), _diffusers(model, inputs, dtype)
-    seconds = _interleave({"ours": ours, "diffusers": theirs}, options.repeats, device)
+    seconds = _interleave(dict(_sixteen_bit(model, inputs, dtype)), options.repeats, device)
+    _make_fp8(model)
+    for name, (attention, sparsity) in _EIGHT_BIT.items():
+        seconds |= _attempt(name, lambda a=attention, s=sparsity: _ours(model, inputs, a, s), options.repeats, device)  # type: ignore[misc]
     tokens = inputs["latents"].shape[2] * inputs["latents"].shape[3] * inputs["latents"].shape[4] // 4
-    _print(options, model, device, tokens, seconds)
+    _print(options, model, device, dtype, tokens, seconds)
+
+
+def _sixteen_bit(model: WanAnimateTransformer3DModel, inputs: Inputs, dtype: torch.dtype) -> Iterator[tuple[str, Work]]:
+    yield "ours", _ours(model, inputs, "auto", DENSE)
+    yield "ours, one block", _one_block(model, inputs)
+    theirs = _diffusers(model, inputs, dtype)
+    for name, backend in _BASELINES.items():
+        if dtype == torch.bfloat16 or backend == "native":
+            yield name, lambda backend=backend: _with_backend(model, backend, theirs)  # type: ignore[misc]
+    if dtype == torch.bfloat16:
+        yield "diffusers, compiled", lambda: _compiled(model, theirs)
+
+
+def _with_backend(model: WanAnimateTransformer3DModel, backend: str, work: Work) -> torch.Tensor:
+    model.set_attention_backend(backend)
+    return work()
+
+
+def _compiled(model: WanAnimateTransformer3DModel, work: Work) -> torch.Tensor:
+    """A step with diffusers' regional compilation, switched on for the call alone."""
+    model.set_attention_backend("_native_cudnn")
+    if model.blocks[0]._compiled_call_impl is None:
+        model.compile_repeated_blocks(dynamic=False)
+        model._kept = [block._compiled_call_impl for block in model.blocks]
+    try:
+        for block, kept in zip(model.blocks, model._kept, strict=True):
+            block._compiled_call_impl = kept
+        return work()
+    finally:
+        for block in model.blocks:
+            block._compiled_call_impl = None
+
+
+def _one_block(model: WanAnimateTransformer3DModel, inputs: Inputs) -> Work:
+    transformer, constants = _prepared(model, inputs, "auto", DENSE)
+    tokens = transformer._embed_patches(inputs["latents"], constants).float()
+    _, modulation = transformer._embed_time(torch.tensor([500], device=tokens.device))
+    attend = transformer._attend
+
+    def run() -> torch.Tensor:
+        stream = ResidualStream(tokens.clone(), attend.ops, torch.float32)
+        run_block(model.blocks[1], 1, stream, modulation, constants, attend, 1.0)
+        normed = stream.norm(None, None, torch.float32)
+        assert isinstance(normed, torch.Tensor)
+        return normed
+
+    return run
+
+
+def _make_fp8(model: nn.Module) -> None:
+    """In place, a layer at a time; the fused projections too, whose rows have scales of their own."""
+    for name, layer in list(model.named_modules()):
+        plain = name.replace("to_qkv", "to_q")
+        if isinstance(layer, nn.Linear) and is_quantised_parameter(f"{plain}.weight"):
+            kept = Fp8Linear(layer)
+            kept.fill(layer.weight, layer.weight.device)
+            model.set_submodule(name, kept)
+    multiply_in_fp8(model)
+
+
+def _attempt(name: str, make: Callable[[], Work], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    try:
+        return _interleave({name: make()}, repeats, device)
+    except Exception as failure:  # noqa: BLE001 - a backend or kernel that fails is a result
+        print(f"  {name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+        return {}
 
 
 def _options() -> argparse.Namespace:
@@ -64,9 +154,7 @@ def _random_model(
     return model.eval().requires_grad_(False)
 
 
-def _random_inputs(
-    model: WanAnimateTransformer3DModel, options: argparse.Namespace, device: torch.device
-) -> dict[str, torch.Tensor]:
+def _random_inputs(model: WanAnimateTransformer3DModel, options: argparse.Namespace, device: torch.device) -> Inputs:
     """fp32; latents `1 16 t h w` with the reference frame, and what goes with them."""
     width, height = map(int, options.size.split("x"))
     frames = (options.frames - 1) // 4 + 1
@@ -83,17 +171,26 @@ def _random_inputs(
     return {name: torch.randn(shape, generator=generator, device=device) for name, shape in shapes.items()}
 
 
-def _ours(model: WanAnimateTransformer3DModel, inputs: dict[str, torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """A step: what the step does not change is computed here, once."""
-    transformer = AnimateTransformer(model)
-    embedded = {
-        "condition": inputs["condition"],
-        "pose": transformer.embed_pose(inputs["pose"]),
-        "motion": transformer.embed_face(inputs["face"].clamp(-1, 1)),
-        "context": transformer.embed_context(inputs["text"], inputs["image"]),
-    }
+def _prepared(
+    model: WanAnimateTransformer3DModel, inputs: Inputs, attention: str, sparsity: Sparsity
+) -> tuple[AnimateTransformer, StepConstants]:
+    """What the step does not change is computed here, once."""
+    attend = SelfAttention.of(choose(inputs["latents"].device, attention), sparsity)
+    transformer = AnimateTransformer(model, attend=attend)
+    constants = transformer.encode_step_constants(
+        condition=inputs["condition"],
+        pose=transformer.embed_pose(inputs["pose"]),
+        motion=transformer.embed_face(inputs["face"].clamp(-1, 1)),
+        context=transformer.embed_context(inputs["text"], inputs["image"]),
+    )
+    return transformer, constants
+
+
+def _ours(model: WanAnimateTransformer3DModel, inputs: Inputs, attention: str, sparsity: Sparsity) -> Work:
+    """A step."""
+    transformer, constants = _prepared(model, inputs, attention, sparsity)
     timestep = torch.tensor([500], device=inputs["latents"].device)
-    return lambda: transformer.velocity(inputs["latents"], timestep, **embedded)
+    return lambda: transformer.velocity(inputs["latents"], timestep, constants)
 
 
 def _diffusers(
@@ -113,13 +210,17 @@ def _diffusers(
     )[0]
 
 
-def _interleave(
-    works: dict[str, Callable[[], torch.Tensor]], repeats: int, device: torch.device
-) -> dict[str, list[float]]:
+def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each, turn about; one that fails once is said and left out."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
-        for name, work in works.items():
-            elapsed = _seconds(work, device)
+        for name in list(seconds):
+            try:
+                elapsed = _seconds(works[name], device)
+            except Exception as failure:  # noqa: BLE001 - a backend or kernel that fails is a result
+                print(f"  {name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+                del seconds[name]
+                continue
             if turn:  # the first one warms up
                 seconds[name].append(elapsed)
     return seconds
@@ -162,29 +263,28 @@ def _print(
     options: argparse.Namespace,
     model: WanAnimateTransformer3DModel,
     device: torch.device,
+    dtype: torch.dtype,
     tokens: int,
     seconds: dict[str, list[float]],
 ) -> None:
     heads, width = model.config.num_attention_heads, model.config.attention_head_dim
     linear, attention = _operations(model, tokens)
-    matmul_rate = _matmul_rate(device, model.dtype)
-    attention_rate = _attention_rate(device, model.dtype, heads, width, min(tokens, 32768))
+    matmul_rate = _matmul_rate(device, dtype)
+    attention_rate = _attention_rate(device, dtype, heads, width, min(tokens, 32768))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     floor_s = linear / matmul_rate + attention / attention_rate
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
-    where = f"{name}, torch {torch.__version__}, {str(model.dtype).removeprefix('torch.')}"
+    where = f"{name}, torch {torch.__version__}, {str(dtype).removeprefix('torch.')}"
     what = f"{options.size}, {options.frames} frames, {tokens} tokens, {options.layers} layers x {heads * width}"
-    print(f"{where}\n{what}; medians of {options.repeats}, interleaved\n")
-    print(f"  ours                  {medians['ours']:10.4f} s")
-    print(f"  diffusers             {medians['diffusers']:10.4f} s")
-    print(f"  floor                 {floor_s:10.4f} s   (linears at {matmul_rate / 1e12:.1f} TFLOP/s, self-attention")
-    print(f"                                       at {attention_rate / 1e12:.1f} TFLOP/s, both measured now)")
-    print(f"  peak memory           {peak:10.1f} GB")
-    summary = {"where": where, "what": what, "floor_s": floor_s, "peak_gb": peak} | {
-        f"{name}_s": value for name, value in medians.items()
-    }
-    print(json.dumps(summary))
+    print(f"{where}\n{what}; medians of {options.repeats}\n")
+    for work, median in medians.items():
+        print(f"  {work:32}{median:10.4f} s")
+    print(f"  {'floor in 16 bits':32}{floor_s:10.4f} s   (linears at {matmul_rate / 1e12:.1f} TFLOP/s, self-attention")
+    print(f"{'':48}at {attention_rate / 1e12:.1f} TFLOP/s, both measured now)")
+    print(f"  {'peak memory, all of the above':32}{peak:10.1f} GB")
+    summary = {"title": "forward", "where": where, "what": what, "floor_s": floor_s, "peak_gb": peak}
+    print(json.dumps(summary | {"seconds": medians}))
 
 
 if __name__ == "__main__":

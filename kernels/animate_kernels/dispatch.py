@@ -40,14 +40,13 @@ class Ops:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What runs on a device. attention: the name of the dense backend, `ops.attention`; eight_bit: its kind.
+    """What runs on a device. backend: of self-attention; cross-attention keeps 16 bits by `ops.attention`.
 
     findings: what was tried, in order.
     """
 
     ops: Ops
-    attention: str
-    eight_bit: bool
+    backend: Backend
     findings: tuple[Finding, ...]
 
 
@@ -70,13 +69,16 @@ def choose(device: torch.device, attention: str = "auto") -> Choice:
     `ValueError` names a backend that is unknown or does not work on the device.
     """
     ops, findings = _choose_kernels(device)
-    backend, tried = _choose_attention(device, attention)
+    automatic, tried = _choose_attention(device, "auto")
     findings += tried
+    backend = automatic
+    if attention not in ("auto", automatic.name):
+        backend, tried = _choose_attention(device, attention)
+        findings += tried
     for finding in findings:
         _log.info("%s: %s %s", device, finding.name, finding.reason or "works")
     _log.info("%s: attention by %s", device, backend.name)
-    ops = replace(ops, attention=backend.attend)
-    return Choice(ops=ops, attention=backend.name, eight_bit=backend.eight_bit, findings=tuple(findings))
+    return Choice(ops=replace(ops, attention=automatic.attend), backend=backend, findings=tuple(findings))
 
 
 def _choose_kernels(device: torch.device) -> tuple[Ops, list[Finding]]:

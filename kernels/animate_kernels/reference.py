@@ -60,14 +60,18 @@ def norm_rotate(
     Normalised in fp32, rounded, times the weight in the states' type; neighbouring pairs turned in fp32 by tables
     `l d/heads/2` fp32. Without tables (None) nothing turns.
     """
-    normed = (F.rms_norm(states.float(), states.shape[-1:], eps=EPSILON).to(states.dtype) * weight).unflatten(
-        -1, (heads, -1)
-    )
-    if cos is None or sin is None:
-        return normed
-    pairs = torch.view_as_complex(normed.float().unflatten(-1, (-1, 2)))
-    turned = torch.view_as_real(pairs * torch.complex(cos, sin)[:, None, None])
-    return turned.flatten(-2).to(states.dtype)
+    turns = None if cos is None or sin is None else torch.complex(cos, sin)[:, None]
+    out = states.new_empty(*states.shape[:2], heads, states.shape[2] // heads)
+    for part in range(states.shape[1]):  # one at a time, as each is in fp32 on the way
+        normed = F.rms_norm(states[:, part].float(), states.shape[2:], eps=EPSILON).to(states.dtype) * weight[part]
+        out[:, part] = _turn(normed.unflatten(1, (heads, -1)), turns)
+    return out
+
+
+def _turn(states: torch.Tensor, turns: torch.Tensor | None) -> torch.Tensor:
+    if turns is None:
+        return states
+    return torch.view_as_real(torch.view_as_complex(states.float().unflatten(2, (-1, 2))) * turns).flatten(2)
 
 
 def face_attention(

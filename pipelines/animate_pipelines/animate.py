@@ -262,6 +262,7 @@ def _render(
             guidance_scale=params.guidance_scale,
             turbo=params.turbo,
             full_solver=models.recipe.full_solver,
+            half_first_step=models.recipe.half_first_step,
         ),
         state,
         overlap=params.overlap,

@@ -1,92 +1,157 @@
-"""The transformer's blocks in the official precision, on diffusers' modules.
+"""The transformer's blocks in the official precision, on the weights of diffusers' modules.
 
 diffusers' own forward keeps the residual stream, the modulation and the time embedding in the weights' type; the model
 was trained and is published with fp32 there and bf16 products (autocast). In fp32 the two are the same computation.
-Tokens are `b l d`, with heads `b heads l d/heads`.
+Tokens are `l d`, heads `l heads d/heads`; what the steps have in common is computed beforehand (`StepConstants`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from animate_kernels.dispatch import Ops
+from animate_kernels.fp8 import FP8, States
+from animate_kernels.order import TokenOrder
+from animate_kernels.reference import EPSILON
+from animate_kernels.self_attention import SelfAttention
+from animate_pipelines.fp8_linear import fuse_layers, input_dtype
+
 MAX_TEXT_TOKENS = 512  # the context ends with that many text tokens; what comes before is the image's
-Rotary = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyValue:
+    """Keys, normed, and values of what is looked at: `l heads d`, or `t 5 heads d` for faces."""
+
+    key: torch.Tensor
+    value: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepConstants:
+    """What no step of a segment changes.
+
+    condition: `1 20 t h w`. pose: `1 d t' h/2 w/2` patches. order: of the tokens. cos, sin: `l d/heads/2`, of rotary
+    positions, in that order. texts, images: for each block. faces: for each face block.
+    """
+
+    condition: torch.Tensor
+    pose: torch.Tensor
+    order: TokenOrder
+    cos: torch.Tensor
+    sin: torch.Tensor
+    texts: tuple[KeyValue, ...]
+    images: tuple[KeyValue, ...]
+    faces: tuple[KeyValue, ...]
+
+
+class ResidualStream:
+    """The tokens, and the branch to be added to them: it waits for the next norm, with which it is one pass."""
+
+    def __init__(self, tokens: torch.Tensor, ops: Ops, residual: torch.dtype) -> None:
+        self._tokens, self._ops, self._residual = tokens, ops, residual
+        self._branch: torch.Tensor | None = None
+        self._gate: torch.Tensor | None = None
+
+    def add(self, branch: torch.Tensor, gate: torch.Tensor | None = None) -> None:
+        """Add a branch `l d`, times a gate `d`."""
+        self._branch, self._gate = branch, gate
+
+    def norm(self, weight: torch.Tensor | None, bias: torch.Tensor | None, out: torch.dtype) -> States:
+        """The tokens as they are now, normalised, times weight plus bias."""
+        if self._branch is None:
+            return self._ops.layer_norm(self._tokens, weight, bias, out)
+        branch, self._branch = self._branch, None
+        self._tokens, normed = self._ops.add_norm(
+            self._tokens, branch, self._gate, weight, bias, residual=self._residual, out=out
+        )
+        return normed
+
+
+def fuse_projections(block: Any) -> None:
+    """Make one layer of the self-attention's three projections; diffusers' own forward reads that as well."""
+    layer = block.attn1
+    if not layer.fused_projections:
+        layer.to_qkv = fuse_layers([layer.to_q, layer.to_k, layer.to_v])
+        del layer.to_q, layer.to_k, layer.to_v
+        layer.fused_projections = True
 
 
 def run_block(
-    block: Any, tokens: torch.Tensor, context: torch.Tensor, modulation: torch.Tensor, rotary: Rotary
+    block: Any, index: int, stream: ResidualStream, time: torch.Tensor, constants: StepConstants, attend: SelfAttention,
+    density: float,
+) -> None:  # fmt: skip
+    """Bring the tokens through block `index`. time: `6 d` fp32, to which the block adds its own; see `modulation`."""
+    shift, scale, gate, ff_shift, ff_scale, ff_gate = (block.scale_shift_table[0].float() + time).unbind()
+    qkv, cross, feed_forward = block.attn1.to_qkv, block.attn2, block.ffn.net
+    stream.add(
+        self_attention(block.attn1, stream.norm(scale, shift, input_dtype(qkv)), constants, attend, density), gate
+    )
+    states = stream.norm(block.norm2.weight.float(), block.norm2.bias.float(), input_dtype(cross.to_q))
+    stream.add(cross_attention(cross, states, constants.texts[index], constants.images[index], attend.ops))
+    hidden = feed_forward[0].proj(stream.norm(ff_scale, ff_shift, input_dtype(feed_forward[0].proj)))
+    stream.add(feed_forward[2](attend.ops.gelu(hidden, input_dtype(feed_forward[2]))), ff_gate)
+
+
+def run_face_block(block: Any, stream: ResidualStream, face: KeyValue, order: TokenOrder, ops: Ops) -> None:
+    """Let the tokens of each latent frame look at its face."""
+    query = block.to_q(stream.norm(None, None, input_dtype(block.to_q))).unflatten(1, (block.heads, -1))
+    attended = ops.face_attention(query, block.norm_q.weight, face.key, face.value, order)
+    stream.add(_project(block.to_out, attended, ops))
+
+
+def self_attention(
+    layer: Any, states: States, constants: StepConstants, attend: SelfAttention, density: float
 ) -> torch.Tensor:
-    """Tokens after one block, fp32. modulation: `b 6 d`, fp32. context: `b l d`, in the weights' type."""
-    dtype = block.scale_shift_table.dtype
-    shift, scale, gate, ff_shift, ff_scale, ff_gate = (block.scale_shift_table.float() + modulation).chunk(6, dim=1)
-    attended = self_attention(block.attn1, modulate(tokens, shift, scale).to(dtype), rotary)
-    tokens = tokens + attended * gate
-    tokens = tokens + cross_attention(block.attn2, affine_norm(block.norm2, tokens).to(dtype), context)
-    return tokens + block.ffn(modulate(tokens, ff_shift, ff_scale).to(dtype)) * ff_gate
-
-
-def run_face_block(block: Any, tokens: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """What a face block adds to the tokens `b l d`: those of latent frame i look at motion tokens i of `b t 5 d`."""
-    dtype, heads = block.norm_q.weight.dtype, block.heads
-    num_frames = motion.shape[1]
-    query = block.to_q(plain_norm(tokens).to(dtype)).unflatten(2, (heads, -1))
-    seen = plain_norm(motion).to(dtype).flatten(1, 2)
-    key, value = (layer(seen).unflatten(2, (heads, -1)) for layer in (block.to_k, block.to_v))
-    query, key = rms_norm(block.norm_q, query), rms_norm(block.norm_k, key)
-    by_frame = [part.unflatten(1, (num_frames, -1)).flatten(0, 1).transpose(1, 2) for part in (query, key, value)]
-    attended = F.scaled_dot_product_attention(*by_frame).transpose(1, 2).flatten(2)
-    return block.to_out(attended.unflatten(0, (tokens.shape[0], num_frames)).flatten(1, 2))
-
-
-def self_attention(layer: Any, tokens: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     """Every token looks at every token of the segment, with rotary positions."""
-    query = rotate(_heads(layer, rms_norm(layer.norm_q, layer.to_q(tokens))), rotary)
-    key = rotate(_heads(layer, rms_norm(layer.norm_k, layer.to_k(tokens))), rotary)
-    attended = F.scaled_dot_product_attention(query, key, _heads(layer, layer.to_v(tokens)))
-    return layer.to_out[0](attended.transpose(1, 2).flatten(2))
+    parts = layer.to_qkv(states).unflatten(1, (3, -1))
+    del states  # here memory is fullest
+    weight = torch.stack([layer.norm_q.weight, layer.norm_k.weight])
+    turned = attend.ops.norm_rotate(parts[:, :2], weight, layer.heads, constants.cos, constants.sin)
+    value = parts[:, 2].unflatten(1, (layer.heads, -1))
+    attended = attend(turned[:, 0], turned[:, 1], value, constants.order, density)
+    return _project(layer.to_out[0], attended.flatten(1), attend.ops)
 
 
-def cross_attention(layer: Any, tokens: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+def cross_attention(layer: Any, states: States, text: KeyValue, image: KeyValue, ops: Ops) -> torch.Tensor:
     """Every token looks at the text and, with keys and values of their own, at the image; the two are added."""
-    image, text = context[:, :-MAX_TEXT_TOKENS], context[:, -MAX_TEXT_TOKENS:]
-    query = _heads(layer, rms_norm(layer.norm_q, layer.to_q(tokens)))
-    key = _heads(layer, rms_norm(layer.norm_k, layer.to_k(text)))
-    image_key = _heads(layer, rms_norm(layer.norm_added_k, layer.add_k_proj(image)))
-    attended = F.scaled_dot_product_attention(query, key, _heads(layer, layer.to_v(text)))
-    attended = attended + F.scaled_dot_product_attention(query, image_key, _heads(layer, layer.add_v_proj(image)))
-    return layer.to_out[0](attended.transpose(1, 2).flatten(2))
+    query = ops.norm_rotate(layer.to_q(states)[:, None], layer.norm_q.weight[None], layer.heads, None, None)[:, 0]
+    attended = ops.attention(query, text.key, text.value) + ops.attention(query, image.key, image.value)
+    return _project(layer.to_out[0], attended.flatten(1), ops)
 
 
-def modulate(tokens: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Normalised tokens, scaled and shifted, fp32."""
-    return plain_norm(tokens) * (1 + scale) + shift
+def encode_text(layer: Any, context: torch.Tensor) -> KeyValue:
+    """Of a block's cross-attention. context: `1 image+text d`."""
+    text = context[0, -MAX_TEXT_TOKENS:]
+    return _encode_keys(layer.heads, layer.norm_k, layer.to_k(text), layer.to_v(text))
+
+
+def encode_image(layer: Any, context: torch.Tensor) -> KeyValue:
+    """Of a block's cross-attention. context: `1 image+text d`."""
+    image = context[0, :-MAX_TEXT_TOKENS]
+    return _encode_keys(layer.heads, layer.norm_added_k, layer.add_k_proj(image), layer.add_v_proj(image))
+
+
+def encode_faces(block: Any, motion: torch.Tensor) -> KeyValue:
+    """Of a face block. motion: tokens `1 t 5 d`."""
+    seen = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
+    key = block.to_k(seen).unflatten(-1, (block.heads, -1))
+    return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(seen).unflatten(-1, (block.heads, -1)))
 
 
 def plain_norm(tokens: torch.Tensor) -> torch.Tensor:
-    """LayerNorm without weights, fp32, eps 1e-6."""
-    return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=1e-6)
-
-
-def affine_norm(norm: nn.LayerNorm, tokens: torch.Tensor) -> torch.Tensor:
-    """LayerNorm with weights, fp32."""
-    return F.layer_norm(tokens.float(), tokens.shape[-1:], norm.weight.float(), norm.bias.float(), norm.eps)
+    """LayerNorm without weights, fp32."""
+    return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPSILON)
 
 
 def rms_norm(norm: nn.RMSNorm, states: torch.Tensor) -> torch.Tensor:
     """Normalised in fp32, back in the states' type, and only then times the weight."""
-    return F.rms_norm(states.float(), states.shape[-1:], eps=norm.eps).to(states.dtype) * norm.weight
-
-
-def rotate(states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-    """Rotary positions for `b heads l d`: neighbouring pairs turned by tables `1 l 1 d`, in fp32."""
-    cos, sin = (table.transpose(1, 2)[..., ::2] for table in rotary)
-    first, second = states.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1)
-    return turned.flatten(-2).to(states.dtype)
+    return F.rms_norm(states.float(), states.shape[-1:], eps=EPSILON).to(states.dtype) * norm.weight
 
 
 def linear_fp32(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
@@ -94,5 +159,10 @@ def linear_fp32(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
     return F.linear(states.float(), layer.weight.float(), layer.bias.float())
 
 
-def _heads(layer: Any, states: torch.Tensor) -> torch.Tensor:
-    return states.unflatten(2, (layer.heads, -1)).transpose(1, 2)
+def _encode_keys(heads: int, norm: nn.RMSNorm, key: torch.Tensor, value: torch.Tensor) -> KeyValue:
+    return KeyValue(key=rms_norm(norm, key).unflatten(1, (heads, -1)), value=value.unflatten(1, (heads, -1)))
+
+
+def _project(layer: Any, attended: torch.Tensor, ops: Ops) -> torch.Tensor:
+    projected: torch.Tensor = layer(ops.quantize(attended) if input_dtype(layer) == FP8 else attended)
+    return projected

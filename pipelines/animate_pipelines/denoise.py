@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from animate_pipelines.encode import JobConstants, SegmentInputs
+from animate_pipelines.half_step import Velocity, halve_inputs, widen
 from animate_pipelines.schedule import Solver
 from animate_pipelines.transformer import AnimateTransformer
 
@@ -28,16 +29,36 @@ def denoise(
     *,
     guidance_scale: float,
     on_step: Callable[[int], None],
+    half_first_step: bool = False,
 ) -> torch.Tensor:
     """Latents `1 16 t h w`; the first frame is the reference's. `on_step` is called with the number of steps done."""
     latents = noise
-    velocity_of = partial(transformer.velocity, condition=inputs.condition, pose=inputs.pose)
+    velocity_of = _velocity(transformer, constants, inputs, guidance_scale)
+    first = velocity_of
+    if half_first_step:
+        first = partial(widen, _velocity(transformer, constants, halve_inputs(inputs), guidance_scale))
     for index, timestep in enumerate(solver.timesteps):
-        time = timestep.to(latents.device)[None]
-        velocity = velocity_of(latents, time, motion=inputs.motion, context=constants.context)
-        if constants.negative_context is not None and inputs.negative_motion is not None:
-            unguided = velocity_of(latents, time, motion=inputs.negative_motion, context=constants.negative_context)
-            velocity = unguided + guidance_scale * (velocity - unguided)
+        take = velocity_of if index else first
+        velocity = take(latents, timestep.to(latents.device)[None], index / len(solver.timesteps))
         latents = solver.step(velocity, index, latents)
         on_step(index + 1)
     return latents
+
+
+def _velocity(
+    transformer: AnimateTransformer, constants: JobConstants, inputs: SegmentInputs, guidance_scale: float
+) -> Velocity:
+    """Of latents, timestep and progress, with guidance. What the steps share is encoded here, once."""
+    pose = transformer.embed_pose(inputs.pose_latents)
+    encode = partial(transformer.encode_step_constants, condition=inputs.condition, pose=pose)
+    seen = encode(motion=inputs.motion, context=constants.context)
+    if constants.negative_context is None or inputs.negative_motion is None:
+        return lambda latents, timestep, progress: transformer.velocity(latents, timestep, seen, progress)
+    unguided = encode(motion=inputs.negative_motion, context=constants.negative_context)
+
+    def guided(latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
+        velocity = transformer.velocity(latents, timestep, seen, progress)
+        other = transformer.velocity(latents, timestep, unguided, progress)
+        return other + guidance_scale * (velocity - other)
+
+    return guided

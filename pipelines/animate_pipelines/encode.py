@@ -37,11 +37,11 @@ class JobConstants:
 class SegmentInputs:
     """condition: `1 20 t'+1 h/8 w/8`, where known pixels are and what they are; its first frame is the reference.
 
-    pose: `1 d t' ..` patches. motion, negative_motion: `1 t'+1 5 d` tokens; the negative ones see a black face.
+    pose_latents: `1 16 t' h/8 w/8`. motion, negative_motion: `1 t'+1 5 d` tokens; the negative ones see a black face.
     """
 
     condition: torch.Tensor
-    pose: torch.Tensor
+    pose_latents: torch.Tensor
     motion: torch.Tensor
     negative_motion: torch.Tensor | None
 
@@ -81,7 +81,7 @@ def encode_segment(
     face = to_pixels(pictures.face, vae.device)
     return SegmentInputs(
         condition=torch.cat([constants.reference_latents, torch.cat([mask, known_latents], dim=1)], dim=2),
-        pose=transformer.embed_pose(pose_latents),
+        pose_latents=pose_latents,
         motion=transformer.embed_face(face),
         negative_motion=None
         if constants.negative_context is None

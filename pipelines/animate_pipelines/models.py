@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import torch
 from transformers import Sam2VideoModel, T5TokenizerFast
 from transformers.utils import logging as hub_logging
 
+from animate_kernels.dispatch import Choice, choose, probe_fp8_linear
+from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.admission import DeviceMemory, cuda_memory
 from animate_pipelines.block_stream import BlockStream
+from animate_pipelines.blocks import fuse_projections
 from animate_pipelines.capability import check_turbo
 from animate_pipelines.errors import BundleError, DeviceError
+from animate_pipelines.fp8_linear import multiply_in_fp8
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
 from animate_pipelines.parking import Parking
@@ -48,8 +52,11 @@ class Transformers:
     The `recipe.transformers_kept` last used ones stay in memory.
     """
 
-    def __init__(self, bundle: Path, manifest: Manifest, recipe: Recipe, parking: Parking | None = None) -> None:
+    def __init__(
+        self, bundle: Path, manifest: Manifest, recipe: Recipe, attend: SelfAttention, parking: Parking | None = None
+    ) -> None:
         self._bundle, self._manifest, self._recipe, self._parking = bundle, manifest, recipe, parking
+        self._attend = attend
         self._loaded: OrderedDict[tuple[bool, bool], AnimateTransformer] = OrderedDict()
         self.select(turbo=False)
 
@@ -85,8 +92,12 @@ class Transformers:
         recipe, device = self._recipe, torch.device(self._recipe.device)
         on_host = "blocks" if recipe.stream_blocks else None
         model = network.load(getattr(torch, recipe.dtype), device, loras, fp8=recipe.fp8_weights, on_host=on_host)
+        if recipe.fp8_products:
+            multiply_in_fp8(model)
+        for block in model.blocks:
+            fuse_projections(block)
         blocks = BlockStream(model.blocks, device) if recipe.stream_blocks else None
-        return AnimateTransformer(model, getattr(torch, recipe.residual_dtype), self._parking, blocks)
+        return AnimateTransformer(model, getattr(torch, recipe.residual_dtype), self._parking, blocks, self._attend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +143,8 @@ def load_models(
     manifest = read_manifest(bundle)
     sizes = read_sizes(bundle, manifest) if torch.device(device).type == "cuda" else None
     recipe = recipe or _recipe(manifest, sizes, device, ignore_memory=ignore_memory)
+    choice = _choose(recipe)
+    recipe = replace(recipe, attention=choice.backend.name)
     parking = Parking(torch.device(device)) if recipe.park_transformer else None
     hub_logging.disable_progress_bar()
     return Models(
@@ -149,7 +162,7 @@ def load_models(
         ),
         image_encoder=ImageEncoder(_network(bundle, "image_encoder", recipe.image_dtype, device)),
         vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device), getattr(torch, recipe.pixel_dtype), parking),
-        transformers=Transformers(bundle, manifest, recipe, parking),
+        transformers=Transformers(bundle, manifest, recipe, SelfAttention.of(choice, recipe.sparsity), parking),
         memory=None if sizes is None or ignore_memory else cuda_memory(sizes, recipe),
     )
 
@@ -169,6 +182,17 @@ def _recipe(manifest: Manifest, sizes: NetworkSizes | None, device: str, *, igno
         if ignore_memory:
             return with_residency(recipe, RESIDENCIES[-1])
         raise
+
+
+def _choose(recipe: Recipe) -> Choice:
+    """What computes the recipe on its device. `DeviceError` when it cannot be done there."""
+    device = torch.device(recipe.device)
+    if recipe.fp8_products and not (finding := probe_fp8_linear(device)).usable:
+        raise DeviceError(f"{device} does not multiply e4m3: {finding.reason}", field="recipe", value="fp8_products")
+    try:
+        return choose(device, recipe.attention)
+    except ValueError as error:
+        raise DeviceError(str(error), field="recipe", value=recipe.attention) from error
 
 
 def _network(bundle: Path, component: Component, dtype: str, device: str) -> Any:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from animate_kernels.sparsity import DENSE, Sparsity
+
 FullSolver = Literal["unipc", "dpmpp"]
 
 
@@ -16,9 +18,9 @@ class Recipe:
 
     dtype: of the transformer's and the text encoder's weights and products. Modulation, time embedding and head are
         fp32 whatever it is, as in the official code.
-    residual_dtype: of the tokens between the transformer's blocks. fp32 as in the official code; bf16 halves that
+    residual_dtype: of the tokens at every sum in the blocks. fp32 as in the official code; bf16 halves that
         memory traffic. Relative L2 of the recorded small network's velocity to fp32 products of the same bf16 weights:
-        0.52 % with fp32, 0.70 % with bf16 (official code 0.54 %, diffusers in bf16 0.94 %).
+        0.52 % with fp32, 0.90 % with bf16 (official code 0.54 %, diffusers in bf16 0.94 %).
     vae_dtype: fp32, because its errors are seen as colour drift.
     image_dtype: of the image encoder; the official one runs it in fp16.
     pixel_dtype: what the pixels of the conditions are rounded to before they are encoded; the official code's bf16 is
@@ -30,6 +32,12 @@ class Recipe:
     fp8_weights: the blocks' matrices are kept in e4m3 with a scale a row and made whole for each product.
         Of the recorded small network's velocity, as above: 3.6 %. Of a video: not measured.
     stream_blocks: the transformer's blocks lie in host memory and come to the device one ahead of their use.
+    attention: a name of `animate_kernels.attention.BACKENDS`; "auto" becomes the first usable 16-bit one when the
+        networks are loaded. "fp8" and "fa3-fp8" multiply in 8 bits, in self-attention alone.
+    sparsity: how dense self-attention is, over steps and blocks.
+    fp8_products: the blocks' matrices are multiplied in e4m3, activations rounded with a scale a token. Needs, and is
+        meant for, `fp8_weights`.
+    half_first_step: the first step is taken at half the width and height, where there is only noise to see.
     """
 
     device: str
@@ -44,6 +52,14 @@ class Recipe:
     park_transformer: bool = False
     fp8_weights: bool = False
     stream_blocks: bool = False
+    attention: str = "auto"
+    sparsity: Sparsity = DENSE
+    fp8_products: bool = False
+    half_first_step: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fp8_products and not self.fp8_weights:
+            raise ValueError("fp8_products needs fp8_weights: products in e4m3 have weights in e4m3")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -28,6 +28,7 @@ class Schedule:
     guidance_scale: float
     turbo: bool
     full_solver: FullSolver = "unipc"
+    half_first_step: bool = False
 
     def solver(self) -> Solver:
         """A new solver, for one segment."""
@@ -63,6 +64,7 @@ def render_segments(
             noise,
             guidance_scale=schedule.guidance_scale,
             on_step=partial(on_step, segment),
+            half_first_step=schedule.half_first_step,
         )
         pixels = vae.decode(latents[:, :, 1:])[:, :, segment.overlap :]
         state.carried = pixels[:, :, -overlap:]

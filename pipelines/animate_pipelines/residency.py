@@ -24,7 +24,8 @@ MARGIN_BYTES = 1_000_000_000  # that stays free of what was free
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _STREAMED_BLOCKS = 2  # on the device: one computes, the next arrives
 _TOKEN_PX, _FRAMES_PER_LATENT = 16, 4
-_TOKEN_BYTES = 25.06 + 2  # a channel of a token: in a block's self-attention at its fullest, and its pose patch
+_TOKEN_BYTES = 24.3 + 2  # a channel of a token: in a block's self-attention at its fullest, and its pose patch
+_CONTEXT_TOKENS, _CONTEXT_BYTES = 769, 4  # image and text; their keys and values in bf16, of every block
 _DECODE_BYTES, _DECODE_FRAME_BYTES = 19_465, 12.35  # a pixel of the picture; and for each frame of the segment
 _VAE_WIDTH = 96  # that the two are for
 
@@ -187,7 +188,8 @@ def host_bytes(sizes: NetworkSizes, recipe: Recipe) -> int:
 
 def denoise_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
     """What one call of the transformer in bf16 holds at once, beside its weights."""
-    return round(segment.num_tokens * sizes.transformer_width * _TOKEN_BYTES)
+    tokens = segment.num_tokens * _TOKEN_BYTES + sizes.num_blocks * _CONTEXT_TOKENS * _CONTEXT_BYTES
+    return round(sizes.transformer_width * tokens)
 
 
 def decode_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
@@ -249,7 +251,7 @@ def with_residency(recipe: Recipe, residency: Residency) -> Recipe:
         transformers_kept=residency.transformers_kept,
         text_on_cpu=residency.text_on_cpu,
         park_transformer=residency.park_transformer,
-        fp8_weights=residency.fp8_weights,
+        fp8_weights=residency.fp8_weights or recipe.fp8_products,
         stream_blocks=residency.stream_blocks,
     )
 

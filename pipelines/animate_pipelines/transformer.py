@@ -1,7 +1,8 @@
-"""A thin face over diffusers' `WanAnimateTransformer3DModel` that computes at every step only what the step changes.
+"""Wan2.2-Animate's transformer on diffusers' weights, computing at every step only what the step changes.
 
-diffusers' own forward runs the motion encoder, the pose patches and the text and image projections again at each step;
-here they are computed once for a segment or for the whole job. The precision is the official code's (see `blocks`).
+diffusers' own forward runs the motion encoder, the pose patches, the text and image projections and every block's keys
+of them again at each step; here they are computed once for a segment or for the whole job. The precision is the
+official code's (see `blocks`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ import torch
 import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 
-from animate_pipelines.blocks import linear_fp32, modulate, run_block, run_face_block
+from animate_kernels.order import TokenOrder
+from animate_kernels.self_attention import SelfAttention
+from animate_pipelines.blocks import (
+    ResidualStream,
+    StepConstants,
+    encode_faces,
+    encode_image,
+    encode_text,
+    fuse_projections,
+    linear_fp32,
+    run_block,
+    run_face_block,
+)
 from animate_pipelines.face_motion import encode_face, encode_motion
 from animate_pipelines.parking import Parking
 
@@ -21,9 +34,10 @@ from animate_pipelines.parking import Parking
 class AnimateTransformer:
     """Velocity of the latents. Tensors go in and out in fp32; products are of the weights' type.
 
-    residual_dtype: what the tokens are rounded to after every block; see `Recipe`.
+    residual_dtype: what the tokens are rounded to at every sum; see `Recipe`.
     parking: where the network leaves the device for others; None when it stays.
     blocks: gives the model's blocks at every step, where they do not stay on the device.
+    attend: the operators, and how self-attention is done with them.
     """
 
     def __init__(
@@ -32,11 +46,15 @@ class AnimateTransformer:
         residual_dtype: torch.dtype = torch.float32,
         parking: Parking | None = None,
         blocks: Iterable[Any] | None = None,
+        attend: SelfAttention | None = None,
     ) -> None:
+        for block in model.blocks:
+            fuse_projections(block)
         self._model = model
         self._blocks: Iterable[Any] = model.blocks if blocks is None else blocks
         self._residual_dtype = residual_dtype
         self._parking = parking
+        self._attend = SelfAttention() if attend is None else attend
 
     @property
     def face_size_px(self) -> int:
@@ -70,56 +88,80 @@ class AnimateTransformer:
         tokens = encode_face(self._model.face_encoder, motion[None])
         return torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
 
+    def encode_step_constants(
+        self, *, condition: torch.Tensor, pose: torch.Tensor, motion: torch.Tensor, context: torch.Tensor
+    ) -> StepConstants:
+        """What all steps of a segment share. condition: `1 20 t h w`; the rest from `embed_*`."""
+        self._arrive()
+        order = self._attend.order(self._grid(condition), condition.device)
+        cos, sin = (order.arrange(table[0, :, 0, ::2].float()) for table in self._model.rope(condition))
+        crossing = [(encode_text(b.attn2, context), encode_image(b.attn2, context)) for b in self._blocks]
+        return StepConstants(
+            condition=condition.to(self.dtype),
+            pose=pose,
+            order=order,
+            cos=cos,
+            sin=sin,
+            texts=tuple(text for text, _ in crossing),
+            images=tuple(image for _, image in crossing),
+            faces=tuple(encode_faces(block, motion) for block in self._model.face_adapter),
+        )
+
     def velocity(
-        self,
-        latents: torch.Tensor,
-        timestep: torch.Tensor,
-        *,
-        condition: torch.Tensor,
-        pose: torch.Tensor,
-        motion: torch.Tensor,
-        context: torch.Tensor,
+        self, latents: torch.Tensor, timestep: torch.Tensor, constants: StepConstants, progress: float = 0.0
     ) -> torch.Tensor:
         """The flow velocity `1 16 t h w` at noisy latents of that shape.
 
-        timestep: `1`, 0..1000. condition: `1 20 t h w`, mask and known latents. pose, motion, context: from `embed_*`.
+        timestep: `1`, 0..1000. progress: the share of the steps that is done, which decides how dense attention is.
         """
         self._arrive()
-        model = self._model
-        inputs = torch.cat([latents, condition], dim=1).to(self.dtype)
-        rotary = model.rope(inputs)
-        patches = model.patch_embedding(inputs)
-        patches[:, :, 1:] += pose
-        grid = patches.shape[2:]
-        tokens = patches.flatten(2).transpose(1, 2).contiguous()
         time, modulation = self._embed_time(timestep)
-        spacing = model.config.inject_face_latents_blocks
+        ops, sparsity, num_blocks = self._attend.ops, self._attend.sparsity, len(self._model.blocks)
+        stream = ResidualStream(self._embed_patches(latents, constants), ops, self._residual_dtype)
+        spacing = self._model.config.inject_face_latents_blocks
         for index, block in enumerate(self._blocks):
-            tokens = run_block(block, tokens, context, modulation, rotary).to(self._residual_dtype)
+            density = sparsity.density(progress, index, num_blocks)
+            run_block(block, index, stream, modulation, constants, self._attend, density)
             if index % spacing == 0:
-                tokens = tokens + run_face_block(model.face_adapter[index // spacing], tokens, motion)
-        return self._project_out(tokens, time, grid)
+                place = index // spacing
+                run_face_block(self._model.face_adapter[place], stream, constants.faces[place], constants.order, ops)
+        return self._project_out(stream, time, constants.order)
 
     def _arrive(self) -> None:
         if self._parking is not None:
             self._parking.arrive(self._model)
 
+    def _grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
+        frames, height, width = (
+            size // step for size, step in zip(latents.shape[2:], self._model.config.patch_size, strict=True)
+        )
+        return frames, height, width
+
+    def _embed_patches(self, latents: torch.Tensor, constants: StepConstants) -> torch.Tensor:
+        """Tokens `l d` in their order."""
+        patches = self._model.patch_embedding(torch.cat([latents.to(self.dtype), constants.condition], dim=1))
+        patches[:, :, 1:] += constants.pose
+        return constants.order.arrange(patches[0].flatten(1).t()).contiguous()
+
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`1 d` and `1 6 d`, fp32."""
+        """`1 d`, and `6 d` for the blocks: shift, 1 + scale and gate, twice. fp32."""
         embedder = self._model.condition_embedder
         sinusoid = time_sinusoid(timestep, self._model.config.freq_dim)
         hidden = F.silu(linear_fp32(embedder.time_embedder.linear_1, sinusoid))
         time = linear_fp32(embedder.time_embedder.linear_2, hidden)
-        return time, linear_fp32(embedder.time_proj, F.silu(time)).unflatten(1, (6, -1))
+        modulation = linear_fp32(embedder.time_proj, F.silu(time)).unflatten(1, (6, -1))[0]
+        modulation[[1, 4]] += 1
+        return time, modulation
 
-    def _project_out(self, tokens: torch.Tensor, time: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+    def _project_out(self, stream: ResidualStream, time: torch.Tensor, order: TokenOrder) -> torch.Tensor:
         model = self._model
-        shift, scale = (model.scale_shift_table.float() + time[:, None]).chunk(2, dim=1)
-        patch = model.config.patch_size
-        projected = linear_fp32(model.proj_out, modulate(tokens, shift, scale))
-        patches = projected.unflatten(2, (*patch, -1)).unflatten(1, tuple(grid))
-        # 1 t h w pt ph pw c -> 1 c (t pt) (h ph) (w pw)
-        return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        shift, scale = (model.scale_shift_table[0].float() + time).unbind()
+        states = stream.norm(1 + scale, shift, torch.float32)
+        assert isinstance(states, torch.Tensor)
+        projected = linear_fp32(model.proj_out, states)
+        patches = order.restore(projected).unflatten(1, (*model.config.patch_size, -1)).unflatten(0, order.grid)
+        # t h w pt ph pw c -> 1 c (t pt) (h ph) (w pw)
+        return patches.permute(6, 0, 3, 1, 4, 2, 5).flatten(5, 6).flatten(3, 4).flatten(1, 2)[None]
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:

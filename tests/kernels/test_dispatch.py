@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 def test_the_cpu_takes_the_definitions() -> None:
     choice = dispatch.choose(CPU)
-    assert (choice.attention, choice.eight_bit) == ("sdpa", False)
+    assert choice.backend.name == "sdpa"
     assert choice.ops == dispatch.Ops()
     names = [finding.name for finding in choice.findings]
     assert names == ["kernels", "fa3", "cudnn", "sdpa"]
@@ -21,7 +21,9 @@ def test_the_cpu_takes_the_definitions() -> None:
 
 
 def test_a_backend_that_is_asked_for_must_work() -> None:
-    assert dispatch.choose(CPU, "fp8").eight_bit
+    asked = dispatch.choose(CPU, "fp8")
+    assert asked.backend.eight_bit
+    assert asked.ops.attention is reference.attention
     with pytest.raises(ValueError, match="'fa3' does not work on cpu: ModuleNotFoundError"):
         dispatch.choose(CPU, "fa3")
     with pytest.raises(ValueError, match="no attention backend is called 'magic': fa3, cudnn, sdpa"):

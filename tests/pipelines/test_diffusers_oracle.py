@@ -16,6 +16,7 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanAnimatePipeline
 from PIL import Image
 
+from animate_pipelines.blocks import StepConstants
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
@@ -145,10 +146,12 @@ def _run_ours(models: Models, media: Media, params: AnimateParams) -> Trace:
 
 def _recording(transformer: AnimateTransformer, trace: Trace) -> AnimateTransformer:
     class Recording(AnimateTransformer):
-        def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
-            trace.inputs.append(torch.cat([latents, kwargs["condition"]], dim=1))
+        def velocity(
+            self, latents: torch.Tensor, timestep: torch.Tensor, constants: StepConstants, progress: float = 0.0
+        ) -> torch.Tensor:
+            trace.inputs.append(torch.cat([latents, constants.condition], dim=1))
             trace.timesteps.append(float(timestep))
-            trace.velocities.append(super().velocity(latents, timestep, **kwargs))
+            trace.velocities.append(super().velocity(latents, timestep, constants, progress))
             return trace.velocities[-1]
 
     return Recording(transformer._model)

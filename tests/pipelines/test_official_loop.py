@@ -7,6 +7,7 @@ import torch
 from golden_weights import GOLDEN, golden_transformer, golden_vae
 from safetensors.torch import load_file
 
+from animate_pipelines.blocks import StepConstants
 from animate_pipelines.encode import JobConstants
 from animate_pipelines.pictures import SegmentFrames
 from animate_pipelines.recipe import FullSolver
@@ -109,9 +110,12 @@ def _recording(
                 faces[key] = super().embed_face(face_pixel_values)
             return faces[key]
 
-        def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
-            velocity = super().velocity(latents, timestep, **kwargs)
-            calls.append({"x_in": latents[0], "y": kwargs["condition"][0], "t": timestep, "velocity_out": velocity[0]})
+        def velocity(
+            self, latents: torch.Tensor, timestep: torch.Tensor, constants: StepConstants, progress: float = 0.0
+        ) -> torch.Tensor:
+            velocity = super().velocity(latents, timestep, constants, progress)
+            y = constants.condition[0]
+            calls.append({"x_in": latents[0], "y": y, "t": timestep, "velocity_out": velocity[0]})
             return velocity
 
     return Recording(transformer._model)

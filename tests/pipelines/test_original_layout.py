@@ -61,14 +61,10 @@ def test_transformer_equals_the_official_one(
     prompt = torch.nn.functional.pad(golden["in.ctx"], (0, 0, 0, MAX_TOKENS - len(golden["in.ctx"])))
     context = transformer.embed_context(prompt[None], uniform("in.clip", (1, 257, 1280)))
     pose = transformer.embed_pose(golden["in.pose"])
-    velocity = transformer.velocity(
-        golden["in.noise"][None],
-        golden["in.t"],
-        condition=golden["in.y"][None],
-        pose=pose,
-        motion=motion,
-        context=context,
+    constants = transformer.encode_step_constants(
+        condition=golden["in.y"][None], pose=pose, motion=motion, context=context
     )
+    velocity = transformer.velocity(golden["in.noise"][None], golden["in.t"], constants)
     assert _relative(context[:, :16], golden["fp32.img_emb"]) < 1e-5
     assert _relative(context[:, 257 : 257 + 16], golden["fp32.text_embedding"]) < 1e-5
     assert _relative(pose, golden["fp32.pose_patch_embedding"]) < 1e-5

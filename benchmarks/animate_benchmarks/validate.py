@@ -1,0 +1,168 @@
+"""What each shortcut does to pictures: every one alone, against the full-precision result of the same seed.
+
+    python -m animate_benchmarks.validate --bundle puppet [--pairs 4] [--device cpu] [--only bf16,fp8-linears]
+
+Works on any bundle, real weights included; the inputs are drawn pairs. For the puppet bundle, which is trained on such
+pairs, the truth is known and PSNR, PCK and colour errors against it stand beside; for any other only the PSNR against
+the full-precision frames says something. On the CPU 8-bit and sparse paths run by their definitions. The last line is
+one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from animate_benchmarks.puppet import measures
+from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, render
+from animate_benchmarks.puppet.shots import pictures
+from animate_benchmarks.quality import keypoints_of, read_keypoints
+from animate_kernels.sparse import TILE_BLOCKS, forced_blocks
+from animate_kernels.sparsity import Sparsity
+from animate_pipelines.models import Models, load_models
+from animate_pipelines.preprocess.resize import render_size
+from animate_pipelines.recipe import Recipe
+from animate_pipelines.residency import SegmentSize
+from animate_weights.bundles import find_bundle
+from animate_weights.manifest import Manifest, read_manifest
+
+DENSITIES = (0.5, 0.3, 0.2, 0.1)
+FULL = "full precision"
+_SMALL_GRID_TOKENS, _SMALL_BLOCK = 8192, 4  # fewer tokens have too few blocks of 64 to choose among
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcut:
+    """A name, and what it changes of the full recipe and of the take."""
+
+    name: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    take: dict[str, Any] = field(default_factory=dict)
+
+
+def shortcuts(manifest: Manifest, block_tokens: int) -> list[Shortcut]:
+    """The full-precision render first, then each shortcut alone."""
+    sparse = [
+        Shortcut(
+            name=f"density-{density}",
+            recipe={"sparsity": Sparsity(densities=(density,), block_tokens=block_tokens)},
+        )
+        for density in DENSITIES
+    ]
+    turbo = [Shortcut(name="turbo", take={"turbo": True})] if manifest.turbo_lora else []
+    return [
+        Shortcut(name=FULL),
+        Shortcut(name="bf16", recipe={"dtype": "bfloat16"}),
+        Shortcut(name="fp8-linears", recipe={"fp8_weights": True, "fp8_products": True}),
+        Shortcut(name="8-bit-attention", recipe={"attention": "fp8"}),
+        *sparse,
+        *turbo,
+        Shortcut(name="half-first-step", recipe={"half_first_step": True}),
+    ]
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    bundle = find_bundle(options.bundle, options.home)
+    manifest = read_manifest(bundle)
+    area = manifest.render_areas[0]
+    size = render_size(options.native, options.native, area[0] * area[1])
+    segment = SegmentSize(width=size[0], height=size[1], num_frames=manifest.segment_frames)
+    block = 64 if segment.num_tokens >= _SMALL_GRID_TOKENS else _SMALL_BLOCK
+    native = (options.native, options.native)
+    cases = [held_out_case(index, manifest.segment_frames, size, native=native) for index in range(options.pairs)]
+    rows: dict[str, dict[str, float]] = {}
+    full: list[np.ndarray] = []
+    wanted = options.only.split(",") if options.only else None
+    for shortcut in shortcuts(manifest, block):
+        if shortcut.name != FULL and wanted is not None and shortcut.name not in wanted:
+            continue
+        began = time.monotonic()
+        models = load_models(bundle, device=options.device, recipe=_recipe(options, shortcut))
+        shown = [_frames(models, case, size, replace(_take(options, shortcut), seed=i)) for i, case in enumerate(cases)]
+        full = full or shown
+        rows[shortcut.name] = _measure(models, cases, shown, full) | {"seconds": time.monotonic() - began}
+        print(f"{shortcut.name}: {rows[shortcut.name]['seconds']:.0f} s", flush=True)
+    _print(options, manifest, rows, _least_density(segment, block), segment)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="puppet", help="a name or a folder")
+    parser.add_argument("--home", type=Path, default=Path("~/.cache/animate-server").expanduser())
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=20, help="of every row but turbo")
+    parser.add_argument("--native", type=int, default=192, help="side of the driving video, pixels")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", help="of the full-precision render")
+    parser.add_argument("--only", default="", help="comma-separated names of shortcuts")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def _recipe(options: argparse.Namespace, shortcut: Shortcut) -> Recipe:
+    return replace(Recipe(device=options.device, dtype=options.dtype, transformers_kept=1), **shortcut.recipe)
+
+
+def _take(options: argparse.Namespace, shortcut: Shortcut) -> Take:
+    return replace(Take(steps=None if "turbo" in shortcut.take else options.steps), **shortcut.take)
+
+
+def _frames(models: Models, case: Case, size: tuple[int, int], take: Take) -> np.ndarray:
+    return render(models, case.reference, case.driving, size, take).frames
+
+
+def _measure(models: Models, cases: list[Case], shown: list[np.ndarray], full: list[np.ndarray]) -> dict[str, float]:
+    """Means over the cases. What is measured against the truth only where the bundle knows such pictures."""
+    rows = []
+    for case, frames, wanted in zip(cases, shown, full, strict=True):
+        row = {"psnr_to_full_db": measures.psnr_db(frames, wanted)}
+        if models.manifest.name.startswith("puppet"):
+            truth, points = pictures(case.truth), keypoints_of(case.truth)
+            row["psnr_to_truth_db"] = measures.psnr_db(frames, truth)
+            row["pck"] = measures.pck(read_keypoints(models, frames), points)
+            row["identity_colour_error"] = float(np.mean(list(measures.colour_errors(frames, truth, points).values())))
+        rows.append(row)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _least_density(segment: SegmentSize, block: int) -> float:
+    """What is read whatever the density: the reference frame's blocks and the neighbours."""
+    frame = segment.num_tokens // ((segment.num_frames - 1) // 4 + 2)
+    blocks = math.ceil(segment.num_tokens / block)
+    first = math.ceil(frame / block / TILE_BLOCKS) * TILE_BLOCKS
+    tiles = math.ceil((blocks - first) / TILE_BLOCKS)
+    return float(forced_blocks(tiles, blocks, first, math.ceil(frame / block)).sum(dim=1).max()) / blocks
+
+
+def _print(
+    options: argparse.Namespace,
+    manifest: Manifest,
+    rows: dict[str, dict[str, float]],
+    least: float,
+    segment: SegmentSize,
+) -> None:
+    names = list(next(iter(rows.values())))
+    table = Table("shortcut", *names)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[measure]:.3f}" for measure in names))
+    Console(width=120).print(table)
+    print(f"{segment.num_tokens} tokens; whatever the density, {least:.0%} of the blocks are read exactly")
+    rounded = {name: {key: round(value, 3) for key, value in row.items()} for name, row in rows.items()}
+    conditions = {"bundle": manifest.name, "pairs": options.pairs, "steps": options.steps, "dtype": options.dtype}
+    print(json.dumps(conditions | {"tokens": segment.num_tokens, "least_density": round(least, 3), "rows": rounded}))
+
+
+if __name__ == "__main__":
+    main()

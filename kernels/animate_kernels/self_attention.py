@@ -1,0 +1,60 @@
+"""Self-attention of the video's tokens as a recipe asks for it: which backend, how dense, in 16 or 8 bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from animate_kernels import reference
+from animate_kernels.attention import Attention
+from animate_kernels.dispatch import Choice, Ops
+from animate_kernels.order import Grid, TokenOrder, morton_order, natural_order
+from animate_kernels.sparse import dense_queries, select
+from animate_kernels.sparsity import DENSE, Sparsity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfAttention:
+    """dense: attends where nothing is skipped. eight_bit: whether it, and sparse attention with it, is in 8 bits."""
+
+    ops: Ops = field(default_factory=Ops)
+    dense: Attention = reference.attention
+    eight_bit: bool = False
+    sparsity: Sparsity = DENSE
+
+    @classmethod
+    def of(cls, choice: Choice, sparsity: Sparsity) -> SelfAttention:
+        return cls(ops=choice.ops, dense=choice.backend.attend, eight_bit=choice.backend.eight_bit, sparsity=sparsity)
+
+    def order(self, grid: Grid, device: torch.device) -> TokenOrder:
+        """The order its tokens come in."""
+        return (natural_order if self.sparsity.is_dense else morton_order)(grid, device)
+
+    def __call__(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder, density: float
+    ) -> torch.Tensor:
+        """All `l heads d`. The reference frame's queries read everything, like a density of 1."""
+        block = self.sparsity.block_tokens
+        first = len(query) if density == 1 else dense_queries(order.num_reference, len(query), block)
+        whole = self.dense(query[:first], key, value)
+        if first == len(query):
+            return whole
+        rest = self._sparse(query[first:], key, value, first, order.num_reference, density)
+        return torch.cat([whole, rest])
+
+    def _sparse(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, first: int, reference: int, density: float
+    ) -> torch.Tensor:
+        selection = select(
+            query,
+            key,
+            value,
+            density=density,
+            block=self.sparsity.block_tokens,
+            first_query=first,
+            num_reference=reference,
+        )
+        if not self.eight_bit:
+            return self.ops.sparse_attention(query, key, value, selection)
+        return self.ops.sparse_attention_8bit(self.ops.quantize_heads(query, key, value), selection, query.dtype)
