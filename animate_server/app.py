@@ -38,6 +38,7 @@ def create_app(backend: Backend) -> FastAPI:
         store=backend.store,
         uploads=backend.uploads,
         artefacts=backend.artefacts,
+        reports=backend.reports,
         board=backend.board,
         outbox=backend.outbox,
     )

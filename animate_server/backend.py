@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from animate_server.artefacts import Artefacts
 from animate_server.database import open_database
 from animate_server.outbox import Outbox
+from animate_server.reports import Reports
 from animate_server.settings import Settings
 from animate_server.store import Store
 from animate_server.uploads import Uploads
@@ -28,6 +29,7 @@ class Backend:
     store: Store
     uploads: Uploads
     artefacts: Artefacts
+    reports: Reports
     board: WorkerBoard
     outbox: Outbox
     engine: Engine
@@ -47,6 +49,7 @@ class Backend:
         for job in self.store.expire():
             log.info("job %s expired", job.id)
             self.artefacts.remove(job.artefacts)
+            self.reports.remove(job.id)
         self.store.purge()
         self.uploads.sweep()
         self.board.forget()
@@ -65,7 +68,13 @@ class Backend:
 
 def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) -> Backend:
     """Makes the folders, readable by this user only, and opens the database."""
-    for folder in (settings.home, settings.uploads_dir, settings.artefacts_dir, settings.work_dir):
+    for folder in (
+        settings.home,
+        settings.uploads_dir,
+        settings.artefacts_dir,
+        settings.reports_dir,
+        settings.work_dir,
+    ):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = open_database(settings.database)
     store = Store(
@@ -90,6 +99,7 @@ def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) 
         store=store,
         uploads=uploads,
         artefacts=artefacts,
+        reports=Reports(settings.reports_dir),
         board=board,
         outbox=Outbox(engine, clock=clock),
         engine=engine,

@@ -29,6 +29,7 @@ from animate_server.inputs import ARTEFACT_PATH, UPLOAD_PATH, Gate, fingerprint
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
 from animate_server.outbox import Outbox
 from animate_server.rates import RateLimit
+from animate_server.reports import REPORT_TYPES, ReportKind, Reports
 from animate_server.settings import MIB, Settings
 from animate_server.slots import Slot, Slots, read_secret
 from animate_server.store import Store
@@ -52,12 +53,14 @@ class JobDesk:
         store: Store,
         uploads: Uploads,
         artefacts: Artefacts,
+        reports: Reports,
         board: WorkerBoard,
         outbox: Outbox,
     ) -> None:
         self.store = store
         self.uploads = uploads
         self.artefacts = artefacts
+        self.reports = reports
         self.board = board
         self.outbox = outbox
         self.closing = threading.Event()
@@ -228,6 +231,10 @@ class JobDesk:
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> FileResponse:
         return respond_file(self.artefacts.path(artefact), artefact.media_type, dict(headers))
 
+    async def report(self, job_id: str, kind: ReportKind, caller: Caller) -> FileResponse:
+        job = await self.get(job_id, caller)
+        return respond_file(self.reports.path(job.id, kind), REPORT_TYPES[kind])
+
     def find_file(self, name: str) -> tuple[Path, str]:
         """Path and media type of the artefact of this name. Raises `JobNotFound`."""
         artefact = self.store.find_artefact(name)
@@ -305,6 +312,7 @@ class JobDesk:
     def _remove(self, job_id: str, caller: Caller) -> None:
         job = self.store.remove(job_id, caller.owner)
         self.artefacts.remove(job.artefacts)
+        self.reports.remove(job.id)
         self.uploads.sweep()
 
     def _upload(self, body: Body, caller: Caller) -> Sequence[Upload]:

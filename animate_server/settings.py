@@ -136,6 +136,10 @@ class Settings(BaseSettings):
         return self.home / "artefacts"
 
     @property
+    def reports_dir(self) -> Path:
+        return self.home / "reports"
+
+    @property
     def work_dir(self) -> Path:
         return self.home / "work"
 

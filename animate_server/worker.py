@@ -148,19 +148,28 @@ class Worker:
         check_free_disk(self._settings.home, self._settings.min_free_disk)
         workspace = _take_over(folder, job.token)
         media = {field: self._input(job, field, workspace, report) for field in ("reference_image", "driving_video")}
-        made = [self._take(renderer, params, media, workspace, report) for params in report.takes()]
+        made = [self._take(job, renderer, params, media, workspace, report) for params in report.takes()]
         self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
         return self._publish(job, made)
 
     def _take(
-        self, renderer: Renderer, params: AnimateParams, media: Mapping[str, Path], workspace: Path, report: Report
+        self,
+        job: Job,
+        renderer: Renderer,
+        params: AnimateParams,
+        media: Mapping[str, Path],
+        workspace: Path,
+        report: Report,
     ) -> _Take:
         """Render one result, unless an earlier attempt has."""
         destination = workspace / f"output-{params.seed}.{params.file_type}"
         notes = destination.with_suffix(".json")
         if not (notes.is_file() and destination.is_file()):
             folder = workspace / f"render-{params.seed}"
-            result = renderer(params, **media, destination=destination, workspace=folder, report=report)
+            try:
+                result = renderer(params, **media, destination=destination, workspace=folder, report=report)
+            finally:
+                self._backend.reports.keep(job.id, destination)
             if params.preflight == "only":
                 history = self._backend.store.recent_results()
                 result |= {"estimate": estimate_render(result["plan"], renderer.bundle["name"], history)}

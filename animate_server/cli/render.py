@@ -51,6 +51,17 @@ def render(
     mask_fit: Annotated[
         str, typer.Option(help="Of what is regenerated in replace mode: box, blocks or tight.")
     ] = "box",
+    start: Annotated[float, typer.Option(help="Seconds of the driving video to leave out first.")] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds of the driving video to use. [default: to its end]")
+    ] = None,
+    person: Annotated[
+        str, typer.Option(help="Who is followed: largest, center, a number, or X,Y@SECONDS (fractions of the frame).")
+    ] = "largest",
+    max_gap_s: Annotated[
+        float, typer.Option("--max-gap", help="Seconds that person may be out of sight; they are bridged.")
+    ] = 1.0,
+    smoothing: Annotated[bool, typer.Option("--smoothing", help="Steady the boxes of person and face.")] = False,
     frames: Annotated[int | None, typer.Option(help="Render only this many frames.")] = None,
     overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
@@ -78,6 +89,11 @@ def render(
         "align": align,
         "preflight": _before_render(preflight),
         "mask_fit": mask_fit,
+        "start": start,
+        "duration": duration,
+        "person": person,
+        "max_gap_s": max_gap_s,
+        "smoothing": smoothing,
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(find_file(image, "image")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
@@ -172,6 +172,9 @@ class Desk(Protocol):
 
     def artefact_url(self, artefact: Artefact, caller: Caller, *, dialect: str) -> str:
         """Where the file can be read, without credentials; dialects may have hosts of their own for it."""
+
+    async def report(self, job_id: str, kind: Literal["report.json", "timeline.png"], caller: Caller) -> Response:
+        """What was seen in the driving video, as JSON or as a picture. Raises `JobNotFound`, also for none."""
 
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> Response:
         """The file itself."""

@@ -34,7 +34,17 @@ router = APIRouter(prefix="/v1", tags=["native"])
 MAX_PAGE = 100
 KEEP_ALIVE_S = 15.0  # proxies cut connections that are silent for longer, commonly 30 or 60 s
 _TEXTS = frozenset(
-    {"reference_image", "driving_video", "mode", "prompt", "negative_prompt", "resolution", "preflight", "mask_fit"}
+    {
+        "reference_image",
+        "driving_video",
+        "mode",
+        "prompt",
+        "negative_prompt",
+        "resolution",
+        "preflight",
+        "mask_fit",
+        "person",
+    }
 )
 _ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
@@ -212,6 +222,27 @@ async def resend_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[
     return _webhook(await desk.resend(call.id, caller))
 
 
+@router.get(
+    "/jobs/{job_id}/report",
+    response_class=Response,
+    responses=raises(*LOOK) | {200: {"content": {"application/json": {}}, "description": "See `DetectionReport`."}},
+    summary="What was seen in the driving video",
+)
+async def get_report(job_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    """Person, face, hands and mask frame by frame; there when the job has ended, also when it has failed."""
+    return await desk.report(job_id, "report.json", caller)
+
+
+@router.get(
+    "/jobs/{job_id}/report.png",
+    response_class=Response,
+    responses=raises(*LOOK) | {200: {"content": {"image/png": {}}, "description": "The report as a timeline."}},
+    summary="What was seen in the driving video, as a picture",
+)
+async def get_timeline(job_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    return await desk.report(job_id, "timeline.png", caller)
+
+
 @router.post(
     "/uploads",
     status_code=201,
@@ -313,6 +344,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "artefacts": made,
         "url": url,
         "events_url": f"{url}/events",
+        "report_url": f"{url}/report",
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines import params as p
+from animate_pipelines.person import MAX_PERSON
 from animate_server.fields import show_schema
 from animate_server.jobs import JobStatus
 from animate_server.webhooks import CallStatus
@@ -120,6 +121,31 @@ class JobRequest(BaseModel):
     )
     overlap: p.Overlap = Field(1, description="Frames carried from one segment into the next.")
     num_frames: int | None = Field(None, ge=1, le=10**6, description="Render only so many frames. Default: all.")
+    start: float = Field(0.0, ge=0, le=p.MAX_SECONDS, description="Seconds of the driving video to leave out first.")
+    duration: float | None = Field(
+        None, ge=0, le=p.MAX_SECONDS, description="Seconds of the driving video to use. Default: to its end."
+    )
+    person: str | int = Field(
+        "largest",
+        description="Who is followed among several: `largest` or `center` over the whole clip, a number (from 1, "
+        "in order of appearance and from left to right), or whoever stands at `X,Y@SECONDS` (fractions of the frame).",
+        json_schema_extra={
+            "anyOf": [
+                {"enum": ["largest", "center"]},
+                {"type": "integer", "minimum": 1, "maximum": MAX_PERSON},
+                {"type": "string", "pattern": r"^\d*\.?\d+,\d*\.?\d+@\d*\.?\d+$"},
+            ]
+        },
+    )
+    max_gap_s: float = Field(
+        p.DEFAULT_MAX_GAP_S,
+        ge=0,
+        le=p.LONGEST_MAX_GAP_S,
+        description="So long that person may be out of sight; what is missing is put between the poses around it.",
+    )
+    smoothing: bool = Field(
+        False, description="Steady the boxes of person and face from frame to frame; off: as the official code."
+    )
     output_format: p.OutputFormat = Field("mp4", description="MP4 and MOV hold H.264, WebM VP9.")
     quality: int = Field(p.DEFAULT_QUALITY, ge=p.MIN_QUALITY, le=p.MAX_QUALITY, description="Of the encoding.")
     num_results: int = Field(
@@ -185,6 +211,7 @@ class JobView(BaseModel):
     artefacts: list[ArtefactView] = Field(description="The finished videos: one for each of `num_results`.")
     url: str
     events_url: str
+    report_url: str = Field(description="What was seen in the driving video; `.png` gives it as a picture.")
 
 
 class WebhookAttemptView(BaseModel):

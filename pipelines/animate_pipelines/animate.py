@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, preprocess
+from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, preprocess
+from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.device import device_errors, forget_peak_memory, peak_memory_bytes
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import MediaTooLarge
@@ -29,15 +30,17 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import VideoInfo, probe_video
 from animate_pipelines.media.size import fitted_size
+from animate_pipelines.media.trim import trim
 from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
-from animate_pipelines.preflight.look import Eyes
 from animate_pipelines.preflight.overlay import write_overlay
 from animate_pipelines.preflight.pair import check_media
 from animate_pipelines.preflight.report import PreflightReport
+from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preprocess.findings import report_people
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
@@ -47,6 +50,7 @@ from animate_pipelines.residency import SegmentSize
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.state import first_state
 from animate_pipelines.stopwatch import Stopwatch
+from animate_pipelines.timeline import draw_timeline
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
 from animate_weights.manifest import Manifest
@@ -94,6 +98,8 @@ def animate(
 
     workspace: a folder for the files in between. Called again with the same one, after a crash or a cancel, the render
         goes on after the last finished segment and gives the same frames; the caller removes it.
+    Beside `destination` lies the detection report (`ReportFiles`), also where nobody was found to take the motion from.
+
     report: called at every boundary, also between steps; what it raises stops the render there.
     cache: where to look for, and leave, what the networks find in the driving video.
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
@@ -105,7 +111,7 @@ def animate(
     tracker.enter("check")
     files = Workspace.claim(workspace, _identity(models, params, media))
     reference = read_image(media.reference_image, limits)
-    source = probe_video(media.driving_video, limits)
+    source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
@@ -118,7 +124,13 @@ def animate(
             checked, reference = check_media(models.eyes, reference, clip, files, params, plan.render_size)
         boxed = padding_resize(reference, *plan.render_size)
         fit_to = boxed if params.retarget else None
-        conditioning = preprocess(models, frames, files, tracker.advance, watch=watch, fit_to=fit_to)
+        following = Following.asked(params, frames)
+        try:
+            conditioning = preprocess(
+                models, frames, files, tracker.advance, watch=watch, following=following, fit_to=fit_to
+            )
+        finally:
+            _write_report(files, frames, destination)
         if cache is not None:
             cache.keep(key, files.found_files())
         writer = VideoWriter(
@@ -171,7 +183,7 @@ def preflight(
     tracker.enter("check")
     files = Workspace.claim(workspace, {"params": params.to_json()} | _digests(media))
     reference = read_image(media.reference_image, limits)
-    source = probe_video(media.driving_video, limits)
+    source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(manifest, params, clip.size, clip.num_frames)
@@ -210,6 +222,18 @@ def _mezzanine(
         check_audio=params.keep_audio,
         on_fraction=lambda done: tracker.advance(done, 1),
     )
+
+
+def _write_report(files: Workspace, frames: DrivingFrames, destination: Path) -> None:
+    """The report on what was seen, beside the video; nothing where nobody has looked yet."""
+    if not files.has_people():
+        return
+    people = files.load_people()
+    masks = files.masked(people.frames.tolist()) if frames.mode == "replace" and files.has_masks() else None
+    report = report_people(people, frames.size, frames.clip.source_fps, masks)
+    there = ReportFiles.beside(destination)
+    there.report.write_text(json.dumps(report.to_json()))
+    draw_timeline(report).save(there.timeline, optimize=True)
 
 
 def _frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits) -> tuple[int, int] | None:
@@ -356,7 +380,7 @@ def _result(
         loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
         mask_source=models.masks.name if params.mode == "replace" else None,
         repeated_frames=clip.repeats,
-        frames_without_person=conditioning.num_without_person,
+        frames_without_person=conditioning.people.num_without,
         warnings=_warnings(models, params, source, clip, conditioning, plan),
         seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
         preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
@@ -382,6 +406,7 @@ def _warnings(
     areas = [area[0] * area[1] for area in models.manifest.render_areas]
     asked = params.render_area
     fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
+    people = conditioning.people
     said = {
         models.manifest.warning: True,
         f"the driving video has {source.num_audios} audio streams: the default one was taken": (
@@ -392,9 +417,8 @@ def _warnings(
         ),
         f"generated at {width}x{height} and scaled to {out_width}x{out_height}": plan.scale > 1.05,
         f"the bundle is not made for an area of {asked}": asked is not None and asked[0] * asked[1] not in areas,
-        f"nobody was found in {conditioning.num_without_person} of {conditioning.num_examined} frames": (
-            conditioning.num_without_person > 0
-        ),
+        f"the person was not found in {people.num_without} of {len(people.frames)} frames": people.num_without > 0,
+        f"{people.num_people} people were found; number {people.chosen} is followed": people.num_people > 1,
         "no frame shows a face: the expression is not followed": bool((conditioning.face_frames < 0).all()),
         f"{clip.repeats} frames repeat the face and background of the frame before": clip.repeats > 0,
     }

@@ -10,17 +10,21 @@ import numpy as np
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.models import Models
-from animate_pipelines.params import Mode
+from animate_pipelines.params import DEFAULT_MAX_GAP_S, AnimateParams, Mode
+from animate_pipelines.person import Person, PersonAt, read_person
 from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.detector import detect_person
-from animate_pipelines.preprocess.face import face_box
-from animate_pipelines.preprocess.keypoints import NUM_KEYPOINTS, interpolate
+from animate_pipelines.preprocess.face import FACE_SEEN, face_box, face_confidence
+from animate_pipelines.preprocess.gaps import bridge, check_gaps, stretches_of
+from animate_pipelines.preprocess.keypoints import interpolate
 from animate_pipelines.preprocess.masks import MaskSource
+from animate_pipelines.preprocess.people import FoundPeople, find_people
 from animate_pipelines.preprocess.pose import estimate_pose
-from animate_pipelines.preprocess.resize import padding_resize, resize_interpolation
+from animate_pipelines.preprocess.resize import inner_box, padding_resize, resize_interpolation
 from animate_pipelines.preprocess.retarget import Proportions, fit_proportions
+from animate_pipelines.preprocess.smoothing import smooth_boxes
 from animate_pipelines.stopwatch import Stopwatch
-from animate_pipelines.workspace import FoundPoses, Workspace
+from animate_pipelines.workspace import Workspace
 
 PARTS = ("preflight", "detect", "pose", "mask")  # of preprocessing, whose seconds are counted
 
@@ -34,6 +38,12 @@ class DrivingFrames:
         self.size: Size = clip.size if mode == "animate" else render_size
         self._interpolation = resize_interpolation(clip.size, self.size)
 
+    def place(self, point: PersonAt) -> PersonAt:
+        """The same point of the driving picture, as fractions of these frames."""
+        left, top, width, height = inner_box(self.clip.size, self.size)
+        x, y = (left + point.x * width) / self.size[0], (top + point.y * height) / self.size[1]
+        return PersonAt(x=x, y=y, time_s=point.time_s)
+
     def read(self, source_indices: Sequence[int]) -> Iterator[np.ndarray]:
         """`h w 3` uint8 frames, one after the other."""
         for frame in self.clip.read_source(source_indices):
@@ -42,22 +52,37 @@ class DrivingFrames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """Who is followed in the driving video, and how; as in `AnimateParams`. A point is one of the frames looked at."""
+
+    person: Person = "largest"
+    max_gap_s: float = DEFAULT_MAX_GAP_S
+    smoothing: bool = False
+
+    @classmethod
+    def asked(cls, params: AnimateParams, frames: DrivingFrames) -> Following:
+        person = read_person(params.person)
+        if isinstance(person, PersonAt):
+            person = frames.place(person)
+        return cls(person=person, max_gap_s=params.max_gap_s, smoothing=params.smoothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conditioning:
     """The driving performance.
 
     keypoints: `n 133 3`, one pose an output frame, between source frames where the rate goes up.
     proportions: how the driver's skeleton is fitted to the reference; None leaves it as it is.
-    source_keypoints: `m 133 3`, one a source frame; zero where no output frame needs it.
-    face_frames: the source frame whose face each source frame shows: itself, or the nearest earlier one with a face
-        inside the picture (the first one with a face, before that); -1 where there never is one.
-    num_examined, num_without_person: source frames looked at, and those in which the detector found nobody.
+    face_boxes: `m 4` (x1, x2, y1, y2) in pixels, one a source frame.
+    face_frames: the source frame whose face each source frame shows: itself, or the nearest earlier one in which a face
+        is seen (the first one with a face, before that); -1 where there never is one.
+    people: all that was found, before holes were mended.
     """
 
     keypoints: np.ndarray
-    source_keypoints: np.ndarray
+    face_boxes: np.ndarray
     face_frames: np.ndarray
-    num_examined: int
-    num_without_person: int
+    people: FoundPeople
     proportions: Proportions | None = None
 
 
@@ -68,35 +93,64 @@ def preprocess(
     on_frame: Callable[[int, int], None],
     *,
     watch: Stopwatch,
+    following: Following | None = None,
     fit_to: np.ndarray | None = None,
 ) -> Conditioning:
     """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
 
     fit_to: the reference picture `h w 3` whose proportions the skeletons take; None leaves them as they are.
     watch: counts the seconds of `PARTS`; none are spent on what the workspace has already.
-    on_frame: called with (frames done, frames in all). Raises `NoPersonFound` when no frame shows anybody.
+    on_frame: called with (work done, work in all). Raises `NoPersonFound` when no frame shows anybody, or not the
+        person asked for, and `PersonLost` when that one is out of sight for too long.
     """
-    if not files.has_poses():
-        files.save_poses(_estimate_poses(models, frames, on_frame, watch))
-    saved = files.load_poses()
-    needed = _needed_frames(frames.clip)
-    num_without = len(needed) - int(saved.found[needed].sum())
-    if num_without == len(needed):
+    following = following or Following()
+    people = _find_people(models, frames, files, following, watch, on_frame)
+    poses = bridge(people.poses, people.found)
+    if frames.mode == "replace" and not files.has_masks():
+        with watch("mask"):
+            _find_masks(models.masks, frames, poses, people.frames.tolist(), files)
+    keypoints = _at_output_rate(poses, frames.clip)
+    boxes = _face_boxes(people, frames, smoothing=following.smoothing)
+    return Conditioning(
+        keypoints=keypoints,
+        face_boxes=boxes,
+        face_frames=_frames_with_face(people, boxes),
+        people=people,
+        proportions=None if fit_to is None else _fit_proportions(models, keypoints[0], frames.size, fit_to),
+    )
+
+
+def _find_people(
+    models: Models,
+    frames: DrivingFrames,
+    files: Workspace,
+    following: Following,
+    watch: Stopwatch,
+    on_frame: Callable[[int, int], None],
+) -> FoundPeople:
+    needed, fps = _needed_frames(frames.clip), float(frames.clip.source_fps)
+    if not files.has_people():
+        files.save_people(
+            find_people(
+                models.eyes,
+                frames.read,
+                needed,
+                size=frames.size,
+                fps=fps,
+                person=following.person,
+                smoothing=following.smoothing,
+                watch=watch,
+                on_frame=on_frame,
+            )
+        )
+    people = files.load_people()
+    missing = ~people.found[needed]
+    if missing.all():
         raise NoPersonFound(
             f"no person was found in any of the {len(needed)} frames looked at", field="driving_video", value=0, limit=1
         )
-    if frames.mode == "replace" and not files.has_masks():
-        with watch("mask"):
-            _find_masks(models.masks, frames, saved.poses, needed, files)
-    keypoints = _at_output_rate(saved.poses, frames.clip)
-    return Conditioning(
-        keypoints=keypoints,
-        source_keypoints=saved.poses,
-        face_frames=_frames_with_face(saved.poses, needed, frames.size),
-        num_examined=len(needed),
-        num_without_person=num_without,
-        proportions=None if fit_to is None else _fit_proportions(models, keypoints[0], frames.size, fit_to),
-    )
+    check_gaps(stretches_of(needed, missing), fps, following.max_gap_s)
+    return people
 
 
 def _fit_proportions(models: Models, first: np.ndarray, size: Size, reference: np.ndarray) -> Proportions:
@@ -125,22 +179,6 @@ def _at_output_rate(poses: np.ndarray, clip: Clip) -> np.ndarray:
     return interpolate(poses, clip.positions)
 
 
-def _estimate_poses(
-    models: Models, frames: DrivingFrames, on_frame: Callable[[int, int], None], watch: Stopwatch
-) -> FoundPoses:
-    needed = _needed_frames(frames.clip)
-    poses = np.zeros((max(needed) + 1, NUM_KEYPOINTS, 3), np.float32)
-    found = np.zeros(len(poses), bool)
-    for done, (index, frame) in enumerate(zip(needed, frames.read(needed), strict=True), start=1):
-        with watch("detect"):
-            box = detect_person(models.detector, frame)
-        with watch("pose"):
-            poses[index] = estimate_pose(models.pose, frame, box)
-        found[index] = box is not None
-        on_frame(done, len(needed))
-    return FoundPoses(poses=poses, found=found)
-
-
 def _find_masks(
     source: MaskSource, frames: DrivingFrames, poses: np.ndarray, needed: Sequence[int], files: Workspace
 ) -> None:
@@ -148,12 +186,22 @@ def _find_masks(
     files.save_masks(zip(needed, masks, strict=True), len(poses), frames.size)
 
 
-def _frames_with_face(poses: np.ndarray, needed: Sequence[int], size: Size) -> np.ndarray:
-    shown = np.full(len(poses), -1)
-    for index in needed:
-        x1, x2, y1, y2 = face_box(poses[index], *size)
-        if x1 < x2 and y1 < y2:
-            shown[index] = index
-    held = np.maximum.accumulate(shown)
-    first = int(shown[shown >= 0].min()) if (shown >= 0).any() else -1
+def _face_boxes(people: FoundPeople, frames: DrivingFrames, *, smoothing: bool) -> np.ndarray:
+    """`m 4`, see `face_box`; zero, and so empty, where the person is not seen."""
+    boxes = np.zeros((len(people.poses), 4), int)
+    for index in np.flatnonzero(people.found).tolist():
+        boxes[index] = face_box(people.poses[index], *frames.size)
+    if smoothing:
+        seen = {int(index): boxes[index] for index in np.flatnonzero(people.found)}
+        for number, box in smooth_boxes(seen, people.cuts.tolist(), float(frames.clip.source_fps)).items():
+            boxes[number] = np.round(box).clip(0, np.repeat(frames.size, 2))
+    return boxes
+
+
+def _frames_with_face(people: FoundPeople, boxes: np.ndarray) -> np.ndarray:
+    indices = np.arange(len(boxes))
+    seen = people.found & (face_confidence(people.poses) >= FACE_SEEN)
+    seen &= (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
+    held = np.maximum.accumulate(np.where(seen, indices, -1))
+    first = int(indices[seen].min()) if seen.any() else -1
     return np.where(held >= 0, held, first)

@@ -13,6 +13,7 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
+from animate_pipelines.preprocess.gaps import bridge
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 from animate_pipelines.workspace import Workspace
@@ -28,7 +29,8 @@ def write_contact_sheet(
     """Write a PNG of `rows` moments, evenly spaced. `output` is a render at the driving video's own frame rate."""
     limits = MediaLimits()
     picture = read_image(reference, limits)
-    poses = workspace.load_poses().poses
+    people = workspace.load_people()
+    poses = bridge(people.poses, people.found)
     with Clip(read_mezzanine(workspace.mezzanine, limits)) as driving, Clip(read_mezzanine(output, limits)) as video:
         moments = np.linspace(0, video.num_frames - 1, rows).round().astype(int).tolist()
         cell = _cell_size(driving.size)

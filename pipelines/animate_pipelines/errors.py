@@ -8,7 +8,8 @@
     │   ├── MediaError                bytes that are not the image or video they should be
     │   │   └── MediaTooLarge         size, sides, length, rate, or the work of decoding them
     │   ├── NoPersonFound             nobody to take the motion from, or to replace
-    │   └── PairRefused               preflight found problems, and was told to refuse them
+    │   ├── PairRefused               preflight found problems, and was told to refuse them
+    │   └── PersonLost                the person to follow is out of sight for too long
     ├── Canceled            user      stopped on request
     ├── DeviceError         gpu       the accelerator failed or ran out of memory; the process must be replaced
     ├── ServerError         server    our own fault: disk, a bug, a lost process
@@ -35,6 +36,7 @@ __all__ = [
     "MediaTooLarge",
     "NoPersonFound",
     "PairRefused",
+    "PersonLost",
     "RequestError",
     "ServerError",
 ]
@@ -87,6 +89,12 @@ class PairRefused(RequestError):
     """Image and driving video do not go together."""
 
     code = "pair_refused"
+
+
+class PersonLost(RequestError):
+    """The person to follow is not seen for too long a part of the driving video."""
+
+    code = "person_lost"
 
 
 class Canceled(AnimateError):

@@ -23,7 +23,7 @@ from animate_pipelines.fp8_linear import multiply_in_fp8
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
 from animate_pipelines.parking import Parking
-from animate_pipelines.preflight.look import Eyes
+from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.preprocess.sam2_files import CHECKPOINT_NAME, load_original

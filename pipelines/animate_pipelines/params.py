@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.person import read_person
 
 Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
@@ -38,6 +39,8 @@ MAX_REFERENCE_CHARS = 8_192
 MIN_OUTPUT_SIDE_PX, MAX_OUTPUT_SIDE_PX = 64, 4096
 MIN_QUALITY, DEFAULT_QUALITY, MAX_QUALITY = 20, 95, 99
 MAX_RESULTS = 4
+MAX_SECONDS = 86_400.0
+DEFAULT_MAX_GAP_S, LONGEST_MAX_GAP_S = 1.0, 60.0
 
 
 def draw_seed() -> int:
@@ -56,6 +59,7 @@ class AnimateParams:
     steps, shift: None takes what the bundle was made for.
     overlap: frames carried from one segment into the next.
     retarget: give the driver the reference character's proportions first (animate mode).
+    start, duration: seconds; the part of the driving video that is used, in whole frames. None: to its end.
     num_frames: render only this many frames from the start; None renders all.
     output_size: (width, height) of the result, both even; None takes the driving video's aspect and `resolution`.
     fit: how a driving video of another aspect comes into `output_size`: with black at two sides, or cut at two sides.
@@ -66,6 +70,10 @@ class AnimateParams:
     align: crop and pad the reference image, so that its person stands where the driving video's does (animate mode).
     mask_fit: how closely the regenerated part follows the person in replace mode. box: all of the box around it, as the
         official code does; blocks: those of a grid of 8 by 16 that hold some of it; tight: its outline, grown a little.
+    person: who of several people is followed: "largest" or "center" over the whole clip, a number (from 1, in order of
+        appearance and from left to right), or whoever stands at "X,Y@SECONDS", X and Y being fractions of the frame.
+    max_gap_s: for so long that person may be out of sight; what is missing is put between the poses around it.
+    smoothing: steady the boxes of person and face from frame to frame; without it they are the official code's.
     num_results: how many videos, with the seeds `seed`, `seed` + 1, ...; `takes` gives the params of each.
     """
 
@@ -94,6 +102,11 @@ class AnimateParams:
     preflight: Preflight = "warn"
     align: bool = False
     mask_fit: MaskFit = "box"
+    person: str | int = "largest"
+    start: float = 0.0
+    duration: float | None = None
+    max_gap_s: float = DEFAULT_MAX_GAP_S
+    smoothing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("reference_image", "driving_video"):
@@ -109,12 +122,17 @@ class AnimateParams:
         _check_choice(self, "mask_fit", get_args(MaskFit))
         if self.mask_fit != "box" and self.mode != "replace":
             raise InvalidField("mask_fit is for the mode replace", field="mask_fit", value=self.mask_fit, limit="box")
-        for name in ("turbo", "keep_audio", "retarget", "align"):
+        for name in ("turbo", "keep_audio", "retarget", "align", "smoothing"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)
         _check_range(self, "guidance_scale", float, 1.0, MAX_GUIDANCE_SCALE)
         _check_range(self, "quality", int, MIN_QUALITY, MAX_QUALITY)
         _check_range(self, "num_results", int, 1, MAX_RESULTS)
+        _check_range(self, "max_gap_s", float, 0.0, LONGEST_MAX_GAP_S)
+        read_person(self.person)
+        _check_range(self, "start", float, 0.0, MAX_SECONDS)
+        if self.duration is not None:
+            _check_range(self, "duration", float, 0.0, MAX_SECONDS)
         if self.fps != "source":
             _check_range(self, "fps", int, 1, MAX_FPS)
         if self.steps is not None:

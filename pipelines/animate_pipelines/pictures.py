@@ -81,7 +81,7 @@ def _crop_faces(
     faces = conditioning.face_frames[list(source_indices)]
     shown = [int(face) for face in faces if face >= 0]
     for slot, face, frame in zip(np.nonzero(faces >= 0)[0], shown, frames.read(shown), strict=True):
-        crop = crop_face(frame, conditioning.source_keypoints[face], size_px)
+        crop = crop_face(frame, conditioning.face_boxes[face], size_px)
         if crop is not None:
             crops[slot] = crop
     return crops

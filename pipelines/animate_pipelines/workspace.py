@@ -3,7 +3,7 @@
     job.json                   what is being rendered; another job's files are never continued
     mezzanine.mp4              the driving video, rewritten
     survey.npz                 what preflight saw in a few of its frames
-    poses.npz                  the keypoints
+    people.npz                 who is seen where, and the keypoints of the one who is followed
     masks.npy                  where the person is, eight pixels a byte (replace mode)
     segment-00000.mp4          one closed-GOP piece a segment, written by `VideoWriter`
     state-00000.safetensors    the carried frames and the generator after that segment
@@ -13,10 +13,10 @@ A segment is done when its state file exists: it is written last, whole, and aft
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,8 @@ from safetensors.torch import load_file, save_file
 
 from animate_pipelines.media.durable import written_whole
 from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.preprocess.people import FoundPeople
 from animate_pipelines.state import LoopState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPoses:
-    """poses: `m 133 3`, one a source frame (fractions of the frame); zero where none was needed.
-
-    found: `m`, whether the detector found somebody there.
-    """
-
-    poses: np.ndarray
-    found: np.ndarray
 
 
 class Workspace:
@@ -62,14 +52,14 @@ class Workspace:
 
     def found_files(self) -> list[Path]:
         """What the networks found in the driving video. Written whole, and never written to again."""
-        return [path for path in (self._survey, self._poses, self._masks) if path.is_file()]
+        return [path for path in (self._survey, self._people, self._masks) if path.is_file()]
 
     def has_survey(self) -> bool:
         return self._survey.is_file()
 
     def save_survey(self, seen: Seen) -> None:
         with written_whole(self._survey) as partial, partial.open("wb") as file:
-            np.savez(file, **{field.name: getattr(seen, field.name) for field in fields(seen)})
+            np.savez(file, **{field.name: getattr(seen, field.name) for field in dataclasses.fields(seen)})
 
     def load_survey(self) -> Seen:
         with np.load(self._survey) as saved:
@@ -91,17 +81,18 @@ class Workspace:
             done += 1
         return done
 
-    def save_poses(self, poses: FoundPoses) -> None:
-        """Keep the poses of the driving video."""
-        with written_whole(self._poses) as partial, partial.open("wb") as file:
-            np.savez(file, poses=poses.poses, found=poses.found)
+    def save_people(self, people: FoundPeople) -> None:
+        """Keep what was found in the driving video."""
+        with written_whole(self._people) as partial, partial.open("wb") as file:
+            np.savez(file, **{f.name: getattr(people, f.name) for f in dataclasses.fields(people)})
 
-    def has_poses(self) -> bool:
-        return self._poses.is_file()
+    def has_people(self) -> bool:
+        return self._people.is_file()
 
-    def load_poses(self) -> FoundPoses:
-        with np.load(self._poses) as saved:
-            return FoundPoses(poses=saved["poses"], found=saved["found"])
+    def load_people(self) -> FoundPeople:
+        with np.load(self._people) as saved:
+            values = {name: saved[name] for name in saved.files}
+        return FoundPeople(**values | {"chosen": int(values["chosen"])})
 
     def has_masks(self) -> bool:
         return self._masks.is_file()
@@ -122,6 +113,11 @@ class Workspace:
         packed = np.load(self._masks, mmap_mode="r")
         return np.unpackbits(packed[list(indices)], axis=2, count=width)
 
+    def masked(self, indices: Sequence[int]) -> dict[int, bool]:
+        """For those source frames, whether their mask has anything in it."""
+        packed = np.load(self._masks, mmap_mode="r")
+        return {index: bool(packed[index].any()) for index in indices}
+
     def save_state(self, index: int, state: LoopState) -> None:
         """Mark segment `index` as done. Its piece must be on the disk already."""
         carried = state.carried if state.carried is not None else torch.empty(0)
@@ -141,8 +137,8 @@ class Workspace:
         return self.folder / "survey.npz"
 
     @property
-    def _poses(self) -> Path:
-        return self.folder / "poses.npz"
+    def _people(self) -> Path:
+        return self.folder / "people.npz"
 
     @property
     def _masks(self) -> Path:

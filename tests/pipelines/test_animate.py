@@ -204,6 +204,9 @@ def test_nobody_in_the_video_is_found_out_before_denoising(
         )
     assert caught.value.to_json()["field"] == "driving_video"
     assert {note.stage for note in notes.seen} == {"check", "preprocess"}
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert (report["missing_person"], report["people"], report["chosen"]) == ([[0, 39]], [], 0)
+    assert (tmp_path / "out.timeline.png").is_file()
 
 
 def test_image_and_video_mixed_up(tiny_models: Models, media: Media, tmp_path: Path) -> None:

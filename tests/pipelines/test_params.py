@@ -36,6 +36,11 @@ PAIR = {"reference_image": "who.png", "driving_video": "what.mp4"}
             "output_format": st.sampled_from(["mp4", "mov", "webm"]),
             "quality": st.integers(20, 99),
             "num_results": st.integers(1, 4),
+            "start": st.floats(0, 600),
+            "duration": st.none() | st.floats(0.1, 600),
+            "person": st.sampled_from(["largest", "center", 1, "3", "0.25,.5@1.5"]),
+            "max_gap_s": st.floats(0, 60),
+            "smoothing": st.booleans(),
         },
     )
 )

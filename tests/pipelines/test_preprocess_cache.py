@@ -40,7 +40,7 @@ def test_the_second_character_costs_no_preprocessing(tiny_models: Models, media:
     second = _render(tiny_models, other, tmp_path / "second", cache, seed=4, prompt="another")
     assert second.preprocess_cached
     assert second.preprocess_seconds == {"detect": 0.0, "pose": 0.0, "mask": 0.0}
-    for name in ("poses.npz", "masks.npy"):
+    for name in ("people.npz", "masks.npy"):
         assert (tmp_path / "second/work" / name).read_bytes() == (tmp_path / "first/work" / name).read_bytes()
 
 
@@ -81,7 +81,7 @@ def test_a_network_is_known_by_its_bytes(tmp_path: Path) -> None:
 
 def _entry(folder: Path, size_bytes: int) -> Path:
     folder.mkdir(exist_ok=True)
-    file = folder / "poses.npz"
+    file = folder / "people.npz"
     file.unlink(missing_ok=True)
     file.write_bytes(bytes(size_bytes))
     return file
@@ -129,11 +129,11 @@ _ROUNDS = """
         target.mkdir()
         if cache.restore(key, target):
             hits += 1
-            assert sorted(path.name for path in target.iterdir()) == ["masks.npy", "poses.npz"], "half an entry"
+            assert sorted(path.name for path in target.iterdir()) == ["masks.npy", "people.npz"], "half an entry"
             assert all(path.read_bytes() == wanted for path in target.iterdir()), "another entry's bytes"
         else:
             assert not list(target.iterdir()), "left-overs of a miss"
-            made = [target / "poses.npz", target / "masks.npy"]
+            made = [target / "people.npz", target / "masks.npy"]
             for path in made:
                 path.write_bytes(wanted)
             cache.keep(key, made)

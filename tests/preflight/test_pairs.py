@@ -14,10 +14,11 @@ import pytest
 from animate_benchmarks.puppet.pairings import FLAWS, FPS, Flaw, Pairing, random_pairing
 from animate_pipelines.models import load_eyes
 from animate_pipelines.preflight.findings import Cutting
-from animate_pipelines.preflight.look import Eyes, look_at
+from animate_pipelines.preflight.look import look_at
 from animate_pipelines.preflight.report import PreflightReport, check_pair
 from animate_pipelines.preflight.seen import Seen
 from animate_pipelines.preflight.survey import survey_image
+from animate_pipelines.preprocess.eyes import Eyes
 from animate_weights.bundles import find_bundle
 from animate_weights.errors import BundleNotFound
 

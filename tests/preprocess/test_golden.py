@@ -9,10 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.preprocess.detector import select_person
+from animate_pipelines.preprocess.detector import largest_box, person_boxes
 from animate_pipelines.preprocess.face import crop_face, face_box
 from animate_pipelines.preprocess.keypoints import body_20, interpolate
 from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
@@ -67,7 +68,7 @@ def test_body_20(poses: np.ndarray, tensors: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("frame", [0, 1])
 def test_skeleton_is_drawn_to_the_pixel(size: tuple[int, int], frame: int, poses: np.ndarray) -> None:
     drawn = draw_skeleton(skeleton_of(poses[frame], *size), *size)
-    golden = cv2.imread(str(GOLDEN / f"pose_draw_{frame}_{size[0]}x{size[1]}.png"))[..., ::-1]
+    golden = np.asarray(Image.open(GOLDEN / f"pose_draw_{frame}_{size[0]}x{size[1]}.png"))
     np.testing.assert_array_equal(drawn, golden)
 
 
@@ -77,20 +78,21 @@ def test_face_box(poses: np.ndarray, values: dict[str, Any]) -> None:
 
 def test_a_face_outside_the_frame_gives_no_crop(poses: np.ndarray) -> None:
     outside = poses[0] + [2.0, 0.0, 0.0]
-    assert crop_face(np.zeros((72, 128, 3), np.uint8), outside, 64) is None
-    inside = crop_face(np.full((720, 1280, 3), 7, np.uint8), poses[0], 64)
+    assert crop_face(np.zeros((72, 128, 3), np.uint8), face_box(outside, 128, 72), 64) is None
+    inside = crop_face(np.full((720, 1280, 3), 7, np.uint8), face_box(poses[0], 1280, 720), 64)
     assert inside is not None
     np.testing.assert_array_equal(inside, np.full((64, 64, 3), 7, np.uint8))
 
 
 def test_detector_choice(tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
-    box = select_person(tensors["yolo_out"], *DRIVING_SIZE)
-    assert box is not None
-    np.testing.assert_allclose(box, values["yolo_selected_bbox"], atol=1e-6)
+    boxes = person_boxes(tensors["yolo_out"], *DRIVING_SIZE)
+    chosen = largest_box(boxes)
+    assert chosen is not None
+    np.testing.assert_allclose(boxes[chosen], values["yolo_selected_bbox"], atol=1e-6)
 
 
 def test_nobody_detected() -> None:
-    assert select_person(np.zeros((300, 6), np.float32), 640, 480) is None
+    assert largest_box(person_boxes(np.zeros((300, 6), np.float32), 640, 480)) is None
 
 
 @pytest.mark.parametrize("case", ["in", "edge"])

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import uvicorn
 
+from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.errors import DeviceError, NoPersonFound
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.report import Progress, Report
@@ -69,6 +70,8 @@ class FakeRenderer:
         assert reference_image.stat().st_size > 0
         assert driving_video.stat().st_size > 0
         self.seen.append(params)
+        ReportFiles.beside(destination).report.write_text('{"num_frames": 90}')
+        ReportFiles.beside(destination).timeline.write_bytes(make_png())
         if params.prompt == "nobody":
             raise NoPersonFound("no person in 0 of 90 frames", field="driving_video", value=0, limit="at least 1")
         if params.prompt == "crash":

@@ -114,6 +114,11 @@ ASKED = [
             "num_results": 2,
             "preflight": "strict",
             "align": True,
+            "start": 1.5,
+            "duration": 2.0,
+            "person": "center",
+            "max_gap_s": 0.5,
+            "smoothing": True,
         },
     ),
     Asked(

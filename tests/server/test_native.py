@@ -186,6 +186,26 @@ def test_anothers_upload_does_not_exist(idle: Any, png: bytes) -> None:
     assert (answer.status_code, answer.json()["error"]["field"]) == (404, "reference_image")
 
 
+@pytest.mark.parametrize(("prompt", "status"), [("", "succeeded"), ("nobody", "failed")])
+def test_what_was_seen_is_told_of_every_job_that_looked(
+    prompt: str, status: str, served: Any, inline: dict[str, Any]
+) -> None:
+    job = served.http.post("/v1/jobs", json=inline | {"prompt": prompt}).json()
+    served.wait(job["id"], status)
+    report, picture = served.http.get(job["report_url"]), served.http.get(job["report_url"] + ".png")
+    assert (report.json(), report.headers["content-type"]) == ({"num_frames": 90}, "application/json")
+    assert (picture.content[:4], picture.headers["content-type"]) == (b"\x89PNG", "image/png")
+    assert served.http.get(job["report_url"], headers={"x-api-key": "key-of-another"}).status_code == 404
+    served.http.delete(job["url"])
+    assert served.http.get(job["report_url"]).status_code == 404
+    assert list(served.backend.settings.reports_dir.iterdir()) == []
+
+
+def test_a_job_that_has_not_looked_has_no_report(idle: Any, inline: dict[str, Any]) -> None:
+    job = idle.http.post("/v1/jobs", json=inline).json()
+    assert idle.http.get(job["report_url"]).status_code == 404
+
+
 BAD: list[tuple[dict[str, Any], int, str, Any, Any]] = [
     ({"fps": 0}, 422, "fps", 0, "int from 1 to 120"),
     ({"fps": 24.5}, 422, "fps", 24.5, "int from 1 to 120"),
@@ -200,6 +220,10 @@ BAD: list[tuple[dict[str, Any], int, str, Any, Any]] = [
     ({"aspect_ratio": "2:1"}, 422, "aspect_ratio", "2:1", "source, 9:16, 1:1, 4:3, 3:4, 16:9"),
     ({"aspect_ratio": "1:1", "output_size": "64x64"}, 422, "aspect_ratio", "1:1", ...),
     ({"num_results": 5}, 422, "num_results", 5, "int from 1 to 4"),
+    ({"person": "tallest"}, 422, "person", "tallest", ...),
+    ({"max_gap_s": 61}, 422, "max_gap_s", 61, "float from 0.0 to 60.0"),
+    ({"start": -1}, 422, "start", -1, "float from 0.0 to 86400.0"),
+    ({"smoothing": "yes"}, 422, "smoothing", "yes", None),
     ({"keep_audio": "yes"}, 422, "keep_audio", "yes", None),
     ({"turbo": True}, 422, "turbo", True, False),
     ({"colour": "red"}, 422, "colour", None, ...),

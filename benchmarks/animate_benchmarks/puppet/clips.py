@@ -14,6 +14,7 @@ import numpy as np
 from animate_benchmarks.puppet.prompts import random_words
 from animate_benchmarks.puppet.shots import FPS, Shot, pictures, relative_keypoints
 from animate_pipelines.preprocess.face import crop_face
+from animate_pipelines.preprocess.face import face_box as driven_face_box
 from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
@@ -148,7 +149,7 @@ def crop_faces(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     held = np.zeros((FACE_PX, FACE_PX, 3), np.uint8)
     crops = []
     for frame, pose in zip(frames, keypoints, strict=True):
-        crop = crop_face(frame, pose, FACE_PX)
+        crop = crop_face(frame, driven_face_box(pose, frame.shape[1], frame.shape[0]), FACE_PX)
         held = held if crop is None else crop
         crops.append(held)
     return np.stack(crops)

@@ -73,8 +73,8 @@ def join_pieces(
     WebM holds neither H.264 nor finer times than a millisecond: there the frames are encoded again as VP9.
 
     audio_source: the driving video as it came, described by `source_info`; None leaves the audio out. Its audio keeps
-    its offset to its video and is cut at the end of the frames; it is copied where the format can hold it, else made
-        AAC (Opus in WebM).
+        its offset to its video and is cut at the end of the frames; it is copied where the format can hold it and the
+        video is used from its beginning, else made AAC (Opus in WebM).
     num_frames: how many frames the pieces must have; `ServerError` when they do not.
     Returns what was done to the audio.
     """
@@ -103,6 +103,7 @@ class _Source:
         self.audio = audio
         self.form = form
         self.duration_s = duration_s
+        self.is_cut = info.cut_s > 0
         # On this clock the first video frame stands at 0, as it does in the pieces.
         offset = ["-itsoffset", f"{-float(info.start_s):.6f}"]
         self.opening = [*offset, *input_arguments(path, info.container)]
@@ -122,7 +123,8 @@ class _Source:
 def _run_with_audio(
     pieces: Sequence[Path], source: _Source, video: list[str], ending: list[str], limits: MediaLimits, field: str
 ) -> AudioTreatment:
-    if source.audio.codec in source.form.copied:
+    # Packets cannot be cut: copied sound would begin up to a packet off where only a part of the video is meant.
+    if source.audio.codec in source.form.copied and not source.is_cut:
         try:
             _run(pieces, [*source.opening, *video, *source.copying(), *ending], limits, field=field)
             return "copied"

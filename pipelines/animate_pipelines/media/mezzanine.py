@@ -57,7 +57,7 @@ def write_mezzanine(
 ) -> Mezzanine:
     """Decode all of `source` and write it to `destination`, which appears only when it is whole.
 
-    info: what `probe_video` said of `source`.
+    info: what `probe_video` said of `source`, or the part of it that is wanted (`trim`).
     frame: (width, height), even, that the picture is cut to or set into the middle of, on black; None leaves it.
     check_audio: decode the audio too, so that its faults are found before the render and not at its end.
     on_fraction: called about four times a second with 0 to 1; what it raises stops the work (that is how to cancel).
@@ -125,6 +125,9 @@ def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
     # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate.
     timing = [f"setpts=PTS-{start}/TB", f"fps={rate}:round=near"]
+    if info.is_part:
+        # After `fps` a frame's time is its number; those before the part have negative ones.
+        timing.append(f"trim=start_pts=0:end_pts={round(info.duration_s * info.fps)}")
     return ",".join([*timing, *(_to_sdr(info) if info.is_hdr else []), *_shape(info), *_fit(info, frame), *_tags()])
 
 

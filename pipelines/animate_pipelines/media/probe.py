@@ -57,6 +57,7 @@ class VideoInfo:
     duration_s: from the first video frame's start to the last one's end.
     transfer, matrix, primaries: as tagged; None where not.
     num_audios: audio streams there are; `audio` is None also for one without packets.
+    is_part, cut_s: whether only a part of the file is meant, and how much of it lies before that part; see `trim`.
     """
 
     container: Container
@@ -78,6 +79,8 @@ class VideoInfo:
     primaries: str | None
     audio: AudioInfo | None
     num_audios: int
+    is_part: bool = False
+    cut_s: Fraction = Fraction(0)
 
     @property
     def is_hdr(self) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from animate_pipelines.preprocess.detector import list_people
+from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.keypoints import FACE
 from animate_pipelines.preprocess.pose import estimate_pose
 
@@ -34,14 +34,6 @@ class Look:
     box: np.ndarray
     people: int
     sharpness: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Eyes:
-    """The two networks that look at pictures."""
-
-    detector: onnxruntime.InferenceSession
-    pose: onnxruntime.InferenceSession
 
 
 def look_at(eyes: Eyes, picture: np.ndarray) -> Look | None:

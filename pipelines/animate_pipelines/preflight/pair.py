@@ -11,9 +11,9 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preflight.align import align_picture
 from animate_pipelines.preflight.findings import Cutting
-from animate_pipelines.preflight.look import Eyes
 from animate_pipelines.preflight.report import PreflightReport, check_pair, refuse_problems
 from animate_pipelines.preflight.survey import survey_clip, survey_image
+from animate_pipelines.preprocess.eyes import Eyes
 
 if TYPE_CHECKING:
     from animate_pipelines.workspace import Workspace

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from animate_pipelines.media.clip import Clip
-from animate_pipelines.preflight.look import Eyes, look_at
+from animate_pipelines.preflight.look import look_at
 from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.preprocess.eyes import Eyes
 
 # Frames of a video: these first ones, since the render begins with them, and as many over the whole of it. The pose
 # network takes about a second a frame on a CPU, and an answer should come within 20 s.

@@ -10,9 +10,11 @@ import numpy as np
 from animate_pipelines.preprocess.keypoints import FACE
 
 _AREA_SCALE = 1.3
+FACE_SEEN = 0.4  # mean confidence of the face points, at least; backs of heads stay below
+FaceBox = tuple[int, int, int, int]  # x1, x2, y1, y2
 
 
-def face_box(keypoints: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
+def face_box(keypoints: np.ndarray, width: int, height: int) -> FaceBox:
     """(x1, x2, y1, y2) in pixels of a frame of that size; empty (x1 >= x2 or y1 >= y2) when the face is outside it.
 
     The box around the points grows to 1.3 times its area, more of it above the brows than below the chin.
@@ -30,9 +32,14 @@ def face_box(keypoints: np.ndarray, width: int, height: int) -> tuple[int, int, 
     )
 
 
-def crop_face(frame: np.ndarray, keypoints: np.ndarray, size_px: int) -> np.ndarray | None:
+def face_confidence(keypoints: np.ndarray) -> np.ndarray:
+    """How certainly a face is seen: the mean confidence of the face points of poses `... 133 3`."""
+    return np.asarray(keypoints[..., FACE, 2].mean(axis=-1))
+
+
+def crop_face(frame: np.ndarray, box: FaceBox, size_px: int) -> np.ndarray | None:
     """The face of an `h w 3` frame resized to `size_px size_px 3` (aspect not kept, as in training), or None."""
-    x1, x2, y1, y2 = face_box(keypoints, frame.shape[1], frame.shape[0])
+    x1, x2, y1, y2 = box
     if x1 >= x2 or y1 >= y2:
         return None
     return cv2.resize(frame[y1:y2, x1:x2], (size_px, size_px))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 NUM_KEYPOINTS = 133
+BODY = slice(0, 17)
 FACE = slice(23, 91)
 LEFT_HAND = slice(91, 112)
 RIGHT_HAND = slice(112, 133)

@@ -1,14 +1,19 @@
 """The whole-body pose network: `process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx`.
 
-Input `1 3 256 192`, output heatmaps `1 133 64 48`. The network is fed BGR with the mean and deviation of RGB: a slip in
+Input `n 3 256 192`, output heatmaps `n 133 64 48`. The network is fed BGR with the mean and deviation of RGB: a slip in
 the official code that the published results, and the model's training data, were made with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import onnxruntime
+
+from animate_pipelines.preprocess.onnx_batch import run_batched
 
 _INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
 _MEAN = np.array([0.485, 0.456, 0.406])
@@ -19,14 +24,36 @@ _UNIT_PX = 200.0  # crops are measured in units of 200 px, a habit of the COCO t
 _BLUR = 11
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonCrop:
+    """pixels: the network's input `3 256 192`, normalised. centre (px), scale (200 px): where in the frame it was."""
+
+    pixels: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
+
+
 def estimate_pose(session: onnxruntime.InferenceSession, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
     """The whole-body pose `133 3` (fractions of the frame) of the person in `box`, or in the whole `h w 3` frame."""
-    height, width = frame.shape[:2]
-    centre, scale = crop_geometry(box, width, height)
-    crop = crop_input(frame[..., ::-1], centre, scale)
-    (heatmaps,) = session.run(None, {session.get_inputs()[0].name: crop[None]})
-    points = decode_heatmaps(heatmaps[0], centre, scale)
-    return points / [width, height, 1]
+    crop = crop_person(frame, box)
+    (pose,) = read_poses(session, [crop], (frame.shape[1], frame.shape[0]))
+    return pose
+
+
+def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
+    """What the network reads of an RGB frame: the person in `box`, or the whole frame."""
+    centre, scale = crop_geometry(box, frame.shape[1], frame.shape[0])
+    return PersonCrop(pixels=crop_input(frame[..., ::-1], centre, scale), centre=centre, scale=scale)
+
+
+def read_poses(
+    session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: tuple[int, int]
+) -> list[np.ndarray]:
+    """The whole-body poses `133 3` in crops of frames of `size` (width, height), as fractions of the frame."""
+    heatmaps = run_batched(session, [crop.pixels for crop in crops])
+    return [
+        decode_heatmaps(maps, crop.centre, crop.scale) / [*size, 1] for maps, crop in zip(heatmaps, crops, strict=True)
+    ]
 
 
 def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,45 @@
+"""Which part of a driving video is used, in whole frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.media.probe import VideoInfo
+
+
+def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo:
+    """The part that begins at `start_s` and lasts `duration_s` (None: to the end), both rounded to whole frames.
+
+    Raises `InvalidField` on `start` or `duration` when that part is not all inside the video, or has no frame.
+    """
+    num_frames = round(info.duration_s * info.fps)
+    first = round(Fraction(start_s) * info.fps)
+    if first >= num_frames:
+        raise InvalidField(
+            f"start is at {start_s:g} s of a driving video of {float(info.duration_s):.3f} s",
+            field="start",
+            value=start_s,
+            limit=round(float(info.duration_s), 3),
+        )
+    left = num_frames - first
+    wanted = left if duration_s is None else round(Fraction(duration_s) * info.fps)
+    if not 1 <= wanted <= left:
+        raise InvalidField(
+            f"duration is {duration_s:g} s; {float(left / info.fps):.3f} s of the driving video follow its start, "
+            f"and one frame lasts {float(1 / info.fps):.3f} s",
+            field="duration",
+            value=duration_s,
+            limit=round(float(left / info.fps), 3),
+        )
+    if wanted == num_frames:
+        return info
+    return dataclasses.replace(
+        info,
+        start_s=info.start_s + first / info.fps,
+        duration_s=wanted / info.fps,
+        num_frames=wanted,
+        cut_s=info.cut_s + first / info.fps,
+        is_part=True,
+    )
