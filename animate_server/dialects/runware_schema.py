@@ -99,7 +99,6 @@ class Lookup(Task):
 
     taskType: Literal["getResponse", "getTaskDetails"]  # noqa: N815
     taskUUID: str = Field(min_length=1, max_length=64)  # noqa: N815
-    numberResults: int | None = Field(None, description="Taken; all results are answered.")  # noqa: N815
 
 
 class ImageUpload(Task):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 from fastapi import WebSocket
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
 
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_server.bodies import Body, parse_tasks
 from animate_server.dialects import Caller, Desk, Dialect
 from animate_server.dialects.runware_schema import Authentication
@@ -23,6 +24,7 @@ from animate_server.dialects.runware_tasks import Answer, Counter, describe_erro
 from animate_server.errors import JobNotFound, NotAuthorized
 from animate_server.fields import read_fields
 
+log = logging.getLogger(__name__)
 LOOK_S = 0.25  # how often the jobs that are followed are looked at, one after the other
 SIGN_IN_S = 30.0
 MAX_AT_ONCE = 8
@@ -83,7 +85,15 @@ class Session:
             await self._send({"errors": [refused | {"taskUUID": body.fields.get("taskUUID")}]})
         else:
             async with self._turns:
-                await self._say(await Counter(self._dialect, self._desk, self._caller, self._socket).answer(body))
+                await self._say(await self._answer(body, self._caller))
+
+    async def _answer(self, body: Body, caller: Caller) -> Answer:
+        try:
+            return await Counter(self._dialect, self._desk, caller, self._socket).answer(body)
+        except Exception:  # an outer wall, as the app's is for POST: the caller must not wait for ever
+            log.exception("a task over a socket failed")
+            failed = describe_error(ServerError("the server failed; the task may be sent again"))
+            return Answer(errors=[failed | {"taskUUID": body.fields.get("taskUUID")}])
 
     async def _sign_in(self, body: Body) -> None:
         try:
@@ -107,7 +117,10 @@ class Session:
         while True:
             await asyncio.sleep(LOOK_S)
             for job_id in list(self._followed):
-                await self._tell_end(job_id)
+                try:
+                    await self._tell_end(job_id)
+                except Exception:  # an outer wall: the next round looks at it again
+                    log.exception("job %s: its end could not be told", job_id)
 
     async def _tell_end(self, job_id: str) -> None:
         assert self._caller is not None

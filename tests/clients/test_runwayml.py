@@ -54,6 +54,8 @@ def test_runwayml_async(server: str, inputs: Inputs) -> None:
                 await client.character_performance.create(**ask(inputs, "ftp://x.example/"))
             with pytest.raises(runwayml.NotFoundError):
                 await client.tasks.retrieve("unknown")
+            with pytest.raises(runwayml.AuthenticationError):
+                await client.with_options(api_key="wrong").tasks.retrieve(task.id)
             failing = await client.character_performance.create(**ask(inputs, inputs.missing))
             with pytest.raises(polling.TaskFailedError):
                 await failing.wait_for_task_output(timeout=60)

@@ -361,6 +361,18 @@ def test_one_error_a_frame_and_frames_that_are_none(idle: Any, signed_in: Any) -
     assert hear(socket)["errors"][0]["code"] == "taskFailedOrNotFound"
 
 
+def test_a_fault_of_ours_is_answered(idle: Any, signed_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("https://secret.example/?token=hunter2")
+
+    socket = signed_in(idle)
+    monkeypatch.setattr("animate_server.desk.JobDesk.get", broken)
+    say(socket, taskType="getResponse", taskUUID="x")
+    (error,) = hear(socket)["errors"]
+    assert (error["code"], error["taskUUID"]) == ("internalServerError", "x")
+    assert "hunter2" not in str(error)
+
+
 def test_strangers_may_not_stay(idle: Any, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("animate_server.dialects.runware_socket.SIGN_IN_S", 0.1)
     with pytest.raises(ConnectionClosed) as closed:
