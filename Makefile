@@ -15,14 +15,14 @@ demo: $(READY)
 	$(BIN)/animate-server demo --output-dir demo
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist worksteal --ignore $(CLIENTS)
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-airgap: $(READY)
 	$(BIN)/pytest -m airgap tests/repo/test_airgap.py
 
 # The clients of hosted services, against a running server. Node comes from a wheel where the system has none.
 test-clients: $(CLIENTS)/.ready
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest $(CLIENTS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -m clients $(CLIENTS)
 
 docs: $(READY)
 	$(BIN)/python docs/write_dialects.py

@@ -6,8 +6,11 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames
+
+pytestmark = pytest.mark.clients
 
 
 def test_runninghub(server: str, inputs: Inputs) -> None:

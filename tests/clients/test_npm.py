@@ -16,7 +16,10 @@ import pytest
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames, decode
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(not (HERE / "node_modules").is_dir(), reason="make test-clients installs the clients")
+pytestmark = [
+    pytest.mark.clients,
+    pytest.mark.skipif(not (HERE / "node_modules").is_dir(), reason="make test-clients installs the clients"),
+]
 
 
 def run(script: str, server: str, inputs: Inputs, **more: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, decode
 
-pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")]
 
 
 def test_openai(server: str, inputs: Inputs) -> None:

@@ -14,7 +14,10 @@ from runware.utils import RunwareAPIError
 
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.clients,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,10 @@ from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames
 
 HERE = Path(__file__).parent
 PYTHON = HERE / ".venv/bin/python"
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="make test-clients installs the client")
+pytestmark = [
+    pytest.mark.clients,
+    pytest.mark.skipif(not PYTHON.exists(), reason="make test-clients installs the client"),
+]
 
 
 def test_runware_sdk(server: str, inputs: Inputs) -> None:

@@ -11,6 +11,8 @@ from runwayml.lib import polling
 
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames
 
+pytestmark = pytest.mark.clients
+
 
 @pytest.fixture(autouse=True)
 def _poll_quickly(monkeypatch: pytest.MonkeyPatch) -> None:

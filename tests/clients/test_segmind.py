@@ -10,6 +10,7 @@ from segmind.v2 import InferenceFailed
 
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames, decode
 
+pytestmark = pytest.mark.clients
 SLUG = "p-video-animate"
 
 
