@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_dialects_page_is_what_make_docs_writes() -> None:
     writer = runpy.run_path(str(ROOT / "docs/write_dialects.py"))
     page = (ROOT / "docs/dialects.md").read_text()
-    assert writer["write_page"](page) == page
+    assert writer["write_page"](page) == page, "make docs"
     for client in ("segmind", "openai", "runwayml", "@runwayml/sdk", "runware", "runware-sdk", "@runware/sdk-js"):
         assert f" `{client}`:\n\n```" in page
     assert page.count("plain HTTP:\n\n```python") == 3

@@ -113,6 +113,7 @@ ASKED = [
             "quality": 50,
             "num_results": 2,
             "preflight": "strict",
+            "mask_fit": "tight",
             "align": True,
             "start": 1.5,
             "duration": 2.0,
