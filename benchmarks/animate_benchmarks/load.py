@@ -32,7 +32,6 @@ from animate_weights.safetensors_file import Shape, write_safetensors
 _SHARD_BYTES = {torch.bfloat16: 9_940_000_000, torch.float32: 4_980_000_000}  # the published ones' sizes
 _BLOCKS_PER_FACE_BLOCK = 5
 _SLACK_BYTES = 1_000_000_000
-_POOL_VALUES = 2**24
 
 
 def main() -> None:
@@ -101,11 +100,13 @@ def _write_layout(folder: Path, shapes: Mapping[str, Shape], num_layers: int, *,
         (folder / "model_index.json").write_text("{}")
     (target / "config.json").write_text(json.dumps(config))
     placed: dict[str, str] = {}
-    values = _Values(dtype)
+    # the same values in every tensor: to draw them anew, or to copy them, takes longer than to write them
+    values = torch.randn(max(map(math.prod, shapes.values()))).mul_(0.02).to(dtype)
     for number, names in enumerate(_shards(shapes, dtype), start=1):
         file = f"diffusion_pytorch_model-{number:05}.safetensors"
         layout = {name: (shapes[name], dtype) for name in names}
-        write_safetensors(target / file, layout, ((name, values.take(shapes[name])) for name in names))
+        tensors = ((name, values[: math.prod(shapes[name])].reshape(shapes[name])) for name in names)
+        write_safetensors(target / file, layout, tensors)
         placed |= dict.fromkeys(names, file)
     index = target / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": placed}))
@@ -134,17 +135,6 @@ def _shards(shapes: Mapping[str, Shape], dtype: torch.dtype) -> Iterator[list[st
         names.append(name)
         size += num_bytes
     yield names
-
-
-class _Values:
-    """Random values of one type, the same few over and over: to draw each anew takes longer than to write it."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._pool = torch.randn(_POOL_VALUES).mul_(0.02).to(dtype)
-
-    def take(self, shape: Shape) -> torch.Tensor:
-        number = math.prod(shape)
-        return self._pool.repeat(math.ceil(number / len(self._pool)))[:number].reshape(shape)
 
 
 def _options() -> argparse.Namespace:
