@@ -161,7 +161,12 @@ def load_models(
             _network(bundle, "text_encoder", recipe.dtype, "cpu" if recipe.text_on_cpu else device),
         ),
         image_encoder=ImageEncoder(_network(bundle, "image_encoder", recipe.image_dtype, device)),
-        vae=VideoVae(_network(bundle, "vae", recipe.vae_dtype, device), getattr(torch, recipe.pixel_dtype), parking),
+        vae=VideoVae(
+            _network(bundle, "vae", recipe.vae_dtype, device),
+            getattr(torch, recipe.pixel_dtype),
+            parking,
+            recipe.decode_strips,
+        ),
         transformers=Transformers(bundle, manifest, recipe, SelfAttention.of(choice, recipe.sparsity), parking),
         memory=None if sizes is None or ignore_memory else cuda_memory(sizes, recipe),
     )

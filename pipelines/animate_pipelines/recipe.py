@@ -31,6 +31,7 @@ class Recipe:
     park_transformer: the transformer leaves the device while the VAE works.
     fp8_weights: the blocks' matrices are kept in e4m3 with a scale a row and made whole for each product.
         Of the recorded small network's velocity, as above: 3.6 %. Of a video: not measured.
+    decode_strips: parts of the picture that the VAE decodes one after the other; the pixels are the same.
     stream_blocks: the transformer's blocks lie in host memory and come to the device one ahead of their use.
     attention: a name of `animate_kernels.attention.BACKENDS`; "auto" becomes the first usable 16-bit one when the
         networks are loaded. "fp8" and "fa3-fp8" multiply in 8 bits, in self-attention alone.
@@ -52,6 +53,7 @@ class Recipe:
     park_transformer: bool = False
     fp8_weights: bool = False
     stream_blocks: bool = False
+    decode_strips: int = 1
     attention: str = "auto"
     sparsity: Sparsity = DENSE
     fp8_products: bool = False

@@ -15,6 +15,7 @@ from pathlib import Path
 from animate_pipelines.errors import DeviceError
 from animate_pipelines.networks import NetworkFiles, network_shapes, open_network
 from animate_pipelines.recipe import Recipe
+from animate_pipelines.strips import halo_of
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest
 from animate_weights.quantize import is_quantised_parameter
 from animate_weights.safetensors_file import Shape
@@ -27,7 +28,12 @@ _TOKEN_PX, _FRAMES_PER_LATENT = 16, 4
 _TOKEN_BYTES = 24.3 + 2  # a channel of a token: in a block's self-attention at its fullest, and its pose patch
 _CONTEXT_TOKENS, _CONTEXT_BYTES = 769, 4  # image and text; their keys and values in bf16, of every block
 _DECODE_BYTES, _DECODE_FRAME_BYTES = 19_465, 12.35  # a pixel of the picture; and for each frame of the segment
-_VAE_WIDTH = 96  # that the two are for
+_ENCODE_BYTES, _ENCODE_FRAME_BYTES = 14_081, 12.5
+_VAE_WIDTH, _VAE_RES_BLOCKS = 96, 2  # that these are for
+_MIDDLE_BYTES = (
+    24  # a latent frame of a pixel: what the decoder's middle leaves, 384 channels at an eighth of the sides
+)
+_LATENT_PX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +89,14 @@ class SegmentSize:
     num_frames: int
 
     @property
+    def num_latent_frames(self) -> int:
+        """Without the reference's."""
+        return (self.num_frames - 1) // _FRAMES_PER_LATENT + 1
+
+    @property
     def num_tokens(self) -> int:
         """Of the transformer, the reference's frame included."""
-        latent_frames = (self.num_frames - 1) // _FRAMES_PER_LATENT + 1
-        return (latent_frames + 1) * (self.width // _TOKEN_PX) * (self.height // _TOKEN_PX)
+        return (self.num_latent_frames + 1) * (self.width // _TOKEN_PX) * (self.height // _TOKEN_PX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +110,7 @@ class Residency:
     park_transformer: bool = False
     fp8_weights: bool = False
     stream_blocks: bool = False
+    decode_strips: int = 1
 
 
 # From the most memory to the least. What changes the pictures' last digits comes last.
@@ -127,6 +138,14 @@ RESIDENCIES = (
         text_on_cpu=True,
         fp8_weights=True,
         stream_blocks=True,
+    ),
+    Residency(
+        name="transformer in fp8 is streamed, the picture decoded in halves",
+        cost="precision of its weights, a copy of each block from the host in every step, and decoding the seam twice",
+        text_on_cpu=True,
+        fp8_weights=True,
+        stream_blocks=True,
+        decode_strips=2,
     ),
 )
 
@@ -158,8 +177,9 @@ def predict_peak(sizes: NetworkSizes, recipe: Recipe, segment: SegmentSize) -> i
         others += sizes.text_encoder * _BYTES[recipe.dtype]
     beside = transformer * (recipe.transformers_kept - 1)
     denoising = transformer + denoise_bytes(sizes, segment)
-    decoding = (0 if recipe.park_transformer else transformer) + decode_bytes(sizes, segment)
-    return others + beside + max(denoising, decoding) + untracked_bytes(sizes)
+    coding = max(decode_bytes(sizes, segment, recipe.decode_strips), encode_bytes(sizes, segment))
+    coding += 0 if recipe.park_transformer else transformer
+    return others + beside + max(denoising, coding) + untracked_bytes(sizes)
 
 
 def untracked_bytes(sizes: NetworkSizes) -> int:
@@ -192,12 +212,28 @@ def denoise_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
     return round(sizes.transformer_width * tokens)
 
 
-def decode_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """What decoding a segment in fp32 holds at once, beside the VAE's weights. Encoding holds less."""
+def decode_bytes(sizes: NetworkSizes, segment: SegmentSize, num_strips: int = 1) -> int:
+    """What decoding a segment in fp32 holds at once, beside the VAE's weights."""
     pixels = segment.width * segment.height
-    kept = segment.num_tokens * sizes.transformer_width * 2  # the pose patches
     features = _DECODE_BYTES * sizes.vae_width / _VAE_WIDTH
-    return round(pixels * (features + _DECODE_FRAME_BYTES * segment.num_frames)) + kept
+    if num_strips > 1:
+        length = max(segment.width, segment.height) / _LATENT_PX
+        seams = halo_of(_VAE_RES_BLOCKS) * min(2, num_strips - 1)  # of a strip
+        features *= min(1, 1 / num_strips + seams / length)
+        features += _MIDDLE_BYTES * segment.num_latent_frames * sizes.vae_width / _VAE_WIDTH
+    return round(pixels * (features + _DECODE_FRAME_BYTES * segment.num_frames)) + _pose_bytes(sizes, segment)
+
+
+def encode_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
+    """What encoding one of a segment's videos in fp32 holds at once, beside the VAE's weights."""
+    features = _ENCODE_BYTES * sizes.vae_width / _VAE_WIDTH
+    pixels = segment.width * segment.height
+    return round(pixels * (features + _ENCODE_FRAME_BYTES * segment.num_frames)) + _pose_bytes(sizes, segment)
+
+
+def _pose_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
+    """The pose patches, which are kept while the VAE works."""
+    return segment.num_tokens * sizes.transformer_width * 2
 
 
 def plan_residency(sizes: NetworkSizes, recipe: Recipe, segment: SegmentSize, free_bytes: int) -> Residency | None:
@@ -253,6 +289,7 @@ def with_residency(recipe: Recipe, residency: Residency) -> Recipe:
         park_transformer=residency.park_transformer,
         fp8_weights=residency.fp8_weights or recipe.fp8_products,
         stream_blocks=residency.stream_blocks,
+        decode_strips=residency.decode_strips,
     )
 
 

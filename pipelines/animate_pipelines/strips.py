@@ -63,7 +63,7 @@ def _upper(decoder: nn.Module) -> nn.Module:
 def _with(decoder: nn.Module, **replaced: nn.Module) -> nn.Module:
     """The same decoder, its weights included, with other modules in the place of some."""
     part = copy.copy(decoder)
-    part._modules = decoder._modules | replaced
+    part._modules = {**decoder._modules, **replaced}
     return part
 
 

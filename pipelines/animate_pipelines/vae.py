@@ -10,12 +10,14 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from animate_pipelines.parking import Parking
+from animate_pipelines.strips import decode_in_strips
 
 
 class VideoVae:
     """Encodes and decodes whole segments.
 
     pixel_dtype: what pixels are rounded to before they are encoded. parking: what leaves the device for this network.
+    num_strips: parts of the picture that are decoded one after the other.
     """
 
     def __init__(
@@ -23,10 +25,12 @@ class VideoVae:
         model: AutoencoderKLWan,
         pixel_dtype: torch.dtype = torch.float32,
         parking: Parking | None = None,
+        num_strips: int = 1,
     ) -> None:
         self._model = model
         self._pixel_dtype = pixel_dtype
         self._parking = parking
+        self._num_strips = num_strips
         shape = (1, -1, 1, 1, 1)
         self._mean = torch.tensor(model.config.latents_mean, device=model.device).view(shape)
         self._std = torch.tensor(model.config.latents_std, device=model.device).view(shape)
@@ -53,8 +57,10 @@ class VideoVae:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels `b 3 t h w` fp32, clamped to -1..1, of normalised latents."""
         self._make_room()
-        scaled = latents * self._std + self._mean
-        decoded: torch.Tensor = self._model.decode(scaled.to(self._model.dtype), return_dict=False)[0]
+        scaled = (latents * self._std + self._mean).to(self._model.dtype)
+        if self._num_strips > 1:
+            return decode_in_strips(self._model, scaled, self._num_strips).float()
+        decoded: torch.Tensor = self._model.decode(scaled, return_dict=False)[0]
         return decoded.float().clamp(-1, 1)
 
     def _make_room(self) -> None:

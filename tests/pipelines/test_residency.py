@@ -27,6 +27,7 @@ from animate_pipelines.residency import (
     decode_bytes,
     denoise_bytes,
     describe_plan,
+    encode_bytes,
     fit_recipe,
     host_bytes,
     plan_residency,
@@ -35,6 +36,7 @@ from animate_pipelines.residency import (
     transformer_bytes,
     with_residency,
 )
+from animate_pipelines.strips import decode_in_strips
 from animate_pipelines.transformer import AnimateTransformer
 from animate_weights.manifest import Manifest, read_manifest
 from animate_weights.quantized import dequantize, quantize_rowwise
@@ -126,6 +128,22 @@ def test_decoding_holds_what_is_predicted(segment: SegmentSize, sizes: NetworkSi
     assert memory.peak_bytes == pytest.approx(decode_bytes(sizes, segment) - kept, rel=0.01)
 
 
+@pytest.mark.parametrize("segment", [SMALL, SegmentSize(width=480, height=832, num_frames=41)])
+def test_decoding_in_strips_and_encoding_hold_what_is_predicted(segment: SegmentSize, sizes: NetworkSizes) -> None:
+    kept = segment.num_tokens * 5120 * 2
+    with torch.device("meta"), torch.no_grad():
+        vae = AutoencoderKLWan()
+        with LiveMemory() as memory:
+            vae.encode(torch.empty(1, 3, segment.num_frames, segment.height, segment.width))
+        assert memory.peak_bytes == pytest.approx(encode_bytes(sizes, segment) - kept, rel=0.01)
+        for num_strips in (2, 4):
+            latents = torch.empty(1, 16, segment.num_latent_frames, segment.height // 8, segment.width // 8)
+            with LiveMemory() as memory:
+                decode_in_strips(vae, latents, num_strips)
+            predicted = decode_bytes(sizes, segment, num_strips) - kept
+            assert memory.peak_bytes == pytest.approx(predicted, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("free_gib", "large", "small"),
     [
@@ -134,8 +152,9 @@ def test_decoding_holds_what_is_predicted(segment: SegmentSize, sizes: NetworkSi
         (47, "transformer or VAE stays", "all but the text encoder stays"),
         (39, "transformer in fp8 stays", "transformer in fp8 stays"),
         (31, "transformer in fp8 or VAE stays", "transformer in fp8 stays"),
-        (24, None, "transformer in fp8 is streamed"),
-        (12, None, None),
+        (24, "transformer in fp8 is streamed, the picture decoded in halves", "transformer in fp8 is streamed"),
+        (12, None, "transformer in fp8 is streamed, the picture decoded in halves"),
+        (8, None, None),
     ],
 )
 def test_what_stays_on_which_gpu(free_gib: float, large: str | None, small: str | None, sizes: NetworkSizes) -> None:
