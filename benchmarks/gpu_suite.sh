@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs one GPU, in order of value; each piece runs alone in under 8 minutes, all of them in about 25.
 # Full logs go to --output; short tables and one JSON line come last. A piece that fails is said and passed over.
-#   bash benchmarks/gpu_suite.sh [--output DIR] [--device cuda] [--small] [PIECE ...]
+#   [PYTHON=python3] bash benchmarks/gpu_suite.sh [--output DIR] [--device cuda] [--small] [PIECE ...]
 # --small, with --device cpu, shows that every command runs.
 set -u
 cd "$(dirname "$0")/.."

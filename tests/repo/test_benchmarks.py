@@ -36,7 +36,7 @@ def test_gpu_benchmarks_run_small(
     main()
     out = capsys.readouterr().out
     failed = [line for line in out.splitlines() if " failed: " in line]
-    assert [line.split()[1] for line in failed] in ([], ["fa3", "cudnn", "xformers", "triton", "fa3-fp8"])
+    assert {line.split()[1] for line in failed} <= {"fa3", "cudnn", "xformers", "triton", "fa3-fp8"}
     log = tmp_path / "piece.log"
     log.write_text(out)
     result = last_object(log)
