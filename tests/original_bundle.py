@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from golden_weights import golden_scale, read_json
-from real_size import CLIP_FILE, INDEX, T5_FILE, VAE_FILE, read_shapes, write_sparse_safetensors
+from real_size import CLIP_FILE, INDEX, T5_FILE, VAE_FILE, real_table, write_real_size
 from safetensors.torch import load_file, save_file
 
 from animate_weights.encoder_names import image_encoder_names, text_encoder_names
+from animate_weights.layouts import Layout
 from animate_weights.random_weights import Scale, random_tensor
 
 _SHARDS = 4
@@ -124,29 +125,23 @@ def _joined(name: str, targets: list[str], tensors: Tensors) -> torch.Tensor:
     return tensor.view(1, -1, 1, 1) if name.startswith("motion_encoder.enc.net_app") and tensor.dim() == 1 else tensor
 
 
-def write_sparse_shards(folder: Path, *, width: int, ffn_width: int, num_layers: int) -> int:
+def write_sparse_shards(folder: Path, layout: Layout, *, width: int, ffn_width: int, num_layers: int) -> int:
     """A scaled-down transformer in fp32 with holes for values, in the published names. Bytes of all its parameters."""
     sizes = {5120: width, 13824: ffn_width, 30720: 6 * width, 10240: 2 * width}
     shapes = {
         name: tuple(sizes.get(size, size) for size in shape)
-        for name, shape in read_shapes("transformer_original_shapes.json").items()
-        if _block(name) < num_layers and _face_block(name) * 5 < num_layers
+        for name, shape in real_table(layout, "transformer").items()
+        if _number(name, "blocks.") < num_layers
+        and _number(name.replace("fuser_blocks.", ""), "face_adapter.") * 5 < num_layers
     }
-    names, placed = list(shapes), {}
-    for shard in range(_SHARDS):
-        file = f"diffusion_pytorch_model-{shard + 1:05}-of-{_SHARDS:05}.safetensors"
-        mine = names[shard * len(names) // _SHARDS : (shard + 1) * len(names) // _SHARDS]
-        write_sparse_safetensors(folder / file, {name: shapes[name] for name in mine}, "F32")
-        placed |= dict.fromkeys(mine, file)
-    (folder / INDEX).write_text(json.dumps({"weight_map": placed}))
-    config = {"_class_name": "WanAnimateModel", "num_heads": width // 128, "num_layers": num_layers}
-    (folder / "config.json").write_text(json.dumps(config))
+    heads = width // 128
+    small = {"num_attention_heads": heads, "ffn_dim": ffn_width, "num_layers": num_layers, "added_kv_proj_dim": width}
+    write_real_size(folder, layout, "transformer", shapes, dtype="F32")
+    config = folder / "config.json" if layout == "original" else folder / "transformer/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | small | {"num_heads": heads}))
     return sum(4 * math.prod(shape) for name, shape in shapes.items() if not name.endswith(".kernel"))
 
 
-def _block(name: str) -> int:
-    return int(name.split(".")[1]) if name.startswith("blocks.") else 0
-
-
-def _face_block(name: str) -> int:
-    return int(name.split(".")[2]) if name.startswith("face_adapter.") else 0
+def _number(name: str, prefix: str) -> int:
+    """The block's, in names that begin so; 0 in others."""
+    return int(name.removeprefix(prefix).split(".")[0]) if name.startswith(prefix) else 0

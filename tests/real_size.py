@@ -80,8 +80,13 @@ def real_table(layout: Layout, component: Component) -> Table:
     return dict(_saved_text_encoder() if component == "text_encoder" else _saved_image_encoder())
 
 
-def write_real_size(folder: Path, layout: Layout, component: Component, table: Table | None = None) -> None:
-    """The files of one network, and what makes the folder a bundle. table: other tensors than the published ones."""
+def write_real_size(
+    folder: Path, layout: Layout, component: Component, table: Table | None = None, *, dtype: str = "BF16"
+) -> None:
+    """The files of one network, and what makes the folder a bundle. table: other tensors than the published ones.
+
+    dtype: of the original transformer's tensors.
+    """
     table = real_table(layout, component) if table is None else table
     if layout == "diffusers":
         target = folder / component
@@ -94,11 +99,11 @@ def write_real_size(folder: Path, layout: Layout, component: Component, table: T
     config = {"_class_name": "WanAnimateModel", "num_heads": 40, "num_layers": 40}
     (folder / "config.json").write_text(json.dumps(config))
     if component == "transformer":
-        _write_shards(folder, table, "diffusion_pytorch_model", 4, "BF16")
+        _write_shards(folder, table, "diffusion_pytorch_model", 4, dtype)
     else:
-        name, dtype = _PICKLES[component]
+        name, stored = _PICKLES[component]
         more = {"textual.token_embedding.weight": (4, 4), "log_scale": ()} if component == "image_encoder" else {}
-        torch.save(_hollow(table | more, dtype), folder / name)
+        torch.save(_hollow(table | more, stored), folder / name)
 
 
 def write_real_size_bundle(folder: Path, layout: Layout = "original") -> Path:

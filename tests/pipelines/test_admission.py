@@ -13,7 +13,7 @@ from animate_pipelines.errors import AreaTooLarge
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.recipe import default_recipe
-from animate_pipelines.residency import NetworkSizes, SegmentSize, WeightCount, predict_peak
+from animate_pipelines.residency import NetworkSizes, SegmentSize, WeightCount, plan_residency, predict_peak
 
 GB = 10**9
 # the published networks, see `test_residency`; with detector, pose and mask networks of 3.5 GB
@@ -81,3 +81,19 @@ def test_a_render_is_refused_before_anything_is_computed(
         )
     assert refused.value.field == field
     assert set(stages) == {"check"}
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "size", "name"),
+    [
+        (23.5, (1280, 720), "transformer in fp8 is streamed, the picture decoded in halves"),
+        (23.5, (832, 480), "transformer in fp8 is streamed"),
+        (15.5, (832, 480), "transformer in fp8 is streamed, the picture decoded in halves"),
+        (15.5, (1280, 720), None),
+    ],
+)
+def test_what_small_gpus_do_with_every_network_of_the_bundle(
+    free_gib: float, size: tuple[int, int], name: str | None
+) -> None:
+    plan = plan_residency(SIZES, RECIPE, _segment(*size), round(free_gib * 1024**3))
+    assert (plan and plan.name) == name

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from original_bundle import write_sparse_shards
+
+from animate_weights.layouts import Layout
 
 MIB = 1024**2
 _WIDTH, _FFN = 1024, 4096
@@ -25,10 +28,11 @@ print(sum(p.numel() * p.element_size() for p in model.parameters()), (peak() - b
 """
 
 
-def test_no_second_copy_is_held(tmp_path: Path) -> None:
-    """At most the model in bf16 and one of its four shards in fp32; both in whole would be twice that."""
-    file_bytes = write_sparse_shards(tmp_path, width=_WIDTH, ffn_width=_FFN, num_layers=5)
-    largest_shard = max(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+def test_no_second_copy_is_held(layout: Layout, tmp_path: Path) -> None:
+    """At most the model in bf16 and the largest of its shards in fp32; both in whole would be twice that."""
+    file_bytes = write_sparse_shards(tmp_path, layout, width=_WIDTH, ffn_width=_FFN, num_layers=5)
+    largest_shard = max(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
     done = subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True)
     model_bytes, peak_bytes = map(int, done.stdout.split())
     assert file_bytes > 500 * MIB
