@@ -75,6 +75,7 @@ class JobDesk:
             board.bundle,
             self._generated,
             full_steps=settings.turbo_without_lora == "full_steps",
+            refuse_unchecked=settings.unchecked == "refuse",
         )
 
     def caller(self, request: Request) -> Caller:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from animate_pipelines.capability import check_turbo
+from animate_pipelines.capability import check_safety, check_turbo
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
 from animate_pipelines.media.header import Family
 from animate_pipelines.params import AnimateParams
@@ -44,6 +44,7 @@ class Gate:
     """bundle: what the workers said of the loaded bundle (`Manifest.to_json()`), None while none has.
 
     generated: the file of an owner's earlier result, by its job's id, its UUID or its name; raises `JobNotFound`.
+    refuse_unchecked: whether a safety check is refused where the bundle has no checker.
     full_steps: whether `turbo` is taken also where the bundle cannot do it; see `renderer.with_full_steps`.
     """
 
@@ -55,12 +56,14 @@ class Gate:
         generated: Callable[[str, str], Path],
         *,
         full_steps: bool,
+        refuse_unchecked: bool,
     ) -> None:
         self._uploads = uploads
         self._generated = generated
         self._policy = policy
         self._bundle = bundle
         self._full_steps = full_steps
+        self._refuse_unchecked = refuse_unchecked
 
     def accept(self, params: AnimateParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
         """Check everything, and only then store the data that came with the request.
@@ -70,6 +73,8 @@ class Gate:
         `BodyTooLarge`.
         """
         if (bundle := self._bundle()) is not None:
+            checker = bundle.get("safety_checker")
+            check_safety(params.safety_check, bundle=bundle["name"], checker=checker, refuse=self._refuse_unchecked)
             check_turbo(params.turbo and not self._full_steps, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
         references = {field: self._reference(getattr(params, field), owner, base) for field in FAMILIES}
         for field, reference in references.items():

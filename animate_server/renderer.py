@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from animate_pipelines.capability import check_safety
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.report import Report
 
@@ -80,6 +81,12 @@ class BundleRenderer:
                 report=report,
                 limits=self._settings.media_limits,
             )
+        check_safety(
+            params.safety_check,
+            bundle=self._bundle["name"],
+            checker=self._bundle["safety_checker"],
+            refuse=self._settings.unchecked == "refuse",
+        )
         allowed = params
         if self._settings.turbo_without_lora == "full_steps" and self._bundle["turbo_lora"] is None:
             allowed = with_full_steps(params)
@@ -119,4 +126,4 @@ def load_renderer(settings: Settings, device: str) -> Renderer:
 
     models = load_models(path, device=device)
     cache = PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes)
-    return BundleRenderer(models, manifest.to_json(), settings, cache)
+    return BundleRenderer(models, manifest.to_json() | {"safety_checker": models.safety is not None}, settings, cache)

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(600.0, gt=0, description="The driving video.")
     max_image_pixels: int = Field(50_000_000, gt=0)
     max_json_bytes: int = Field(64 * MIB, gt=0, description="A JSON body, data URIs included.")
+    unchecked: Literal["render", "refuse"] = Field(
+        "render", description="What becomes of a safety check where the bundle has no checker; render says so."
+    )
     preprocess_cache_bytes: int = Field(
         4 * 1024 * MIB, ge=0, description="Keypoints and masks of driving videos, kept for later jobs; 0 keeps none."
     )

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import (
@@ -332,11 +332,14 @@ def _output(job: Job, desk: Desk, caller: Caller) -> str | dict[str, Any] | None
 def _failed(failure: Failure) -> dict[str, Any]:
     message = _in_their_words(failure.message)
     mine = failure.fault == "request"
+    category = "user_error" if mine else "provider_error"
+    if failure.code == ContentRefused.code:
+        category = "content_policy"
     return {
         "error": message,
         "error_code": failure.code,
         "error_message": message,
-        "classification": {"category": "user_error" if mine else "provider_error"},
+        "classification": {"category": category},
         "retryable": not mine,
         "success": False,
         "status": "ERROR",
@@ -385,9 +388,6 @@ dialect = Dialect(
     schemas={"prediction": PredictionRequest} | {f"input of {slug}": model.schema for slug, model in MODELS.items()},
     ignored={
         "version": "there is one version of each model",
-        "input.enable_safety_checker": "there is no checker",
-        "input.public_figure_moderation": "there is no checker",
-        "input.aspect_ratio": "all six are the size class 720p; the aspect is the driving video's",
     },
     webhooks=WebhookRules(
         find=find_webhook,

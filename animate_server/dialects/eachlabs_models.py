@@ -24,7 +24,7 @@ class AnimateInput(BaseModel):
     resolution: Literal["480p", "580p", "720p"] = "480p"
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
     num_inference_steps: int = Field(20, ge=1, le=100, description="Denoising steps.")
-    enable_safety_checker: bool = Field(False, description="Taken; this server has no checker.")
+    enable_safety_checker: bool = Field(False, description="Whether image and output are checked.")
     shift: float = Field(5.0, ge=1, le=10, description="Timestep shift of the schedule.")
     video_quality: Literal["low", "medium", "high", "maximum"] = Field("high", description="Only `high`.")
     video_write_mode: Literal["fast", "balanced", "small"] = Field("balanced", description="Only `balanced`.")
@@ -46,32 +46,20 @@ class ActTwoInput(BaseModel):
     character_uri: str = Field(min_length=1, description="Who: a URL, data URI, or the public_url of an upload.")
     reference_uri: str = Field(min_length=1, description="How: a URL, data URI, or the public_url of an upload.")
     aspect_ratio: Literal["1280:720", "720:1280", "960:960", "1104:832", "832:1104", "1584:672"] = Field(
-        description="All six are the size class 720p here; the aspect is the driving video's."
+        description="Size of the result. A driving video of another aspect is fitted into it with black borders."
     )
-    body_control: bool = Field(True, description="False is refused: the body always follows.")
-    expression_intensity: int = Field(3, ge=1, le=5, description="Only 3, as performed.")
+    body_control: bool = Field(True, description="false: the body stays; only face and head follow.")
+    expression_intensity: int = Field(3, ge=1, le=5, description="How far the face moves; 3 as performed.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
-    public_figure_moderation: Literal["auto", "low"] = Field("low", description="Taken; there is no checker.")
+    public_figure_moderation: Literal["auto", "low"] = Field(
+        "low", description="auto: image and output are checked; low: they are not."
+    )
 
     @field_validator("character_type")
     @classmethod
     def _image_only(cls, value: str) -> str:
         if value != "image":
             raise ValueError("this server takes characters of type image only")
-        return value
-
-    @field_validator("body_control")
-    @classmethod
-    def _with_body(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("this server cannot hold the body still; only true is available")
-        return value
-
-    @field_validator("expression_intensity")
-    @classmethod
-    def _as_performed(cls, value: int) -> int:
-        if value != 3:
-            raise ValueError(f"this server cannot scale expressions; only 3 is available, not {value}")
         return value
 
 
@@ -102,6 +90,7 @@ def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> AnimateParams:
         seed=draw_seed() if asked.seed is None else asked.seed,
         steps=asked.num_inference_steps,
         shift=asked.shift,
+        safety_check=asked.enable_safety_checker,
     )
 
 
@@ -109,9 +98,14 @@ def _parse_act_two(fields: Mapping[str, Any]) -> AnimateParams:
     asked = read_fields(ActTwoInput, fields)
     check_length(asked.character_uri, "character_uri")
     check_length(asked.reference_uri, "reference_uri")
+    width, _, height = asked.aspect_ratio.partition(":")
     return AnimateParams(
         reference_image=asked.character_uri,
         driving_video=asked.reference_uri,
+        output_size=(int(width), int(height)),
+        body_control=asked.body_control,
+        expression=asked.expression_intensity,
+        safety_check=asked.public_figure_moderation == "auto",
         seed=draw_seed() if asked.seed is None else asked.seed,
     )
 

@@ -25,7 +25,7 @@ from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
 from animate_server.dialects.native_schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView
 from animate_server.document import HAND_OVER, LOOK, SUBMIT, raises
-from animate_server.errors import JobUnfinished, KeyReused, http_headers, http_status
+from animate_server.errors import JobNotFound, JobUnfinished, KeyReused, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Artefact, Job, JobStatus
 from animate_server.webhooks import Call, Webhook
@@ -70,7 +70,7 @@ class ErrorView(BaseModel):
     "/jobs",
     status_code=202,
     response_model=JobView,
-    responses=raises(*SUBMIT, KeyReused),
+    responses=raises(*SUBMIT, JobNotFound, KeyReused),
     openapi_extra=BODY,
     summary="Submit a job",
 )

@@ -165,6 +165,18 @@ class JobRequest(BaseModel):
     align: bool = Field(
         False, description="Crop and pad the image to the video's framing before the render; mode animate only."
     )
+    body_control: bool = Field(
+        True, description="false: the body stays as the reference has it; only face and head follow. Mode animate."
+    )
+    expression: int = Field(
+        p.AS_PERFORMED,
+        ge=1,
+        le=p.MAX_EXPRESSION,
+        description="How far the face moves from the reference's: 1 half as far, 3 as performed, 5 half as far again.",
+    )
+    safety_check: bool = Field(
+        False, description="The bundle's safety checker looks at image and output; the result's `safety` says whether."
+    )
     webhook: WebhookRequest | None = Field(None, description="Who is told, by POST, when the job has ended.")
 
 

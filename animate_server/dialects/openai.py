@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_pipelines.params import (
     DEFAULT_PROMPT,
     MAX_FPS,
@@ -227,7 +227,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "size": f"{result['width']}x{result['height']}" if "width" in result else None,
         "error": failure
         and {
-            "code": failure.code,
+            "code": "moderation_blocked" if failure.code == ContentRefused.code else failure.code,
             "message": _in_their_words(failure.message),
             "param": _param(failure.field),
         },

@@ -15,7 +15,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from animate_pipelines.errors import AnimateError, FetchError, InvalidField, MediaError, MediaTooLarge, RequestError
+from animate_pipelines.errors import (
+    AnimateError,
+    ContentRefused,
+    FetchError,
+    InvalidField,
+    MediaError,
+    MediaTooLarge,
+    RequestError,
+)
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import check_length, redact
 from animate_server.dialects import (
@@ -282,7 +290,8 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
         shown["results"] = [{"url": url, "nodeId": _NODE, "outputType": "mp4", "text": None}]
     if job.error is not None:
-        said = {"errorCode": "1015", "errorMessage": _in_their_words(job.error.message)}
+        code = "1501" if job.error.code == ContentRefused.code else "1015"
+        said = {"errorCode": code, "errorMessage": _in_their_words(job.error.message)}
         shown |= said | {"failedReason": _failed_reason(job)}
     return shown
 

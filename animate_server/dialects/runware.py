@@ -89,6 +89,7 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
         output_format=_FORMATS[asked.outputFormat],
         quality=asked.outputQuality,
         num_results=asked.numberResults,
+        safety_check=asked.safety is not None and asked.safety.asked,
     )
 
 
@@ -96,6 +97,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     """`data` of a task that runs or has succeeded, `errors` of one that did not."""
     named: dict[str, Any] = {"taskType": "videoInference", "taskUUID": job.id}
     if job.artefacts:
+        safety = {"safety": job.result["safety"]} if job.result and job.params.safety_check else {}
         cost = {"cost": 0.0} if (job.request or {}).get("includeCost") is True else {}
         return {
             "data": [
@@ -108,6 +110,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
                     "warnings": (job.result or {}).get("warnings", []),
                 }
                 | cost
+                | safety
                 for artefact in job.artefacts
             ]
         }
@@ -168,7 +171,6 @@ dialect = Dialect(
     error_view=Answers,
     schemas={"videoInference": VideoInference},
     ignored={
-        "safety": "there is no checker",
         "routing": "a task runs where there is a worker",
     },
     webhooks=WebhookRules(find=find_webhook, render=render, pauses_s=(10.0, 60.0, 300.0)),

@@ -58,6 +58,17 @@ class Settings(BaseModel):
     turbo: bool = Field(False, description="Few steps; refused when the bundle has no LoRA for it.")
 
 
+class Safety(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    checkContent: bool | None = Field(None, description="Whether to check.")  # noqa: N815  theirs
+    mode: Literal["none", "fast", "full"] | None = Field(None, description="fast and full are the same here.")
+
+    @property
+    def asked(self) -> bool:
+        return self.checkContent if self.checkContent is not None else self.mode in ("fast", "full")
+
+
 class VideoInference(Task):
     """`videoInference` for the models prunaai:p-video@animate and @replace."""
 
@@ -90,7 +101,7 @@ class VideoInference(Task):
     )
     webhookURL: str | None = Field(None, max_length=2000, description="Called when the task has ended.")  # noqa: N815
     uploadEndpoint: str | None = Field(None, description="Refused: results are fetched from videoURL.")  # noqa: N815
-    safety: dict[str, Any] | None = Field(None, description="Taken; this server has no checker.")
+    safety: Safety | None = Field(None, description="Whether image and output are checked. Default: they are not.")
     routing: dict[str, Any] | None = Field(None, description="Taken; a task runs where there is a worker.")
 
 

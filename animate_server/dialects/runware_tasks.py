@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from starlette.requests import HTTPConnection
 
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_server.addresses import redact
 from animate_server.bodies import INLINE, Body, Part
 from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, find_job, submit_fields
@@ -185,6 +185,8 @@ def describe_failure(job: Job) -> dict[str, Any]:
         code = "taskCancelled" if job.status is JobStatus.CANCELED else "taskFailedOrNotFound"
         return {"code": code, "message": f"the task is {job.status}"}
     parameter = _parameter(job.error.field)
+    if job.error.code == ContentRefused.code:
+        return {"code": "invalidContent", "message": _in_their_words(job.error.message), "parameter": parameter}
     code = f"invalid{_last(parameter) or 'Input'}" if job.error.fault == "request" else "inferenceError"
     named = {"parameter": parameter} if parameter else {}
     return {"code": code, "message": _in_their_words(job.error.message)} | named

@@ -15,14 +15,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from animate_pipelines.errors import AnimateError, RequestError
-from animate_pipelines.params import AnimateParams, draw_seed
+from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
+from animate_pipelines.params import AS_PERFORMED, AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body
-from animate_server.jobs import Job, JobStatus
+from animate_server.jobs import Failure, Job, JobStatus
 
 router = APIRouter(prefix="/runway", tags=["runway"])
 UPLOAD_SCHEME = "runway://"
@@ -74,30 +74,16 @@ class PerformanceRequest(BaseModel):
     character: Character
     reference: Reference
     ratio: Literal["1280:720", "720:1280", "960:960", "1104:832", "832:1104", "1584:672"] | None = Field(
-        None, description="All six are the size class 720p here; the aspect is the driving video's, and is reported."
+        None, description="Size of the result; a driving video of another aspect is fitted into it, never stretched."
     )
     seed: int | None = Field(None, ge=0, le=2**32 - 1, description="Default: drawn.")
-    bodyControl: bool | None = Field(None, description="False is refused: the body always follows.")  # noqa: N815
+    bodyControl: bool | None = Field(None, description="false: the body stays, face and head follow.")  # noqa: N815
     expressionIntensity: int | None = Field(  # noqa: N815
-        None, ge=1, le=5, description="Only 3, as performed; other intensities are refused."
+        None, ge=1, le=5, description="How far the face moves from the character's own; 3 is as performed."
     )
     contentModeration: ContentModeration | None = Field(  # noqa: N815
-        None, description="Taken; this server has no checker, and says so."
+        None, description="auto, the default: image and output are checked; low: they are not."
     )
-
-    @field_validator("bodyControl")
-    @classmethod
-    def _with_body(cls, value: bool | None) -> bool | None:
-        if value is False:
-            raise ValueError("this server cannot hold the body still; only true is available")
-        return value
-
-    @field_validator("expressionIntensity")
-    @classmethod
-    def _as_performed(cls, value: int | None) -> int | None:
-        if value not in (None, 3):
-            raise ValueError(f"this server cannot scale expressions; only 3 is available, not {value}")
-        return value
 
 
 class Cost(BaseModel):
@@ -109,7 +95,6 @@ class Cost(BaseModel):
 class Created(BaseModel):
     id: str
     estimatedCost: Cost  # noqa: N815
-    safety: Literal["not_checked"] = Field(description="Ours: there is no checker.")
 
 
 class Task(BaseModel):
@@ -127,7 +112,7 @@ class Task(BaseModel):
     seed: int | None = None
     ratio: str | None = Field(None, description="What the video really has.")
     warnings: list[str] | None = None
-    safety: Literal["not_checked"] | None = None
+    safety: Literal["checked", "not_checked", "off"] | None = None
 
 
 class ModelTier(BaseModel):
@@ -188,7 +173,7 @@ class ErrorView(BaseModel):
 )
 async def create_performance(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     job = await submit_body(request, desk, caller, dialect)
-    return {"id": job.id, "estimatedCost": _FREE, "safety": "not_checked"}
+    return {"id": job.id, "estimatedCost": _FREE}
 
 
 @router.get(
@@ -273,6 +258,10 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
     return AnimateParams(
         reference_image=_reference(asked.character.uri),
         driving_video=_reference(asked.reference.uri),
+        output_size=_size(asked.ratio),
+        body_control=asked.bodyControl is not False,
+        expression=asked.expressionIntensity or AS_PERFORMED,
+        safety_check=asked.contentModeration is None or asked.contentModeration.publicFigureThreshold == "auto",
         seed=draw_seed() if asked.seed is None else asked.seed,
     )
 
@@ -283,7 +272,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     if job.artefact is not None:
         return shown | _succeeded(job, desk.artefact_url(job.artefact, caller, dialect=dialect.name))
     if job.error is not None:
-        code = "ASSET.INVALID" if job.error.fault == "request" else "INTERNAL"
+        code = _failure_code(job.error)
         return shown | {"failure": _in_their_words(job.error.message), "failureCode": code, "cost": _FREE}
     if job.status is JobStatus.RUNNING:
         shown["progress"] = job.progress["fraction"] if job.progress else 0.0
@@ -331,12 +320,25 @@ def _succeeded(job: Job, url: str) -> dict[str, Any]:
         "seed": job.params.seed,
         "ratio": f"{result['width']}:{result['height']}" if "width" in result else None,
         "warnings": result.get("warnings", []),
-        "safety": "not_checked",
+        "safety": result.get("safety"),
     }
 
 
 def _reference(uri: str) -> str:
     return "upload:" + uri.removeprefix(UPLOAD_SCHEME) if uri.startswith(UPLOAD_SCHEME) else uri
+
+
+def _size(ratio: str | None) -> tuple[int, int] | None:
+    if ratio is None:
+        return None
+    width, _, height = ratio.partition(":")
+    return int(width), int(height)
+
+
+def _failure_code(failure: Failure) -> str:
+    if failure.code == ContentRefused.code:
+        return "SAFETY.OUTPUT.VIDEO" if failure.field == "output" else "SAFETY.INPUT.IMAGE"
+    return "ASSET.INVALID" if failure.fault == "request" else "INTERNAL"
 
 
 def _path(field: str) -> list[str | int]:
@@ -356,8 +358,5 @@ dialect = Dialect(
     render_error=render_error,
     error_view=ErrorView,
     schemas={"character_performance": PerformanceRequest},
-    ignored={
-        "ratio": "all six are the size class 720p; the aspect is the driving video's, and the finished task reports it",
-        "contentModeration": "there is no checker; every answer says `not_checked`",
-    },
+    ignored={},
 )

@@ -56,7 +56,7 @@ class AnimateRequest(BaseModel):
     turbo: bool = Field(
         False, description="Few steps. Without a LoRA for it: refused, or, as the server is set, warned of."
     )
-    disable_safety_checker: bool = Field(False, description="Taken; this server has no checker.")
+    disable_safety_checker: bool = Field(False, description="Whether image and output are not checked.")
 
 
 class Metrics(BaseModel):
@@ -89,7 +89,8 @@ class Result(Status):
     output: str | None = Field(description="URL of the MP4; it needs no credentials.")
     seed: int
     audio: str | None = Field(description="What became of the driving video's sound: copied, encoded or none.")
-    warnings: list[str] = Field(description="What the caller should know of the video; it and the two before are ours.")
+    safety: str | None = Field(description="checked, off, or not_checked: the bundle has no checker.")
+    warnings: list[str] = Field(description="What the caller should know of the video; from `seed` on these are ours.")
     created_at: datetime
 
 
@@ -204,6 +205,7 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
         resolution=asked.resolution,
         fps="source" if asked.target_fps == "original" else int(asked.target_fps),
         seed=draw_seed() if asked.seed == -1 else asked.seed,
+        safety_check=not asked.disable_safety_checker,
         keep_audio=asked.save_audio and not asked.ignore_audio,
         turbo=asked.turbo,
     )
@@ -221,6 +223,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "output": desk.artefact_url(job.artefact, caller, dialect=dialect.name) if job.artefact else None,
         "seed": job.params.seed,
         "audio": (job.result or {}).get("audio"),
+        "safety": (job.result or {}).get("safety"),
         "warnings": (job.result or {}).get("warnings", []),
         "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
     }
@@ -278,7 +281,5 @@ dialect = Dialect(
     render_error=render_error,
     error_view=ErrorView,
     schemas={SLUG: AnimateRequest},
-    ignored={
-        "disable_safety_checker": "there is no checker",
-    },
+    ignored={},
 )

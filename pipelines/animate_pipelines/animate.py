@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, preprocess
+from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, preprocess, reference_pose
 from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.device import device_errors, forget_peak_memory, peak_memory_bytes
 from animate_pipelines.encode import encode_constants
@@ -41,13 +41,15 @@ from animate_pipelines.preflight.pair import check_media
 from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import report_people
-from animate_pipelines.preprocess.resize import padding_resize
+from animate_pipelines.preprocess.held_body import hold_body
+from animate_pipelines.preprocess.resize import inner_box, padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.report import Report, silent
 from animate_pipelines.residency import SegmentSize
 from animate_pipelines.result import AnimateResult
+from animate_pipelines.safety import sample
 from animate_pipelines.state import first_state
 from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.timeline import draw_timeline
@@ -69,6 +71,9 @@ _NOT_LOOKED_AT |= {
     "preflight",
     "align",
     "mask_fit",
+    "body_control",
+    "expression",
+    "safety_check",
 }
 
 
@@ -111,6 +116,9 @@ def animate(
     tracker.enter("check")
     files = Workspace.claim(workspace, _identity(models, params, media))
     reference = read_image(media.reference_image, limits)
+    safety = models.safety if params.safety_check else None
+    if safety is not None:
+        safety.check(reference[None], field="reference_image")
     source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
@@ -133,6 +141,8 @@ def animate(
             _write_report(files, frames, destination)
         if cache is not None:
             cache.keep(key, files.found_files())
+        if not params.body_control:
+            conditioning = _hold_body(models, conditioning, boxed, frames.size)
         writer = VideoWriter(
             files.folder,
             render_size=plan.picture_box[2:],
@@ -301,8 +311,21 @@ def _render(
     left, top, width, height = plan.picture_box
     for segment, pixels in rendered:
         shown = pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width]
-        writer.write_segment(segment.index, to_frames(shown))
+        pictures = to_frames(shown)
+        if params.safety_check and models.safety is not None:
+            models.safety.check(sample(pictures), field="output")
+        writer.write_segment(segment.index, pictures)
         files.save_state(segment.index, state)
+
+
+def _hold_body(
+    models: Models, conditioning: Conditioning, reference: np.ndarray, size: tuple[int, int]
+) -> Conditioning:
+    """`reference` is letter-boxed to the render size, skeletons are drawn at the driving frames' `size`."""
+    left, top, width, height = inner_box(size, (reference.shape[1], reference.shape[0]))
+    shown = reference[top : top + height, left : left + width]
+    held = hold_body(conditioning.keypoints, size, reference_pose(models, shown), (width, height))
+    return replace(conditioning, keypoints=held)
 
 
 def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, object]:
@@ -381,6 +404,7 @@ def _result(
         mask_source=models.masks.name if params.mode == "replace" else None,
         repeated_frames=clip.repeats,
         frames_without_person=conditioning.people.num_without,
+        safety=_safety(models, params),
         warnings=_warnings(models, params, source, clip, conditioning, plan),
         seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
         preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
@@ -392,6 +416,12 @@ def _result(
         recipe=models.recipe.to_json(),
         version=version("animate-server"),
     )
+
+
+def _safety(models: Models, params: AnimateParams) -> str:
+    if not params.safety_check:
+        return "off"
+    return "not_checked" if models.safety is None else "checked"
 
 
 def _warnings(
@@ -409,6 +439,7 @@ def _warnings(
     people = conditioning.people
     said = {
         models.manifest.warning: True,
+        "not checked for safety: the bundle has no safety checker": _safety(models, params) == "not_checked",
         f"the driving video has {source.num_audios} audio streams: the default one was taken": (
             source.num_audios > 1 and params.keep_audio
         ),

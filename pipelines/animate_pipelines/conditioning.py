@@ -153,16 +153,21 @@ def _find_people(
     return people
 
 
-def _fit_proportions(models: Models, first: np.ndarray, size: Size, reference: np.ndarray) -> Proportions:
+def reference_pose(models: Models, reference: np.ndarray) -> np.ndarray:
+    """The pose `133 3` in the reference picture `h w 3`. Raises `NoPersonFound`."""
     box = detect_person(models.detector, reference)
     if box is None:
         raise NoPersonFound(
-            "no person was found in the reference image, whose proportions were to be taken",
+            "no person was found in the reference image, whose pose is needed for what was asked",
             field="reference_image",
             value=0,
             limit=1,
         )
-    pose = estimate_pose(models.pose, reference, box)
+    return estimate_pose(models.pose, reference, box)
+
+
+def _fit_proportions(models: Models, first: np.ndarray, size: Size, reference: np.ndarray) -> Proportions:
+    pose = reference_pose(models, reference)
     return fit_proportions(first, size, pose, (reference.shape[1], reference.shape[0]))
 
 

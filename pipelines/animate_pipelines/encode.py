@@ -12,25 +12,31 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from animate_pipelines.conditioning import reference_pose
+from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import AS_PERFORMED, AnimateParams
 from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.preprocess.face import crop_face, face_box
+from animate_pipelines.transformer import AnimateTransformer, Expression
 from animate_pipelines.vae import VideoVae, to_pixels
 
 _FRAMES_PER_LATENT = 4
+_GAIN_A_LEVEL = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobConstants:
     """context: `1 l d`, image and prompt. negative_context: the same for guidance, None without guidance.
 
+    expression: how the face's motion is scaled; None as performed.
     reference_latents: `1 20 1 h/8 w/8`, a mask of ones and the letter-boxed reference image's latents.
     """
 
     context: torch.Tensor
     negative_context: torch.Tensor | None
     reference_latents: torch.Tensor
+    expression: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,25 @@ def encode_constants(
         context=transformer.embed_context(models.prompt_encoder.encode(params.prompt), image_embeds),
         negative_context=negative,
         reference_latents=torch.cat([torch.ones_like(latents[:, :_FRAMES_PER_LATENT]), latents], dim=1),
+        expression=_expression(models, transformer, reference, params.expression),
     )
+
+
+def _expression(
+    models: Models, transformer: AnimateTransformer, reference: np.ndarray, level: int
+) -> Expression | None:
+    """Level 1 halves the distance of every motion vector from that of the reference's face, 5 adds half of it."""
+    if level == AS_PERFORMED:
+        return None
+    height, width = reference.shape[:2]
+    box = face_box(reference_pose(models, reference), width, height)
+    crop = crop_face(reference, box, transformer.face_size_px)
+    if crop is None:
+        raise NoPersonFound(
+            "the reference image shows no face to scale expressions from", field="reference_image", value=0, limit=1
+        )
+    neutral = transformer.read_motion(to_pixels(crop[None], models.device))
+    return Expression(neutral=neutral, gain=1 + _GAIN_A_LEVEL * (level - AS_PERFORMED))
 
 
 def encode_segment(
@@ -82,7 +106,7 @@ def encode_segment(
     return SegmentInputs(
         condition=torch.cat([constants.reference_latents, torch.cat([mask, known_latents], dim=1)], dim=2),
         pose_latents=pose_latents,
-        motion=transformer.embed_face(face),
+        motion=transformer.embed_face(face, constants.expression),
         negative_motion=None
         if constants.negative_context is None
         else transformer.embed_face(torch.full_like(face, -1.0)),

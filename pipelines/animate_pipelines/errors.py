@@ -9,7 +9,8 @@
     │   │   └── MediaTooLarge         size, sides, length, rate, or the work of decoding them
     │   ├── NoPersonFound             nobody to take the motion from, or to replace
     │   ├── PairRefused               preflight found problems, and was told to refuse them
-    │   └── PersonLost                the person to follow is out of sight for too long
+    │   ├── PersonLost                the person to follow is out of sight for too long
+    │   └── ContentRefused            a picture that the safety checker does not let pass
     ├── Canceled            user      stopped on request
     ├── DeviceError         gpu       the accelerator failed or ran out of memory; the process must be replaced
     ├── ServerError         server    our own fault: disk, a bug, a lost process
@@ -28,6 +29,7 @@ __all__ = [
     "BundleError",
     "BundleNotFound",
     "Canceled",
+    "ContentRefused",
     "DeviceError",
     "Fault",
     "FetchError",
@@ -95,6 +97,12 @@ class PersonLost(RequestError):
     """The person to follow is not seen for too long a part of the driving video."""
 
     code = "person_lost"
+
+
+class ContentRefused(RequestError):
+    """The safety checker refused a picture."""
+
+    code = "content_refused"
 
 
 class Canceled(AnimateError):

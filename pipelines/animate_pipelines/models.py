@@ -29,6 +29,7 @@ from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.preprocess.sam2_files import CHECKPOINT_NAME, load_original
 from animate_pipelines.recipe import Recipe, default_recipe
 from animate_pipelines.residency import RESIDENCIES, NetworkSizes, fit_recipe, read_sizes, with_residency
+from animate_pipelines.safety import SafetyChecker, load_safety_checker
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
@@ -39,6 +40,7 @@ from animate_weights.manifest import (
     DETECTOR_PATH,
     POSE_PATH,
     READERS_PATH,
+    SAFETY_PATH,
     SAM2_PATH,
     Manifest,
     fingerprint,
@@ -105,6 +107,7 @@ class Models:
     """The loaded networks of one bundle on one device.
 
     readers_hash: changes with the networks that read driving videos: detector, pose, masks.
+    safety: what looks at pictures when a job asks for it; None when the bundle has no checker.
     memory: what jobs are held to; None on the CPU, whose memory is not planned, and where that is not wanted.
     """
 
@@ -121,6 +124,7 @@ class Models:
     vae: VideoVae
     transformers: Transformers
     memory: DeviceMemory | None = None
+    safety: SafetyChecker | None = None
 
     @property
     def device(self) -> torch.device:
@@ -169,6 +173,7 @@ def load_models(
         ),
         transformers=Transformers(bundle, manifest, recipe, SelfAttention.of(choice, recipe.sparsity), parking),
         memory=None if sizes is None or ignore_memory else cuda_memory(sizes, recipe),
+        safety=load_safety_checker(bundle / SAFETY_PATH, device),
     )
 
 

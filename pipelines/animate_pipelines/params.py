@@ -41,6 +41,7 @@ MIN_QUALITY, DEFAULT_QUALITY, MAX_QUALITY = 20, 95, 99
 MAX_RESULTS = 4
 MAX_SECONDS = 86_400.0
 DEFAULT_MAX_GAP_S, LONGEST_MAX_GAP_S = 1.0, 60.0
+AS_PERFORMED, MAX_EXPRESSION = 3, 5
 
 
 def draw_seed() -> int:
@@ -75,6 +76,9 @@ class AnimateParams:
     max_gap_s: for so long that person may be out of sight; what is missing is put between the poses around it.
     smoothing: steady the boxes of person and face from frame to frame; without it they are the official code's.
     num_results: how many videos, with the seeds `seed`, `seed` + 1, ...; `takes` gives the params of each.
+    body_control: False holds the body as the reference has it; only face and head follow (animate mode).
+    expression: 1 to 5, how far the face moves from the reference's; 3 is as performed.
+    safety_check: let the bundle's safety checker look at the reference image and at the output.
     """
 
     reference_image: str
@@ -107,6 +111,9 @@ class AnimateParams:
     duration: float | None = None
     max_gap_s: float = DEFAULT_MAX_GAP_S
     smoothing: bool = False
+    body_control: bool = True
+    expression: int = AS_PERFORMED
+    safety_check: bool = False
 
     def __post_init__(self) -> None:
         for name in ("reference_image", "driving_video"):
@@ -122,7 +129,7 @@ class AnimateParams:
         _check_choice(self, "mask_fit", get_args(MaskFit))
         if self.mask_fit != "box" and self.mode != "replace":
             raise InvalidField("mask_fit is for the mode replace", field="mask_fit", value=self.mask_fit, limit="box")
-        for name in ("turbo", "keep_audio", "retarget", "align", "smoothing"):
+        for name in ("turbo", "keep_audio", "retarget", "align", "smoothing", "body_control", "safety_check"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)
         _check_range(self, "guidance_scale", float, 1.0, MAX_GUIDANCE_SCALE)
@@ -133,6 +140,7 @@ class AnimateParams:
         _check_range(self, "start", float, 0.0, MAX_SECONDS)
         if self.duration is not None:
             _check_range(self, "duration", float, 0.0, MAX_SECONDS)
+        _check_range(self, "expression", int, 1, MAX_EXPRESSION)
         if self.fps != "source":
             _check_range(self, "fps", int, 1, MAX_FPS)
         if self.steps is not None:
@@ -148,6 +156,9 @@ class AnimateParams:
         for name in ("retarget", "align"):
             if getattr(self, name) and self.mode != "animate":
                 raise InvalidField(f"{name} is for the mode animate", field=name, value=True, limit=False)
+        if not self.body_control and (self.retarget or self.mode != "animate"):
+            message = "a body is held in the mode animate only, and without retarget"
+            raise InvalidField(f"body_control: {message}", field="body_control", value=False, limit=True)
 
     @property
     def file_type(self) -> str:

@@ -16,6 +16,7 @@ class AnimateResult:
     loras: path in the bundle and strength of each LoRA that was merged in.
     mask_source: what found the person to replace; None in animate mode.
     repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
+    safety: "checked", "not_checked" (asked for, but the bundle has no checker) or "off".
     warnings: sentences for people. seconds: wall time by stage.
     preprocess_seconds: of the stage of that name, spent on preflight and on finding people, their poses and masks.
     preprocess_cached: whether all that came from an earlier job with the same driving video.
@@ -41,6 +42,7 @@ class AnimateResult:
     mask_source: str | None
     repeated_frames: int
     frames_without_person: int
+    safety: str
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     preprocess_seconds: dict[str, float]

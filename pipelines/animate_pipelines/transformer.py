@@ -8,6 +8,7 @@ official code's (see `blocks`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +30,14 @@ from animate_pipelines.blocks import (
 )
 from animate_pipelines.face_motion import encode_face, encode_motion
 from animate_pipelines.parking import Parking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expression:
+    """Motion is scaled by `gain` about `neutral`, the motion vector `1 512` of the reference's own face."""
+
+    neutral: torch.Tensor
+    gain: float
 
 
 class AnimateTransformer:
@@ -79,12 +88,21 @@ class AnimateTransformer:
         embedded: torch.Tensor = self._model.pose_patch_embedding(pose_latents.to(self.dtype))
         return embedded
 
-    def embed_face(self, face_pixel_values: torch.Tensor) -> torch.Tensor:
-        """`1 t'+1 5 d` motion tokens of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's."""
+    def read_motion(self, face_pixel_values: torch.Tensor) -> torch.Tensor:
+        """Motion vectors `t 512` of face crops `1 3 t s s` in -1..1: what the face does, not whose it is."""
         self._arrive()
         crops = face_pixel_values[0].transpose(0, 1).to(self.dtype)
         batch_size = self._model.config.motion_encoder_batch_size
-        motion = encode_motion(self._model.motion_encoder, crops, batch_size)
+        return encode_motion(self._model.motion_encoder, crops, batch_size)
+
+    def embed_face(self, face_pixel_values: torch.Tensor, expression: Expression | None = None) -> torch.Tensor:
+        """`1 t'+1 5 d` motion tokens of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's.
+
+        expression: scales the motion; None leaves it as performed.
+        """
+        motion = self.read_motion(face_pixel_values)
+        if expression is not None:
+            motion = expression.neutral + expression.gain * (motion - expression.neutral)
         tokens = encode_face(self._model.face_encoder, motion[None])
         return torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
 

@@ -84,7 +84,8 @@ class FakeRenderer:
             time.sleep(0.01)
             step += 1
         destination.write_bytes(MP4)
-        return {"width": 64, "height": 64, "seed": params.seed, "warnings": []} | self.result
+        safety = "not_checked" if params.safety_check else "off"
+        return {"width": 64, "height": 64, "seed": params.seed, "warnings": [], "safety": safety} | self.result
 
 
 @dataclass

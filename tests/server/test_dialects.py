@@ -104,6 +104,9 @@ ASKED = [
             "keep_audio": False,
             "overlap": 5,
             "num_frames": 9,
+            "body_control": False,
+            "expression": 5,
+            "safety_check": True,
             "webhook": {"url": "https://example.com/hook"},
             "retarget": True,
             "aspect_ratio": "1:1",
@@ -125,7 +128,7 @@ ASKED = [
     Asked(
         "segmind",
         segmind.AnimateRequest,
-        {"image": IMAGE, "video": VIDEO, "seed": 5},
+        {"image": IMAGE, "video": VIDEO, "seed": 5, "disable_safety_checker": True},
         {
             "image": OTHER,
             "video": OTHER,
@@ -136,7 +139,7 @@ ASKED = [
             "ignore_audio": True,
             "instruction_prompt": "x",
             "turbo": True,
-            "disable_safety_checker": True,
+            "disable_safety_checker": False,
         },
     ),
     Asked(
@@ -164,6 +167,7 @@ ASKED = [
             "character": {"type": "image", "uri": IMAGE},
             "reference": {"type": "video", "uri": VIDEO},
             "seed": 5,
+            "contentModeration": {"publicFigureThreshold": "low"},
         },
         {
             "model": "gen4",
@@ -173,7 +177,7 @@ ASKED = [
             "seed": 6,
             "bodyControl": False,
             "expressionIntensity": 5,
-            "contentModeration": {"publicFigureThreshold": "low"},
+            "contentModeration": {"publicFigureThreshold": "auto"},
         },
     ),
     Asked(
@@ -274,6 +278,7 @@ ASKED = [
             "seed": 6,
             "public_figure_moderation": "auto",
         },
+        output_size=(1280, 720),
     ),
 ]
 every_schema = pytest.mark.parametrize("asked", ASKED, ids=lambda asked: f"{asked.dialect}-{asked.schema.__name__}")

@@ -63,9 +63,9 @@ def test_create_wait_download_delete(served: Any, connect: Any, inline: dict[str
         **inline,
         ratio="1280:720",
         seed=5,
-        body_control=True,
-        expression_intensity=3,
-        content_moderation={"public_figure_threshold": "low"},
+        body_control=False,
+        expression_intensity=5,
+        content_moderation={"public_figure_threshold": "auto"},
     )
     assert created.estimated_cost.credits == 0
     task = created.wait_for_task_output(timeout=10)
@@ -76,6 +76,12 @@ def test_create_wait_download_delete(served: Any, connect: Any, inline: dict[str
     answer = httpx.get(url)
     assert (answer.content, answer.headers["content-type"]) == (mp4, "video/mp4")
     (params,) = served.renderer.seen
+    assert (params.output_size, params.body_control, params.expression, params.safety_check) == (
+        (1280, 720),
+        False,
+        5,
+        True,
+    )
     assert (params.seed, params.mode, params.resolution, params.fps) == (5, "animate", "720p", "source")
     client.tasks.delete(created.id)
     with pytest.raises(runwayml.NotFoundError) as gone:
@@ -174,8 +180,7 @@ BAD: list[tuple[dict[str, Any], list[str], str]] = [
     ({"model": "act_one"}, ["model"], "model: input should be 'act_two', not 'act_one'"),
     ({"ratio": "16:9"}, ["ratio"], "ratio: input should be '1280:720',"),
     ({"seed": 2**32}, ["seed"], "seed: input should be less than or equal to 4294967295, not 4294967296"),
-    ({"bodyControl": False}, ["bodyControl"], "bodyControl: this server cannot hold the body still"),
-    ({"expressionIntensity": 5}, ["expressionIntensity"], "expressionIntensity: this server cannot scale expressions"),
+    ({"bodyControl": "no"}, ["bodyControl"], "bodyControl: input should be a valid boolean"),
     ({"expressionIntensity": 6}, ["expressionIntensity"], "expressionIntensity: input should be less than or equal"),
     ({"contentModeration": {"publicFigureThreshold": "high"}}, ["contentModeration", "publicFigureThreshold"], ""),
     ({"promptText": "x"}, ["promptText"], "promptText: extra inputs are not permitted"),
@@ -200,8 +205,8 @@ def test_bad_fields_are_400_in_their_shape(idle: Any, subtests: pytest.Subtests)
 
 def test_errors_of_the_client(idle: Any, connect: Any) -> None:
     with pytest.raises(runwayml.BadRequestError) as refused:
-        connect(idle).character_performance.create(**URLS, body_control=False)
-    assert refused.value.body["issues"][0]["path"] == ["bodyControl"]
+        connect(idle).character_performance.create(**URLS, expression_intensity=6)
+    assert refused.value.body["issues"][0]["path"] == ["expressionIntensity"]
     with pytest.raises(runwayml.AuthenticationError) as wrong:
         connect(idle, "wrong").tasks.retrieve("x")
     assert wrong.value.body == {"error": "Invalid API key"}

@@ -21,6 +21,7 @@ READERS_PATH = Path("process_checkpoint")  # the networks that read pictures: wh
 DETECTOR_PATH = READERS_PATH / "det/yolov10m.onnx"
 POSE_PATH = READERS_PATH / "pose2d/vitpose_h_wholebody.onnx/end2end.onnx"
 SAM2_PATH = READERS_PATH / "sam2"
+SAFETY_PATH = Path("safety_checker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
