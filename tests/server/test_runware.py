@@ -103,6 +103,7 @@ def test_a_sync_task_is_answered_when_its_video_is_there(served: Any, inputs: An
         "videoUUID": item["videoUUID"],
         "videoURL": item["videoURL"],
         "seed": 5,
+        "safety": "not_checked",
         "warnings": [],
         "cost": 0.0,
     }

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_webhooks import make_desk
 
 from animate_pipelines.errors import ContentRefused
-from animate_server.app import load_dialects
+from animate_server.app import create_app, load_dialects
 from animate_server.backend import Backend
 from animate_server.dialects import Caller
 from animate_server.jobs import NewJob
@@ -42,8 +41,8 @@ def test_a_refused_picture_in_each_dialect(backend: Backend, new_job: Callable[.
     running = backend.store.claim("w")
     assert running is not None
     job = backend.store.fail(running, ContentRefused("nsfw in output", field="output", value=0.9, limit=0.5))
-    caller = Caller(owner=job.owner, base_url="http://x")
-    shown = {d.name: d.render(job, make_desk(backend), caller) for d in load_dialects(backend.settings.dialects)}
+    desk, caller = create_app(backend).state.desk, Caller(owner=job.owner, base_url="http://x")
+    shown = {d.name: d.render(job, desk, caller) for d in load_dialects(backend.settings.dialects)}
     assert {name: read(shown[name]) for name, read in BLOCKED.items()} == EXPECTED
     assert shown.keys() == EXPECTED.keys()
 
