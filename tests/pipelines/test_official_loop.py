@@ -15,7 +15,7 @@ from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.segments import Segment, plan_segments, segment_indices
 from animate_pipelines.state import first_state
 from animate_pipelines.text import MAX_TOKENS
-from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.transformer import AnimateTransformer, Expression
 from animate_pipelines.vae import VideoVae, to_pixels
 from animate_weights.random_weights import uniform
 
@@ -104,10 +104,10 @@ def _recording(
     transformer: AnimateTransformer, calls: list[dict[str, torch.Tensor]], faces: FaceTokens
 ) -> AnimateTransformer:
     class Recording(AnimateTransformer):
-        def embed_face(self, face_pixel_values: torch.Tensor) -> torch.Tensor:
+        def embed_face(self, face_pixel_values: torch.Tensor, expression: Expression | None = None) -> torch.Tensor:
             key = face_pixel_values.numpy().tobytes()
             if key not in faces:
-                faces[key] = super().embed_face(face_pixel_values)
+                faces[key] = super().embed_face(face_pixel_values, expression)
             return faces[key]
 
         def velocity(
