@@ -40,7 +40,8 @@ def models(bundle: Path) -> Models:
 
 def _weight(models: Models, *, turbo: bool, relight: bool) -> torch.Tensor:
     transformer = models.transformers.select(turbo=turbo, relight=relight)
-    return dict(transformer._model.named_parameters())[_NAME]
+    joined = dict(transformer._model.named_parameters())[_NAME.replace("to_v", "to_qkv")]
+    return joined[2 * len(joined) // 3 :]
 
 
 def test_the_four_variants_have_their_deltas(models: Models, bundle: Path) -> None:
