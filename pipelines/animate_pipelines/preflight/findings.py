@@ -73,7 +73,9 @@ class Start:
     @property
     def should_move(self) -> bool:
         """Whether starting at the nearest frame is worth it."""
-        return self.first is not None and self.best is not None and self.best < _NEARER * self.first
+        if self.first is None or self.best is None:
+            return False
+        return self.first >= _FAR_POSE_DEGREES / 2 and self.best < _NEARER * self.first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
