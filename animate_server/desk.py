@@ -183,6 +183,9 @@ class JobDesk:
         if job.status.is_final:
             await self.remove(job_id, caller)
 
+    async def queue_position(self, job: Job) -> int:
+        return await run_in_threadpool(self.store.queue_position, job.id)
+
     async def find_call(self, job_id: str, caller: Caller) -> Call:
         return await run_in_threadpool(self.outbox.of_job, job_id, caller.owner)
 

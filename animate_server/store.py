@@ -285,6 +285,13 @@ class Store:
         with self._engine.begin() as connection:
             return list(connection.scalars(newest.limit(limit)))
 
+    def queue_position(self, job_id: str) -> int:
+        """How many jobs are before this one in the queue, whoever's they are."""
+        mine = select(jobs.c.seq).where(jobs.c.id == job_id).scalar_subquery()
+        before = select(func.count()).where(jobs.c.status == JobStatus.QUEUED, jobs.c.seq < mine)
+        with self._engine.begin() as connection:
+            return connection.scalar(before) or 0
+
     def totals(self) -> dict[str, tuple[int, float, float]]:
         """By final status: jobs ever ended, their seconds in the queue and their seconds with workers."""
         with self._engine.begin() as connection:

@@ -140,6 +140,9 @@ class Desk(Protocol):
     async def discard(self, job_id: str, caller: Caller) -> None:
         """Delete a job with its files; a running one is stopped and goes when its time is over."""
 
+    async def queue_position(self, job: Job) -> int:
+        """How many jobs a queued one waits for, whoever's they are."""
+
     async def find_call(self, job_id: str, caller: Caller) -> Call:
         """What became of the job's webhook. Raises `JobNotFound`, also for a job without one."""
 

@@ -91,6 +91,10 @@ class Prediction(BaseModel):
     urls: Urls
 
 
+class Executions(BaseModel):
+    executions: list[Prediction]
+
+
 class WebhookAttempt(BaseModel):
     status: Literal["PENDING", "SUCCESS", "FAILED"]
     status_code: int | None
@@ -241,6 +245,16 @@ async def put_upload(token: str, request: Request, desk: DeskDep) -> Response:
 async def delete_file(file_id: str, desk: DeskDep, caller: CallerDep) -> Response:
     await desk.drop_upload(file_id, caller)
     return Response(status_code=204)
+
+
+@router.get(
+    "/executions", response_model=Executions, responses=raises(NotAuthorized), summary="Predictions, newest first"
+)
+async def list_executions(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """Those of the newest hundred jobs of this key that were asked for here and have not expired."""
+    found = await desk.list(caller, limit=100)
+    mine = [job for job in found if job.dialect == dialect.name and job.status in _STATUSES]
+    return {"executions": [render(job, desk, caller) for job in mine]}
 
 
 @router.get("/webhooks", response_model=WebhookLogs, responses=raises(NotAuthorized), summary="Webhooks, newest first")

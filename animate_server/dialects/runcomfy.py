@@ -75,6 +75,7 @@ class Submitted(BaseModel):
 class Status(BaseModel):
     request_id: str
     status: Literal["in_queue", "in_progress", "completed", "failed", "cancelled"]
+    queue_position: int | None = Field(None, description="While it is queued: how many requests are before it.")
     status_url: str
     result_url: str
 
@@ -135,7 +136,9 @@ async def submit(model_id: str, request: Request, desk: DeskDep, caller: CallerD
 async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     job = await _find(request_id, desk, caller)
     url = _url(job, caller)
-    shown = {"request_id": job.id, "status": _STATUSES[job.status]}
+    shown: dict[str, Any] = {"request_id": job.id, "status": _STATUSES[job.status]}
+    if job.status is JobStatus.QUEUED:
+        shown["queue_position"] = await desk.queue_position(job)
     return shown | {"status_url": f"{url}/status", "result_url": f"{url}/result"}
 
 

@@ -192,3 +192,14 @@ def test_keys_unknown_ids_and_a_full_queue(serve: Any) -> None:
         }
         assert idle.http.post(f"{path}/cancel").status_code == 200
         assert idle.http.get(path).json()["status"] == "cancelled"
+
+
+def test_executions_are_this_keys_predictions(idle: Any) -> None:
+    native = {"reference_image": URLS["image_url"], "driving_video": URLS["video_url"]}
+    idle.http.post("/v1/jobs", json=native)
+    created = [idle.http.post(f"{V1}/prediction", json=ask(MOVE, URLS)).json()["predictionID"] for _ in range(2)]
+    listed = idle.http.get(f"{V1}/executions").json()["executions"]
+    assert [each["id"] for each in listed] == created[::-1]
+    assert listed[0] == idle.http.get(f"{V1}/prediction/{created[1]}").json()
+    other = idle.http.get(f"{V1}/executions", headers={"x-api-key": "key-of-another"})
+    assert other.json() == {"executions": []}

@@ -147,3 +147,13 @@ def test_keys_unknown_names_and_a_full_queue(serve: Any) -> None:
         full = idle.http.post(f"{V1}/models/{MOVE}", json=URLS)
         assert (full.status_code, full.json()["error_code"]) == (429, 429001)
         assert idle.http.post(submitted["cancel_url"]).json()["status"] == "cancelled"
+
+
+def test_a_queued_request_knows_its_place(idle: Any) -> None:
+    ask = {"image_url": "https://example.com/a.png", "video_url": "https://example.com/b.mp4"}
+    path = "/runcomfy/v1/models/community/wan-2-2/animate/move"
+    first, second = (idle.http.post(path, json=ask).json() for _ in range(2))
+    assert [idle.http.get(each["status_url"]).json()["queue_position"] for each in (first, second)] == [0, 1]
+    idle.http.post(first["cancel_url"])
+    assert idle.http.get(second["status_url"]).json()["queue_position"] == 0
+    assert idle.http.get(first["status_url"]).json()["queue_position"] is None
