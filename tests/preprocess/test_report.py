@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ from animate_pipelines.detection_report import DetectionReport
 from animate_pipelines.preprocess.findings import report_people
 from animate_pipelines.preprocess.keypoints import FACE, LEFT_HAND, RIGHT_HAND
 from animate_pipelines.preprocess.people import FoundPeople
+from animate_pipelines.preprocess.people_still import people_still
 from animate_pipelines.timeline import draw_timeline
 
 NUM_FRAMES = 60
@@ -46,6 +48,19 @@ def people() -> FoundPeople:
 def report(people: FoundPeople) -> DetectionReport:
     masks = {frame: frame != 58 for frame in range(NUM_FRAMES)}
     return report_people(people, (640, 360), Fraction(20), masks)
+
+
+def test_the_still_shows_everybody_at_once_and_names_who_is_not_there(people: FoundPeople) -> None:
+    def read(frames: Sequence[int]) -> Iterator[np.ndarray]:
+        assert list(frames) == [0]  # the first of those with two people in it
+        yield np.zeros((360, 640, 3), np.uint8)
+
+    still = people_still(people, read)
+    assert still.size == (640, 360)
+    assert (still.getpixel((100, 200)), still.getpixel((0, 100))) == ((40, 130, 220), (230, 80, 60))
+    third = dataclasses.replace(people, box_people=np.where(people.box_people == 0, 3, people.box_people))
+    alone = dataclasses.replace(third, box_frames=np.where(people.box_people == 0, 40, people.box_frames))
+    assert people_still(alone, read).size == (640, 360 + 32)
 
 
 def test_exactly_what_is_missing_is_listed(report: DetectionReport) -> None:

@@ -19,7 +19,7 @@ import onnxruntime
 from animate_pipelines.person import Person
 from animate_pipelines.preprocess.choice import choose_person, real_people
 from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
-from animate_pipelines.preprocess.detector import certain_boxes, detect_people, squash
+from animate_pipelines.preprocess.detector import CERTAIN, certain_boxes, detect_people, squash
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.keypoints import BODY, NUM_KEYPOINTS
 from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
@@ -34,6 +34,7 @@ Size = tuple[int, int]
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 OnFrame = Callable[[int, int], None]
 _THREADS = min(os.cpu_count() or 1, 8)
+_BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
 _BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
 
 
@@ -105,7 +106,8 @@ def find_people(
     poses = np.zeros((frames[-1] + 1, NUM_KEYPOINTS, 3), np.float32)
     sharpness, found = np.zeros(len(poses), np.float32), np.zeros(len(poses), bool)
     for done, (frame, pose, sharp) in enumerate(_follow(eyes, read, boxes, size, watch), start=1):
-        poses[frame], sharpness[frame], found[frame] = pose, sharp, True
+        if pose[BODY, 2].mean() >= _BODY_SEEN:
+            poses[frame], sharpness[frame], found[frame] = pose, sharp, True
         on_frame(len(frames) + done, len(frames) + len(boxes))
     numbered = [(number, s) for number, track in _numbered(tracks, people) for s in track.sightings]
     return FoundPeople(
@@ -145,6 +147,7 @@ def survey_people(
                 seen = [
                     Sighting(frame=frame, box=box, joints=points, look=look_of(small, box, points, size))
                     for box, points in zip(boxes, known, strict=True)
+                    if points is None or points[:, 2].mean() >= _BODY_SEEN
                 ]
                 sightings.append(one_a_person(seen))
             on_frame(len(sightings))
@@ -158,9 +161,11 @@ def _joints_in_crowds(
     size: Size,
     pool: ThreadPoolExecutor,
 ) -> list[list[np.ndarray | None]]:
-    """For each box of each frame the joints `17 3` in pixels; None where there is only one box."""
+    """For each box of each frame the joints `17 3` in pixels; None for a certain box that is the only one."""
     joints: list[list[np.ndarray | None]] = [[None] * len(boxes) for boxes in found]
-    crowded = [(i, j) for i, boxes in enumerate(found) if len(boxes) > 1 for j in range(len(boxes))]
+    crowded = [
+        (i, j) for i, boxes in enumerate(found) for j, box in enumerate(boxes) if len(boxes) > 1 or box[4] < CERTAIN
+    ]
     if crowded:
         crops = list(pool.map(lambda at: crop_person(pictures[at[0]], found[at[0]][at[1]]), crowded))
         for (i, j), pose_points in zip(crowded, read_poses(pose, crops, size), strict=True):

@@ -18,7 +18,8 @@ from animate_pipelines.preprocess.sightings import Sighting, box_overlap, look_d
 _PLACE_S = 0.5  # for so long after a person was last seen does its place tell where to look
 _MAX_STEP = 0.6  # of a box's mean side, from the expected place
 _LOOK_WEIGHT = 1.5
-_GOES_ON, _SAME_LOOK = 0.6, 0.35  # largest distances of looks: at the expected place, and anywhere
+_GOES_ON, _SAME_LOOK = 0.8, 0.35  # largest distances of looks: at the expected place, and anywhere
+_IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and posture change looks
 _LOOK_RATE = 0.1  # share of a new look in what is remembered
 _VELOCITY_S = 0.25
 _MAX_PLACE = 0.3  # what a far place adds to the distance of two stretches' looks, at most
@@ -98,10 +99,11 @@ def _match(stretches: Sequence[_Stretch], sightings: Sequence[Sighting], fps: fl
 def _cost(expected: Sighting, look: np.ndarray, sighting: Sighting) -> float | None:
     """Of taking the sighting for the expected one; None where that cannot be."""
     strange = look_distance(look, sighting.look)
-    if strange > _GOES_ON or _steps(expected, sighting) > _MAX_STEP:
+    overlap = box_overlap(expected.box, sighting.box)
+    if (strange > _GOES_ON and overlap < _IN_PLACE) or _steps(expected, sighting) > _MAX_STEP:
         return None
     posture = posture_similarity(expected, sighting)
-    alike = box_overlap(expected.box, sighting.box) if posture is None else posture
+    alike = overlap if posture is None else posture
     return 1 - alike + _LOOK_WEIGHT * strange
 
 

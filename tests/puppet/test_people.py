@@ -1,0 +1,95 @@
+"""People in drawn clips, as the bundle's own networks see them: never the drawing's truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from animate_pipelines.animate import Media, animate
+from animate_pipelines.errors import NoPersonFound
+from animate_pipelines.models import Models, load_eyes
+from animate_pipelines.params import AnimateParams
+from animate_pipelines.report import Progress
+from animate_weights.bundles import find_bundle
+from animate_weights.errors import BundleNotFound
+from animate_weights.puppet import Character, Performance, draw
+from animate_weights.puppet.backdrop import Backdrop
+from animate_weights.puppet.camera import Camera
+
+SIZE, FPS, NUM_FRAMES = (192, 192), 20, 60
+GONE, TURNED = range(20, 26), range(36, 48)  # a tenth and a fifth
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: Models, home: Path) -> Models:
+    """The puppet's eyes before the tiny bundle's transformer: what is seen counts here, not what is painted."""
+    try:
+        bundle = find_bundle("puppet", home)
+    except BundleNotFound:
+        pytest.skip("there is no puppet bundle yet")
+    eyes = load_eyes(bundle)
+    return dataclasses.replace(tiny_models, detector=eyes.detector, pose=eyes.pose)
+
+
+def write_media(folder: Path, frames: list[np.ndarray]) -> Media:
+    video, image = folder / "driving.mp4", folder / "reference.png"
+    Image.fromarray(frames[0]).save(image)
+    film = imageio_ffmpeg.write_frames(str(video), SIZE, fps=FPS, macro_block_size=2)
+    film.send(None)
+    for frame in frames:
+        film.send(np.ascontiguousarray(frame))
+    film.close()
+    return Media(reference_image=image, driving_video=video)
+
+
+def perform(seed: int) -> list[np.ndarray]:
+    """One puppet who is gone in `GONE` and shows its back in `TURNED`."""
+    rng = np.random.default_rng(seed)
+    who, backdrop = Character.random(rng), Backdrop.random(rng)
+    performance, camera = Performance.random(rng, NUM_FRAMES / FPS, liveliness=0.5), Camera.framing(0.8)
+    frames = []
+    for frame, pose in enumerate(performance.poses(NUM_FRAMES, FPS)):
+        pose = dataclasses.replace(pose, yaw=math.pi if frame in TURNED else 0.0)
+        stand = dataclasses.replace(camera, x=9.0) if frame in GONE else camera
+        frames.append(draw(who, pose, SIZE, camera=stand, backdrop=backdrop).rgb)
+    return frames
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_report_lists_exactly_the_frames_without_person_and_face(seed: int, models: Models, tmp_path: Path) -> None:
+    media = write_media(tmp_path, perform(seed))
+    params = AnimateParams(reference_image="-", driving_video="-", seed=1, steps=1, resolution="480p", preflight="off")
+    result = animate(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "work")
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert (result.num_frames, result.frames_without_person) == (NUM_FRAMES, len(GONE))
+    assert report["missing_person"] == [[GONE[0], GONE[-1]]]
+    assert report["missing_face"] == [[GONE[0], GONE[-1]], [TURNED[0], TURNED[-1]]]
+
+
+def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    empty = Backdrop.random(rng).paint(*SIZE)
+    stages: set[str] = set()
+
+    def note(progress: Progress) -> None:
+        stages.add(progress.stage)
+
+    params = AnimateParams(reference_image="-", driving_video="-", preflight="off")
+    with pytest.raises(NoPersonFound, match=f"any of the {NUM_FRAMES} frames"):
+        animate(
+            models,
+            params,
+            write_media(tmp_path, [empty] * NUM_FRAMES),
+            tmp_path / "out.mp4",
+            workspace=tmp_path / "work",
+            report=note,
+        )
+    assert stages == {"check", "preprocess"}
+    assert json.loads((tmp_path / "out.report.json").read_text())["missing_person"] == [[0, NUM_FRAMES - 1]]
