@@ -7,7 +7,7 @@ record are one row, so that they cannot disagree after a crash.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from types import MappingProxyType
@@ -153,11 +153,15 @@ class Store:
 
     # ---------------------------------------------------------------- workers
 
-    def claim(self, worker: str) -> Job | None:
-        """The oldest queued job, but any preflight before all renders; now running under a new token. Or None."""
+    def claim(self, worker: str, *, resting: Collection[str] = ()) -> Job | None:
+        """The oldest queued job, but any preflight before all renders; now running under a new token. Or None.
+
+        resting: ids of jobs that are to wait.
+        """
         self.requeue_lost()
         renders = case((jobs.c.params["preflight"].as_string() == "only", 0), else_=1)
-        oldest = select(jobs).where(jobs.c.status == JobStatus.QUEUED).order_by(renders, jobs.c.seq).limit(1)
+        queued = select(jobs).where(jobs.c.status == JobStatus.QUEUED, jobs.c.id.not_in(resting))
+        oldest = queued.order_by(renders, jobs.c.seq).limit(1)
         with self._engine.begin() as connection:
             if connection.execute(oldest).one_or_none() is None:
                 return None  # the common case takes no write lock

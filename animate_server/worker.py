@@ -73,6 +73,7 @@ class Worker:
         self._state: WorkerState = "starting"
         self._bundle: dict[str, Any] | None = None
         self._job: Job | None = None
+        self._resting: dict[str, float] = {}  # jobs that failed here, and until when they wait while others run
         self._policy = AddressPolicy.of(self._settings.fetch_allow, public=self._settings.fetch_public)
 
     def drain(self) -> None:
@@ -101,7 +102,9 @@ class Worker:
     # ---------------------------------------------------------------- one job
 
     def _take_one(self, renderer: Renderer) -> None:
-        job = self._backend.store.claim(self.name)
+        now = time.monotonic()
+        self._resting = {job_id: until for job_id, until in self._resting.items() if until > now}
+        job = self._backend.store.claim(self.name, resting=self._resting.keys())
         if job is None:
             self._draining.wait(POLL_S)
             return
@@ -140,7 +143,7 @@ class Worker:
         if ended.status.is_final:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            self._draining.wait(RETRY_PAUSE_S)  # what has just failed here would fail again at once
+            self._resting[job.id] = time.monotonic() + RETRY_PAUSE_S  # what has just failed would fail again at once
 
     def _render(self, job: Job, renderer: Renderer, folder: Path) -> Job:
         report = _JobReport(self._backend, job, self._draining)

@@ -200,6 +200,22 @@ def test_an_unexpected_exception_is_tried_three_times_and_tells_no_secrets(
     assert "hunter2" not in logged
 
 
+def test_a_job_that_failed_rests_while_others_run(
+    backend: Backend, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "RETRY_PAUSE_S", 3600.0)
+    failures = iter([RuntimeError("once")])
+
+    def gate(*_: int) -> None:
+        for failure in failures:
+            raise failure
+
+    first, second = stored(), stored()
+    with running(backend, SegmentRenderer(gate)):
+        wait_for(backend, second, JobStatus.SUCCEEDED)
+    assert (backend.store.get(first.id).status, backend.store.get(first.id).attempts) == (JobStatus.QUEUED, 1)
+
+
 def test_a_broken_device_gives_the_job_back_and_ends_the_worker(backend: Backend, stored: Any) -> None:
     def gate(*_: int) -> None:
         raise DeviceError("out of memory")
