@@ -5,7 +5,6 @@ What needs the network or a decoder waits for gate two, in the job: `fetch`, and
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -23,7 +22,12 @@ from animate_server.bodies import INLINE, Part
 from animate_server.files import read_chunks
 from animate_server.uploads import SCHEME, Uploads
 
-FAMILIES: Mapping[str, Family] = {"reference_image": "image", "driving_video": "video"}
+FAMILIES: Mapping[str, Family] = {
+    "reference_image": "image",
+    "driving_video": "video",
+    "keypoints": "keypoints",
+    "mask_video": "video",
+}
 UPLOAD_PATH, ARTEFACT_PATH = "/files/uploads/", "/files/"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NAME = r"([A-Za-z0-9_-]{32}(?:\.[a-z0-9]{2,5})?)"
@@ -76,7 +80,8 @@ class Gate:
             checker = bundle.get("safety_checker")
             check_safety(params.safety_check, bundle=bundle["name"], checker=checker, refuse=self._refuse_unchecked)
             check_turbo(params.turbo and not self._full_steps, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
-        references = {field: self._reference(getattr(params, field), owner, base) for field in FAMILIES}
+        given = {field: getattr(params, field) for field in FAMILIES if getattr(params, field) is not None}
+        references = {field: self._reference(reference, owner, base) for field, reference in given.items()}
         for field, reference in references.items():
             self._check(field, reference, parts, owner)
         _check_unused(references, parts)
@@ -132,9 +137,7 @@ class Gate:
                 self._uploads.remove(upload_id)
             raise
         named = tuple(r.removeprefix(SCHEME) for r in references.values() if r.startswith(SCHEME))
-        changed = dataclasses.replace(
-            params, reference_image=references["reference_image"], driving_video=references["driving_video"]
-        )
+        changed = AnimateParams.from_json(params.to_json() | references)
         return Accepted(params=changed, uploads=named, inline=tuple(inline))
 
     def _chunks(self, reference: str, parts: Mapping[str, Part], owner: str) -> Iterator[bytes]:

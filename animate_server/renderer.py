@@ -33,6 +33,8 @@ class Renderer(Protocol):
         destination: Path,
         workspace: Path,
         report: Report,
+        keypoints: Path | None = None,
+        mask_video: Path | None = None,
     ) -> dict[str, Any]:
         """Write `destination`; `AnimateResult.to_json()`. Raises the errors of `animate_pipelines.errors`.
 
@@ -65,11 +67,15 @@ class BundleRenderer:
         destination: Path,
         workspace: Path,
         report: Report,
+        keypoints: Path | None = None,
+        mask_video: Path | None = None,
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
         from animate_pipelines.animate import Media, animate, preflight
 
-        media = Media(reference_image=reference_image, driving_video=driving_video)
+        media = Media(
+            reference_image=reference_image, driving_video=driving_video, keypoints=keypoints, mask_video=mask_video
+        )
         if params.preflight == "only":
             return preflight(
                 self._models.eyes,

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, exists, insert, select, update
 
 from animate_pipelines.errors import InvalidField, MediaError
-from animate_pipelines.media.header import HEAD_BYTES, Family, check_head, sniff
+from animate_pipelines.media.header import HEAD_BYTES, Family, check_head, sniff, with_article
 from animate_pipelines.media.limits import MediaLimits
 from animate_server.database import writing
 from animate_server.errors import JobNotFound
@@ -24,13 +24,13 @@ from animate_server.tables import job_uploads, jobs, uploads
 SCHEME = "upload:"
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _STRAY_S = 3600.0
-_ARTICLES: dict[Family, str] = {"image": "an image", "video": "a video"}
 _MEDIA_TYPES = {
     "jpeg": "image/jpeg",
     "png": "image/png",
     "webp": "image/webp",
     "mov": "video/mp4",
     "matroska": "video/x-matroska",
+    "json": "application/json",
 }
 
 
@@ -136,7 +136,7 @@ class Uploads:
             raise JobNotFound(f"{field}: there is no upload {upload_id[:64]!r}", field=field, value=upload_id) from None
         if upload.family != family:
             raise MediaError(
-                f"{field} must be {_ARTICLES[family]}, but the upload is {_ARTICLES[upload.family]}",
+                f"{field} must be {with_article(family)}, but the upload is {with_article(upload.family)}",
                 field=field,
                 value=upload.family,
                 limit=family,

@@ -25,7 +25,7 @@ from animate_pipelines.errors import (
     ServerError,
 )
 from animate_pipelines.media.durable import written_whole
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import INPUTS, AnimateParams
 from animate_pipelines.report import Progress, Report
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
@@ -150,7 +150,8 @@ class Worker:
         report(Progress(stage="check", fraction=0.0))
         check_free_disk(self._settings.home, self._settings.min_free_disk)
         workspace = _take_over(folder, job.token)
-        media = {field: self._input(job, field, workspace, report) for field in ("reference_image", "driving_video")}
+        given = [field for field in INPUTS if getattr(job.params, field) is not None]
+        media = {field: self._input(job, field, workspace, report) for field in given}
         made = [self._take(job, renderer, params, media, workspace, report) for params in report.takes()]
         self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
         return self._publish(job, made)

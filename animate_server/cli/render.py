@@ -48,6 +48,12 @@ def render(
     preflight: Annotated[
         str, typer.Option(help="Look whether the two go together: warn, strict (refuse a bad pair) or off.")
     ] = "warn",
+    keypoints: Annotated[
+        Path | None, typer.Option(help="Your own keypoints of the driving video: JSON, whole-body or OpenPose.")
+    ] = None,
+    mask_video: Annotated[
+        Path | None, typer.Option(help="Your own masks for replace mode: a video, white on the person.")
+    ] = None,
     mask_fit: Annotated[
         str, typer.Option(help="Of what is regenerated in replace mode: box, blocks or tight.")
     ] = "box",
@@ -94,6 +100,8 @@ def render(
         "person": person,
         "max_gap_s": max_gap_s,
         "smoothing": smoothing,
+        "keypoints": str(find_file(keypoints, "keypoints")) if keypoints else None,
+        "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(find_file(image, "image")),
@@ -129,7 +137,7 @@ def _render(
     from animate_pipelines.preprocess_cache import PreprocessCache
     from animate_server.supervisor import find_devices
 
-    media = Media(reference_image=Path(params.reference_image), driving_video=Path(params.driving_video))
+    media = Media.of(params)
     workspace = output.with_name(f".{output.name}.render")
     output.parent.mkdir(parents=True, exist_ok=True)
     models = load_models(folder, device=find_devices([device or "auto"])[0], ignore_memory=ignore_memory)

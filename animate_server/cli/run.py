@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.params import INPUTS
 from animate_pipelines.report import Progress, Report
 from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
 
 if TYPE_CHECKING:
     from animate_server.cli.client import ServerClient
 
-_INPUTS = ("reference_image", "driving_video")
 _REMOTE = ("http://", "https://", "data:", "upload:")
 
 
@@ -79,7 +79,7 @@ def _read_fields(text: str) -> dict[str, Any]:
 def _upload_files(client: ServerClient, fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` with the local paths among the inputs handed over; all of them are looked for first."""
     local: dict[str, Path] = {}
-    for name in _INPUTS:
+    for name in INPUTS:
         value = fields.get(name)
         if isinstance(value, str) and not value.startswith(_REMOTE):
             local[name] = Path(value).expanduser()

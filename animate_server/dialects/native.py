@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.size import output_size
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import INPUTS, AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
 from animate_server.dialects.native_schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView
@@ -396,9 +396,7 @@ def _upload(upload: StoredUpload, desk: Desk, caller: Caller) -> dict[str, Any]:
 def _shown(params: AnimateParams) -> dict[str, Any]:
     """The params without the query strings of URLs, where presigned secrets are."""
     values = params.to_json()
-    for name in ("reference_image", "driving_video"):
-        values[name] = redact(values[name])
-    return values
+    return values | {name: redact(values[name]) for name in INPUTS if values[name] is not None}
 
 
 def _typed(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,19 @@ class JobRequest(BaseModel):
         json_schema_extra=_REFERENCE,
         description="How to move. MP4, MOV, Matroska, WebM: http(s) URL, data URI, `upload:ID`; in a form the file.",
     )
+    keypoints: str | None = Field(
+        None,
+        min_length=1,
+        json_schema_extra=_REFERENCE,
+        description="Your own keypoints of the driving video, in place of ours: JSON with format (coco_wholebody or "
+        "openpose), width, height and one entry a frame in frames. Given as the other inputs are.",
+    )
+    mask_video: str | None = Field(
+        None,
+        min_length=1,
+        json_schema_extra=_REFERENCE,
+        description="Your own masks, mode replace only: a video as long as the driving video, white on the person.",
+    )
     mode: p.Mode = Field(
         "animate",
         description="animate: the person in the image moves. replace: it takes the place of the person in the video.",
@@ -251,7 +264,7 @@ class UploadView(BaseModel):
 
 def _form() -> dict[str, Any]:
     schema = show_schema(JobRequest)
-    for name in ("reference_image", "driving_video"):
+    for name in p.INPUTS:
         text = schema["properties"][name]
         file = {"type": "string", "format": "binary"}
         schema["properties"][name] = {"description": text["description"], "anyOf": [file, {"type": "string"}]}

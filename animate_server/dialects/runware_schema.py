@@ -15,10 +15,10 @@ MAX_TTL_S = 365 * 24 * 3600
 
 def _uuid_v4(value: str) -> str:
     try:
-        read = UUID(value)
+        version = UUID(value).version if len(value) == len(str(UUID(int=0))) else None
     except ValueError:
-        read = UUID(int=0)
-    if read.version != 4 or str(read) != value.lower():  # `UUID` takes other spellings too
+        version = None
+    if version != 4:
         raise ValueError("must be a UUID of version 4")
     return value
 

@@ -15,7 +15,6 @@ from animate_server.addresses import redact
 from animate_server.bodies import INLINE, Body, Part
 from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, find_job, submit_fields
 from animate_server.dialects.runware_schema import (
-    REPLACE,
     Authentication,
     ImageUpload,
     Lookup,
@@ -94,7 +93,7 @@ class Counter:
                 return await act(body)
         except AnimateError as error:
             status = http_status(error)
-            shown = describe_error(error, replaces=body.fields.get("model") == REPLACE) | {
+            shown = describe_error(error) | {
                 name: value for name in ("taskType", "taskUUID") if isinstance(value := body.fields.get(name), str)
             }
             return Answer(errors=[shown], status=400 if status in (409, 413, 422) else status)
@@ -166,16 +165,13 @@ def show_session(asked: Authentication) -> dict[str, Any]:
     return {"taskType": "authentication", "connectionSessionUUID": asked.connectionSessionUUID or str(uuid4())}
 
 
-def describe_error(error: AnimateError, *, replaces: bool = False) -> dict[str, Any]:
-    """`code`, `message`, `parameter`. Clients switch on how a code begins and ends.
-
-    replaces: whether it is about a task of @replace, whose driving video has another name.
-    """
+def describe_error(error: AnimateError) -> dict[str, Any]:
+    """`code`, `message`, `parameter`. Clients switch on how a code begins and ends."""
     if isinstance(error, NotAuthorized):
         # Without a task's id, and of this type, or sdk-js and the old Python client wait for ever.
         shown = {"code": "invalidApiKey", "message": error.message, "parameter": "apiKey"}
         return shown | {"taskType": "authentication"}
-    parameter = _parameter(error.field, replaces)
+    parameter = _parameter(error.field)
     code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
     if code is None:
         code = _code_of(error, parameter) if error.fault == "request" else "internalServerError"
@@ -188,9 +184,9 @@ def describe_failure(job: Job) -> dict[str, Any]:
     if job.error is None:
         code = "taskCancelled" if job.status is JobStatus.CANCELED else "taskFailedOrNotFound"
         return {"code": code, "message": f"the task is {job.status}"}
-    parameter = _parameter(job.error.field, job.params.mode == "replace")
+    parameter = _parameter(job.error.field)
     if job.error.code == ContentRefused.code:
-        return {"code": "unsafeContentDetected", "message": _in_their_words(job.error.message), "parameter": parameter}
+        return {"code": "invalidContent", "message": _in_their_words(job.error.message), "parameter": parameter}
     code = f"invalid{_last(parameter) or 'Input'}" if job.error.fault == "request" else "inferenceError"
     named = {"parameter": parameter} if parameter else {}
     return {"code": code, "message": _in_their_words(job.error.message)} | named
@@ -201,10 +197,10 @@ def _code_of(error: AnimateError, parameter: str) -> str:
     return kind + (_last(parameter) or "Parameter")
 
 
-def _parameter(path: str | None, replaces: bool) -> str:
+def _parameter(path: str | None) -> str:
     """`inputs.referenceImages` of `inputs.referenceImages.0` or `inputs.referenceImages[0]`, or of our own name."""
     if path == "driving_video":
-        return "inputs.video" if replaces else "inputs.referenceVideos"
+        return "inputs.referenceVideos"
     return _FIELDS.get(path or "", re.sub(r"[.\[]\d+\]?", "", path or ""))
 
 

@@ -22,7 +22,7 @@ from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, F
 from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.device import device_errors, forget_peak_memory, peak_memory_bytes
 from animate_pipelines.encode import encode_constants
-from animate_pipelines.errors import MediaTooLarge
+from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.join import AudioTreatment, join_pieces
@@ -33,7 +33,7 @@ from animate_pipelines.media.size import fitted_size
 from animate_pipelines.media.trim import trim
 from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import INPUTS, AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
 from animate_pipelines.preflight.overlay import write_overlay
@@ -41,7 +41,9 @@ from animate_pipelines.preflight.pair import check_media
 from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import report_people
+from animate_pipelines.preprocess.given import MaskVideo
 from animate_pipelines.preprocess.held_body import hold_body
+from animate_pipelines.preprocess.keypoint_track import read_track
 from animate_pipelines.preprocess.resize import inner_box, padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
@@ -79,10 +81,17 @@ _NOT_LOOKED_AT |= {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """The two input files, as they came."""
+    """The input files, as they came."""
 
     reference_image: Path
     driving_video: Path
+    keypoints: Path | None = None
+    mask_video: Path | None = None
+
+    @classmethod
+    def of(cls, params: AnimateParams) -> Media:
+        """For params whose inputs are paths."""
+        return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
 
 
 @torch.no_grad()
@@ -135,7 +144,15 @@ def animate(
         following = Following.asked(params, frames)
         try:
             conditioning = preprocess(
-                models, frames, files, tracker.advance, watch=watch, following=following, fit_to=fit_to
+                models,
+                frames,
+                files,
+                tracker.advance,
+                watch=watch,
+                following=following,
+                track=None if media.keypoints is None else read_track(media.keypoints, mezzanine.num_frames),
+                masks=_given_masks(media.mask_video, files, params, limits, frames),
+                fit_to=fit_to,
             )
         finally:
             _write_report(files, frames, destination)
@@ -246,6 +263,25 @@ def _write_report(files: Workspace, frames: DrivingFrames, destination: Path) ->
     draw_timeline(report).save(there.timeline, optimize=True)
 
 
+def _given_masks(
+    video: Path | None, files: Workspace, params: AnimateParams, limits: MediaLimits, frames: DrivingFrames
+) -> DrivingFrames | None:
+    """The caller's masks, if any, rewritten as the driving video was. `MediaError` when they are not as many."""
+    if video is None:
+        return None
+    source = trim(probe_video(video, limits, field="mask_video"), params.start, params.duration)
+    size = frames.clip.size
+    mezzanine = write_mezzanine(
+        video, files.mask_mezzanine, source, limits, field="mask_video", frame=size, check_audio=False
+    )
+    driving = frames.clip.mezzanine
+    if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
+        said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
+        wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
+        raise MediaError(f"mask_video must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
+    return DrivingFrames(Clip(mezzanine), "replace", frames.size)
+
+
 def _frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits) -> tuple[int, int] | None:
     if params.output_size is None:
         return None
@@ -337,17 +373,15 @@ def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, 
 
 
 def _digests(media: Media) -> dict[str, object]:
-    return {
-        "reference_image": _digest(media.reference_image),
-        "driving_video": _digest(media.driving_video),
-    }
+    return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
 
 
 def _found_by(models: Models, params: AnimateParams, media: Media, frames: DrivingFrames) -> dict[str, object]:
     """All that decides what the networks find in the driving video. A new field counts until it is said not to."""
     fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
+    digests = {name: digest for name, digest in _digests(media).items() if name != "reference_image"}
     return fields | {
-        "driving_video": _digest(media.driving_video),
+        **digests,
         "frame_size": list(frames.size),
         "networks": models.readers_hash,
         "masks": models.masks.name,
@@ -401,7 +435,7 @@ def _result(
         turbo=params.turbo,
         audio=audio,
         loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
-        mask_source=models.masks.name if params.mode == "replace" else None,
+        mask_source=_mask_source(models, params),
         repeated_frames=clip.repeats,
         frames_without_person=conditioning.people.num_without,
         safety=_safety(models, params),
@@ -454,3 +488,9 @@ def _warnings(
         f"{clip.repeats} frames repeat the face and background of the frame before": clip.repeats > 0,
     }
     return tuple(sentence for sentence, applies in said.items() if sentence and applies)
+
+
+def _mask_source(models: Models, params: AnimateParams) -> str | None:
+    if params.mode != "replace":
+        return None
+    return models.masks.name if params.mask_video is None else MaskVideo.name

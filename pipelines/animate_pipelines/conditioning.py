@@ -16,6 +16,7 @@ from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.detector import detect_person
 from animate_pipelines.preprocess.face import FACE_SEEN, face_box, face_confidence
 from animate_pipelines.preprocess.gaps import bridge, check_gaps, stretches_of
+from animate_pipelines.preprocess.given import MaskVideo, people_given
 from animate_pipelines.preprocess.keypoints import interpolate
 from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.people import FoundPeople, find_people
@@ -37,6 +38,12 @@ class DrivingFrames:
         self.mode = mode
         self.size: Size = clip.size if mode == "animate" else render_size
         self._interpolation = resize_interpolation(clip.size, self.size)
+
+    def place_poses(self, poses: np.ndarray) -> np.ndarray:
+        """Poses `m 133 3` in fractions of the driving picture, as fractions of these frames."""
+        left, top, width, height = inner_box(self.clip.size, self.size)
+        moved = (poses[..., :2] * [width, height] + [left, top]) / self.size
+        return np.concatenate([moved, poses[..., 2:]], axis=-1)
 
     def place(self, point: PersonAt) -> PersonAt:
         """The same point of the driving picture, as fractions of these frames."""
@@ -94,21 +101,30 @@ def preprocess(
     *,
     watch: Stopwatch,
     following: Following | None = None,
+    track: np.ndarray | None = None,
+    masks: DrivingFrames | None = None,
     fit_to: np.ndarray | None = None,
 ) -> Conditioning:
     """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
 
     fit_to: the reference picture `h w 3` whose proportions the skeletons take; None leaves them as they are.
+    track: the caller's own poses `m 133 3`, one a source frame, as fractions of the driving picture: none are found.
+    masks: the caller's own masks, of the same frames.
     watch: counts the seconds of `PARTS`; none are spent on what the workspace has already.
     on_frame: called with (work done, work in all). Raises `NoPersonFound` when no frame shows anybody, or not the
         person asked for, and `PersonLost` when that one is out of sight for too long.
     """
     following = following or Following()
+    if track is not None and not files.has_people():
+        needed = _needed_frames(frames.clip)
+        files.save_people(people_given(frames.place_poses(track), needed, frames.read, frames.size))
     people = _find_people(models, frames, files, following, watch, on_frame)
     poses = bridge(people.poses, people.found)
     if frames.mode == "replace" and not files.has_masks():
         with watch("mask"):
-            _find_masks(models.masks, frames, poses, people.frames.tolist(), files)
+            looked_at = people.frames.tolist()
+            source = models.masks if masks is None else MaskVideo(masks.read(looked_at))
+            _find_masks(source, frames, poses, looked_at, files)
     keypoints = _at_output_rate(poses, frames.clip)
     boxes = _face_boxes(people, frames, smoothing=following.smoothing)
     return Conditioning(

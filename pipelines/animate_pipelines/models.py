@@ -23,7 +23,7 @@ from animate_pipelines.fp8_linear import multiply_in_fp8
 from animate_pipelines.image_encoder import ImageEncoder
 from animate_pipelines.networks import open_network
 from animate_pipelines.parking import Parking
-from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preprocess.eyes import AbsentNetwork, Eyes
 from animate_pipelines.preprocess.masks import KeypointBoxes, MaskSource
 from animate_pipelines.preprocess.sam2 import Sam2Masks
 from animate_pipelines.preprocess.sam2_files import CHECKPOINT_NAME, load_original
@@ -235,7 +235,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
 
 def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
     if not path.is_file():
-        raise BundleError(f"the bundle lacks {path.name}", field="bundle", value=str(path))
+        return AbsentNetwork(path.name)
     wanted = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
     available = onnxruntime.get_available_providers()
     providers = [name for name in [*wanted, "CPUExecutionProvider"] if name in available]

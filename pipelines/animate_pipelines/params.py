@@ -17,6 +17,7 @@ Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
 Preflight = Literal["warn", "strict", "off", "only"]
+INPUTS = ("reference_image", "driving_video", "keypoints", "mask_video")  # fields that say where a file is
 MaskFit = Literal["box", "blocks", "tight"]
 Fit = Literal["pad", "crop"]
 OutputFormat = Literal["mp4", "mov", "webm"]
@@ -36,6 +37,7 @@ MIN_RENDER_SIDE_PX, MAX_RENDER_SIDE_PX = 16, 2048
 MAX_GUIDANCE_SCALE = 20.0
 MIN_SHIFT, MAX_SHIFT = 0.1, 20.0
 MAX_REFERENCE_CHARS = 8_192
+_REQUIRED = INPUTS[:2]
 MIN_OUTPUT_SIDE_PX, MAX_OUTPUT_SIDE_PX = 64, 4096
 MIN_QUALITY, DEFAULT_QUALITY, MAX_QUALITY = 20, 95, 99
 MAX_RESULTS = 4
@@ -54,6 +56,9 @@ class AnimateParams:
     """What to render. Every value is checked on construction: `InvalidField` names field, value and limit.
 
     reference_image, driving_video: where they are, as the caller said it: a URL, `upload:ID`, or a path.
+    keypoints: where the caller's own keypoints of the driving video are, see `preprocess.keypoint_track`; None has them
+        found.
+    mask_video: where a video is that is white on the person to replace, frame for frame of the driving video.
     render_area: (width, height) in pixels whose product is the area the model generates at; None takes the bundle's.
     fps: "source" keeps the driving video's rate, exactly.
     seed: drawn when not given, so it is always known and reported.
@@ -114,10 +119,13 @@ class AnimateParams:
     body_control: bool = True
     expression: int = AS_PERFORMED
     safety_check: bool = False
+    keypoints: str | None = None
+    mask_video: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("reference_image", "driving_video"):
-            _check_text(self, name, 1, MAX_REFERENCE_CHARS)
+        for name in INPUTS:
+            if name in _REQUIRED or getattr(self, name) is not None:
+                _check_text(self, name, 1, MAX_REFERENCE_CHARS)
         for name in ("prompt", "negative_prompt"):
             _check_text(self, name, 0, MAX_PROMPT_CHARS)
         _check_choice(self, "mode", get_args(Mode))
@@ -129,6 +137,8 @@ class AnimateParams:
         _check_choice(self, "mask_fit", get_args(MaskFit))
         if self.mask_fit != "box" and self.mode != "replace":
             raise InvalidField("mask_fit is for the mode replace", field="mask_fit", value=self.mask_fit, limit="box")
+        if self.mask_video is not None and self.mode != "replace":
+            raise InvalidField("mask_video is for the mode replace", field="mask_video", limit=None)
         for name in ("turbo", "keep_audio", "retarget", "align", "smoothing", "body_control", "safety_check"):
             _check_type(self, name, bool)
         _check_range(self, "seed", int, 0, MAX_SEED)
@@ -184,7 +194,7 @@ class AnimateParams:
         for name in values:
             if name not in names:
                 raise InvalidField(f"unknown field {name!r}", field=name, limit=sorted(names))
-        for name in ("reference_image", "driving_video"):
+        for name in _REQUIRED:
             if name not in values:
                 raise InvalidField(f"{name} is required", field=name)
         sizes = {name: values[name] for name in ("render_area", "output_size") if name in values}

@@ -2,6 +2,7 @@
 
     job.json                   what is being rendered; another job's files are never continued
     mezzanine.mp4              the driving video, rewritten
+    masks.mp4                  the caller's own masks, rewritten
     survey.npz                 what preflight saw in a few of its frames
     people.npz                 who is seen where, and the keypoints of the one who is followed
     masks.npy                  where the person is, eight pixels a byte (replace mode)
@@ -49,6 +50,10 @@ class Workspace:
     @property
     def mezzanine(self) -> Path:
         return self.folder / "mezzanine.mp4"
+
+    @property
+    def mask_mezzanine(self) -> Path:
+        return self.folder / "masks.mp4"
 
     def found_files(self) -> list[Path]:
         """What the networks found in the driving video. Written whole, and never written to again."""

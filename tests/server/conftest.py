@@ -56,6 +56,7 @@ class FakeRenderer:
     bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_lora": None, "warning": "fake"})
     seen: list[AnimateParams] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)  # beside what is always told
+    given: dict[str, str] = field(default_factory=dict)  # paths of the optional inputs of the last job
 
     def __call__(
         self,
@@ -66,7 +67,9 @@ class FakeRenderer:
         destination: Path,
         workspace: Path,
         report: Report,
+        **given: Path,
     ) -> dict[str, Any]:
+        self.given = {name: str(path) for name, path in given.items()}
         assert reference_image.stat().st_size > 0
         assert driving_video.stat().st_size > 0
         self.seen.append(params)

@@ -118,6 +118,8 @@ ASKED = [
             "preflight": "strict",
             "mask_fit": "tight",
             "align": True,
+            "keypoints": OTHER,
+            "mask_video": OTHER,
             "start": 1.5,
             "duration": 2.0,
             "person": "center",

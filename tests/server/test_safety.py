@@ -32,7 +32,7 @@ EXPECTED = {
     "eachlabs": ("error", "content_policy"),
     "runcomfy": ("failed", "nsfw in output"),
     "runninghub": ("FAILED", "1501"),
-    "runware": ("error", "unsafeContentDetected"),
+    "runware": ("error", "invalidContent"),
 }
 
 

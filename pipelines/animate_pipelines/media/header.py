@@ -13,11 +13,11 @@ from typing import Literal
 from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.media.limits import MediaLimits
 
-Family = Literal["image", "video"]
-Container = Literal["jpeg", "png", "webp", "mov", "matroska"]
+Family = Literal["image", "video", "keypoints"]
+Container = Literal["jpeg", "png", "webp", "mov", "matroska", "json"]
 
 HEAD_BYTES = 65_536  # enough for `sniff`, and for the sides of nearly every picture
-ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM"}
+ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM", "keypoints": "a JSON object"}
 
 # Boxes that an ISO file or an old QuickTime file may begin with.
 _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
@@ -59,6 +59,8 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
         return MediaKind(family="video", container="matroska")
     if head[4:8] in _FIRST_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS):
         return MediaKind(family="video", container="mov")
+    if head.lstrip()[:1] == b"{":
+        return MediaKind(family="keypoints", container="json")
     found = _name_of(head)
     accepted = " or ".join(ACCEPTED.values())
     raise MediaError(f"{field} is {found}; it must be {accepted}", field=field, value=found, limit=accepted)
@@ -68,7 +70,7 @@ def check_family(head: bytes, family: Family, *, field: str) -> MediaKind:
     """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
     kind = sniff(head, field=field)
     if kind.family != family:
-        message = f"{field} must be {_with_article(family)}, but the file is {_with_article(kind.family)}"
+        message = f"{field} must be {with_article(family)}, but the file is {with_article(kind.family)}"
         raise MediaError(f"{message} ({kind.container})", field=field, value=kind.family, limit=ACCEPTED[family])
     return kind
 
@@ -190,5 +192,5 @@ def _text_name(head: bytes) -> str:
     return "of an unknown format"
 
 
-def _with_article(family: Family) -> str:
-    return {"image": "an image", "video": "a video"}[family]
+def with_article(family: Family) -> str:
+    return {"image": "an image", "video": "a video", "keypoints": "a JSON object"}[family]

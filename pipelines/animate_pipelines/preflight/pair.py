@@ -28,12 +28,14 @@ def check_media(
     size: tuple[int, int],
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[PreflightReport | None, np.ndarray]:
-    """The report, or None where `params` want none, and the reference picture, aligned where they want that.
+    """The report, and the reference picture, aligned where `params` want that.
 
+    The report is None where they want none, or where the bundle has no networks to look with.
     size: (width, height) that the reference is aligned to. What is seen of the video is kept in `files`. Raises
     `PairRefused` where `params` are strict and there are problems.
     """
-    if params.preflight == "off" and not params.align:
+    blind = not eyes.are_there and params.preflight == "warn"
+    if not params.align and (blind or params.preflight == "off"):
         return None, reference
     if not files.has_survey():
         files.save_survey(survey_clip(eyes, clip, on_frame))
