@@ -129,7 +129,7 @@ def _several(image: Seen, video: Seen) -> Iterator[Finding]:
             "several_people_in_video",
             "video",
             f"the driving video shows {video.people} people at once; the largest is followed",
-            "crop the video to one person, or film one person alone",
+            "choose one with `person`, or film one person alone",
         )
 
 
@@ -205,9 +205,7 @@ def _pose(start: Start) -> Iterator[Finding]:
         return
     fix = "supply an image in a pose near to that of the video's first frame"
     if start.should_move and start.best_s:
-        fix = (
-            f"let the video start at {start.best_s:.2f} s, where the poses are {start.best:.0f} degrees apart, or {fix}"
-        )
+        fix = f"set `start` to {start.best_s:.2f} s, where the poses are {start.best:.0f} degrees apart, or {fix}"
     yield _finding(
         "pose",
         "pair",
