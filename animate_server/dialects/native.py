@@ -98,7 +98,7 @@ async def create_job(
 @router.post(
     "/preflight",
     response_model=JobView,
-    responses=raises(*SUBMIT) | {202: {"model": JobView, "description": "Not there yet: look at `url`."}},
+    responses=raises(*SUBMIT, JobNotFound) | {202: {"model": JobView, "description": "Not there yet: look at `url`."}},
     openapi_extra=BODY,
     summary="Look at a pair without rendering it",
 )
