@@ -12,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from animate_benchmarks.puppet.networks import (
-    AROUND_CELLS,
     GRID,
     NUM_BOXES,
     NUM_KEYPOINTS,
@@ -133,7 +132,7 @@ def write_detector(detector: Detector, path: Path) -> None:
     top, order = graph.node("TopK", [peaks, graph.constant(np.array([NUM_BOXES], np.int64))], outputs=2, axis=1)
     centres = BoxOutput(detector)
     columns = [
-        _corner(graph, part, centre, sign, score, order)
+        _corner(graph, graph.op("Reshape", part, flat), centre, sign, order)
         for part, centre, sign in zip(
             parts[1:], (centres.centres_x, centres.centres_y) * 2, (-1.0, -1.0, 1.0, 1.0), strict=True
         )
@@ -144,21 +143,13 @@ def write_detector(detector: Detector, path: Path) -> None:
     graph.save(path, "detector", ("images", [1, 3, 640, 640]), ("output0", [1, NUM_BOXES, 6]))
 
 
-def _corner(graph: Graph, log_cells: str, centre: torch.Tensor, sign: float, score: str, order: str) -> str:
+def _corner(graph: Graph, log_cells: str, centre: torch.Tensor, sign: float, order: str) -> str:
     """One coordinate of the chosen boxes in 640-space, from log1p distances in cells."""
     cells = graph.op("Sub", graph.op("Exp", log_cells), graph.constant(np.ones(1, np.float32)))
     pixels = graph.op("Mul", cells, graph.constant(np.array([sign * 640 / GRID], np.float32)))
-    corner = graph.op("Add", pixels, graph.constant(centre.view(1, 1, GRID, GRID).numpy().astype(np.float32)))
+    corner = graph.op("Add", pixels, graph.constant(centre.numpy()[None].astype(np.float32)))
     bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 640)]
-    said = graph.op("Mul", graph.op("Clip", corner, *bounds), score)
-    mean = graph.op("Div", _around(graph, said), _around(graph, score))
-    flat = graph.constant(np.array([1, GRID * GRID], np.int64))
-    return graph.op("GatherElements", graph.op("Reshape", mean, flat), order, axis=1)
-
-
-def _around(graph: Graph, cells: str) -> str:
-    side, margin = [AROUND_CELLS] * 2, [AROUND_CELLS // 2] * 4
-    return graph.op("AveragePool", cells, kernel_shape=side, strides=[1, 1], pads=margin)
+    return graph.op("GatherElements", graph.op("Clip", corner, *bounds), order, axis=1)
 
 
 def _conv(layer: nn.Module) -> nn.Conv2d:
