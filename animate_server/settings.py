@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ANIMATE_", frozen=True, extra="forbid")
 
     home: Path = Field(Path("~/.cache/animate-server"), description="Database, uploads, artefacts and bundles.")
-    bundle: str = Field("tiny", min_length=1, description="Name or path of the bundle of weights.")
+    bundle: str = Field("puppet", min_length=1, description="Name or path of the bundle of weights.")
     turbo_without_lora: Literal["refuse", "full_steps"] = Field(
         "refuse", description="What becomes of `turbo` where the bundle has no few-step LoRA; full_steps says so."
     )

@@ -22,7 +22,7 @@ def demo(
         "demo"
     ),
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
-    seed: Annotated[int, typer.Option(help="Of the drawn pair and of the render.")] = 7,
+    seed: Annotated[int, typer.Option(help="Of the drawn pair and of the render.")] = 11,
 ) -> None:
     """Draw a reference image and a driving video, render them in both modes, and write contact sheets."""
     from animate_server.settings import load_settings

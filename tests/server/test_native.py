@@ -44,7 +44,7 @@ def test_a_job_from_data_uris_to_an_mp4(served: Any, inline: dict[str, Any], mp4
     done = served.wait(job["id"], "succeeded")
     assert done["params"]["seed"] == 7
     assert done["params"]["render_area"] == [128, 96]
-    assert done["result"] == {"width": 64, "height": 64, "seed": 7, "warnings": []}
+    assert done["result"] == {"width": 64, "height": 64, "seed": 7, "warnings": [], "safety": "off"}
     artefact = done["artefact"]
     assert artefact["sha256"] == hashlib.sha256(mp4).hexdigest()
     assert httpx.get(artefact["url"]).content == mp4  # no key
