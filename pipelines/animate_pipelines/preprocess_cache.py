@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,13 @@ class PreprocessCache:
         placed: list[Path] = []
         try:
             os.utime(entry)
-            for file in sorted(entry.iterdir()):
-                placed.append(destination / file.name)
-                _share(file, placed[-1])
+            with _opened(entry) as descriptor:
+                for name in sorted(os.listdir(descriptor)):
+                    placed.append(destination / name)
+                    _share(entry / name, placed[-1])
+                # While a folder is being deleted its list is short; it was moved away before that began.
+                if not os.path.samestat(os.fstat(descriptor), entry.stat()):
+                    raise FileNotFoundError(entry)
         except FileNotFoundError:  # never there, or evicted this moment
             for path in placed:
                 path.unlink(missing_ok=True)
@@ -82,6 +86,16 @@ class PreprocessCache:
         with contextlib.suppress(FileNotFoundError):
             entry.rename(grave / entry.name)
         shutil.rmtree(grave, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Its descriptor; as long as it is open no other folder gets its inode number."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _share(file: Path, destination: Path) -> None:

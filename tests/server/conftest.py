@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import threading
@@ -57,6 +58,7 @@ class FakeRenderer:
     seen: list[AnimateParams] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)  # beside what is always told
     given: dict[str, str] = field(default_factory=dict)  # paths of the optional inputs of the last job
+    over: threading.Event = field(default_factory=threading.Event)  # the test has ended, and so does `endless`
 
     def __call__(
         self,
@@ -82,7 +84,8 @@ class FakeRenderer:
         if params.prompt == "device":
             raise DeviceError("out of memory")
         step = 0
-        while params.prompt == "endless" or step < (100 if params.prompt == "slow" else 3):
+        steps = {"endless": math.inf, "slow": 100}.get(params.prompt, 3)
+        while step < steps and not self.over.is_set():
             report(Progress(stage="render", fraction=0.5, segment=0, num_segments=1, step=step, num_steps=3))
             time.sleep(0.01)
             step += 1
@@ -212,7 +215,10 @@ def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
             httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=20) as http,
             _crew(backend, real or renderer) if worker else nullcontext(),
         ):
-            yield Served(url=url, backend=backend, renderer=renderer, http=http)
+            try:
+                yield Served(url=url, backend=backend, renderer=renderer, http=http)
+            finally:
+                renderer.over.set()
 
     return start
 

@@ -35,7 +35,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return _Rendered(params)
 
     monkeypatch.setattr(animate_pipelines.animate, "animate", animate)
-    return {"name": "plain", "turbo_lora": None, "warning": ""}
+    return {"name": "plain", "turbo_lora": None, "warning": "", "safety_checker": False}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def urls(png: bytes, mp4: bytes) -> Any:
 
 
 def _renderer(bundle: dict[str, Any], setting: str) -> BundleRenderer:
-    settings: Any = SimpleNamespace(turbo_without_lora=setting, media_limits=None)
+    settings: Any = SimpleNamespace(turbo_without_lora=setting, unchecked="render", media_limits=None)
     models: Any = None
     cache: Any = None
     return BundleRenderer(models, bundle, settings, cache)
