@@ -42,7 +42,7 @@ class PreprocessCache:
         try:
             os.utime(entry)
             with _opened(entry) as descriptor:
-                for name in sorted(os.listdir(descriptor)):
+                for name in sorted(os.listdir(descriptor)):  # noqa: PTH208 -- pathlib lists no descriptors
                     placed.append(destination / name)
                     _share(entry / name, placed[-1])
                 # While a folder is being deleted its list is short; it was moved away before that began.
