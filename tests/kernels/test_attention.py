@@ -135,7 +135,7 @@ def test_sparse_in_8_bits(device: torch.device) -> None:
     heads = quantize_heads(query, key, value)
     wanted = sparse.sparse_attention_8bit(heads, chosen, BF16)
     assert error(wanted, sparse.sparse_attention(query, key, value, chosen)) < 0.25
-    assert error(fused_attention.sparse_attention_8bit(heads, chosen, BF16), wanted) < 0.02
+    assert error(fused_attention.sparse_attention_8bit(heads, chosen, BF16), wanted) < 0.03
     with pytest.raises(ValueError, match="64"):
         fused_attention.sparse_attention_8bit(heads, select((query, key, value), 0.4), BF16)
 

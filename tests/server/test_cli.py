@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,8 @@ def test_ctrl_c_cancels_the_job(served: Any, pair: Any, tmp_path: Path) -> None:
         [*command, "--input", fields, "--output-dir", str(tmp_path), "--poll-s", "0.1"],
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background has them, and their children, ignore it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 20
         while not (found := served.http.get("/v1/jobs", params={"status": "running"}).json()["jobs"]):

@@ -6,6 +6,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from animate_pipelines.params import AnimateParams
 from animate_server.app import create_app
 from animate_server.auth import Keyring
 from animate_server.backend import Backend, open_backend
+from animate_server.errors import JobNotFound
 from animate_server.jobs import JobStatus, NewJob
 from animate_server.settings import Settings
 from animate_server.webhooks import Webhook
@@ -64,7 +66,8 @@ class Jobs:
         while not stopped.wait(0.05):
             for job in self._store.list(self._owner, status=JobStatus.QUEUED):
                 if job.dialect in ("segmind", "eachlabs") or job.params.preflight == "only":
-                    self._store.request_cancel(job.id, self._owner)
+                    with suppress(JobNotFound):  # deleted by a request meanwhile
+                        self._store.request_cancel(job.id, self._owner)
 
     def _queued(self) -> str:
         webhook = Webhook(url="http://10.0.0.1/hook")  # where nobody may be called
