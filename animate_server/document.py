@@ -32,6 +32,20 @@ LOOK: Errors = (NotAuthorized, JobNotFound)
 READ: Errors = (NotAuthorized, TooManyRequests, DiskFull, BodyInvalid, BodyTooLarge, InvalidField)
 HAND_OVER: Errors = (*READ, MediaError, MediaTooLarge)
 SUBMIT: Errors = (*HAND_OVER, FetchError, QueueFull)
+FILE_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}  # what a route takes that reads one file
 _FILE_TYPES = (
     "video/mp4",
     "video/quicktime",

@@ -37,6 +37,7 @@ from animate_server.dialects import (
     submit_body,
     submit_fields,
 )
+from animate_server.document import FILE_FORM
 from animate_server.errors import (
     BodyTooLarge,
     JobNotFound,
@@ -139,22 +140,6 @@ class CreateRequest(BaseModel):
     usePersonalQueue: bool | str | None = None  # noqa: N815
 
 
-_FILE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
-
-
 @router.post(
     "/openapi/v2/rhart-video/wan2.2/character-motion-transfer",
     openapi_extra=show_body(TransferRequest),
@@ -172,7 +157,7 @@ async def query(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str,
     return render(await _find(asked.task_id, desk, caller), desk, caller)
 
 
-@router.post("/openapi/v2/media/upload/binary", openapi_extra=_FILE, summary="Hand over a file")
+@router.post("/openapi/v2/media/upload/binary", openapi_extra=FILE_FORM, summary="Hand over a file")
 async def upload_binary(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     with await desk.read_file(request, "file", caller) as body:
         (upload,) = await desk.upload(body, caller)
@@ -219,7 +204,7 @@ async def cancel(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(None)
 
 
-@router.post("/task/openapi/upload", openapi_extra=_FILE, summary="Hand over a file (older call)")
+@router.post("/task/openapi/upload", openapi_extra=FILE_FORM, summary="Hand over a file (older call)")
 async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
     body, caller = await desk.read_with_key(request)
     with body:

@@ -19,7 +19,7 @@ from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
 from animate_pipelines.params import AS_PERFORMED, AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
-from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
+from animate_server.document import FILE_FORM, HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
@@ -229,20 +229,7 @@ async def start_upload(request: Request, desk: DeskDep, caller: CallerDep) -> di
     status_code=204,
     responses=raises(*HAND_OVER, JobNotFound),
     summary="Send the file",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": {"type": "string", "format": "binary"}},
-                    }
-                }
-            },
-        }
-    },
+    openapi_extra=FILE_FORM,
 )
 async def send_upload(token: str, request: Request, desk: DeskDep) -> Response:
     """Needs no key: the URL is the permission, for one file."""

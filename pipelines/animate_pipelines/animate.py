@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from animate_pipelines.account import account_for, metadata_of
 from animate_pipelines.capability import check_turbo
 from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, preprocess, reference_pose
 from animate_pipelines.detection_report import ReportFiles
-from animate_pipelines.device import device_errors, forget_peak_memory, peak_memory_bytes
+from animate_pipelines.device import device_errors, forget_peak_memory
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
-from animate_pipelines.media.join import AudioTreatment, join_pieces
+from animate_pipelines.media.join import join_pieces
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import VideoInfo, probe_video
@@ -38,10 +39,8 @@ from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
 from animate_pipelines.preflight.overlay import write_overlay
 from animate_pipelines.preflight.pair import check_media
-from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import report_people
-from animate_pipelines.preprocess.given import MaskVideo
 from animate_pipelines.preprocess.held_body import hold_body
 from animate_pipelines.preprocess.keypoint_track import read_track
 from animate_pipelines.preprocess.resize import inner_box, padding_resize
@@ -178,13 +177,13 @@ def animate(
             source_info=source,
             num_frames=clip.num_frames,
             fps=clip.fps,
-            metadata=_metadata(models, params),
+            metadata=metadata_of(models, params),
             output_format=params.output_format,
             quality=params.quality,
             limits=limits,
         )
         tracker.close()
-        return _result(
+        return account_for(
             models, params, destination, source, clip, conditioning, plan, audio, tracker, watch, checked, cached=cached
         )
 
@@ -392,105 +391,3 @@ def _found_by(models: Models, params: AnimateParams, media: Media, frames: Drivi
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _metadata(models: Models, params: AnimateParams) -> dict[str, str]:
-    return {
-        "comment": "AI-generated video",
-        "seed": str(params.seed),
-        "recipe": json.dumps(models.recipe.to_json(), sort_keys=True),
-        "bundle": f"{models.manifest.name} {models.bundle_hash}",
-        "animate_server": version("animate-server"),
-    }
-
-
-def _result(
-    models: Models,
-    params: AnimateParams,
-    destination: Path,
-    source: VideoInfo,
-    clip: Clip,
-    conditioning: Conditioning,
-    plan: RenderPlan,
-    audio: AudioTreatment,
-    tracker: ProgressTracker,
-    watch: Stopwatch,
-    checked: PreflightReport | None,
-    *,
-    cached: bool,
-) -> AnimateResult:
-    return AnimateResult(
-        path=destination,
-        mode=params.mode,
-        width=plan.output_size[0],
-        height=plan.output_size[1],
-        render_width=plan.render_size[0],
-        render_height=plan.render_size[1],
-        fps=f"{clip.fps.numerator}/{clip.fps.denominator}",
-        num_frames=clip.num_frames,
-        duration_s=float(clip.duration_s),
-        num_segments=len(plan.segments),
-        num_steps=plan.num_steps,
-        seed=params.seed,
-        turbo=params.turbo,
-        audio=audio,
-        loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
-        mask_source=_mask_source(models, params),
-        repeated_frames=clip.repeats,
-        frames_without_person=conditioning.people.num_without,
-        safety=_safety(models, params),
-        warnings=_warnings(models, params, source, clip, conditioning, plan),
-        seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
-        preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
-        preprocess_cached=cached,
-        preflight=None if checked is None else checked.to_json(),
-        peak_memory_bytes=peak_memory_bytes(models.device),
-        bundle=models.manifest.name,
-        bundle_hash=models.bundle_hash,
-        recipe=models.recipe.to_json(),
-        version=version("animate-server"),
-    )
-
-
-def _safety(models: Models, params: AnimateParams) -> str:
-    if not params.safety_check:
-        return "off"
-    return "not_checked" if models.safety is None else "checked"
-
-
-def _warnings(
-    models: Models,
-    params: AnimateParams,
-    source: VideoInfo,
-    clip: Clip,
-    conditioning: Conditioning,
-    plan: RenderPlan,
-) -> tuple[str, ...]:
-    (width, height), (out_width, out_height) = plan.render_size, plan.output_size
-    areas = [area[0] * area[1] for area in models.manifest.render_areas]
-    asked = params.render_area
-    fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
-    people = conditioning.people
-    said = {
-        models.manifest.warning: True,
-        "not checked for safety: the bundle has no safety checker": _safety(models, params) == "not_checked",
-        f"the driving video has {source.num_audios} audio streams: the default one was taken": (
-            source.num_audios > 1 and params.keep_audio
-        ),
-        f"the driving video was {fitted} from {source.width}x{source.height} to {clip.size[0]}x{clip.size[1]}": (
-            clip.size != (source.width, source.height)
-        ),
-        f"generated at {width}x{height} and scaled to {out_width}x{out_height}": plan.scale > 1.05,
-        f"the bundle is not made for an area of {asked}": asked is not None and asked[0] * asked[1] not in areas,
-        f"the person was not found in {people.num_without} of {len(people.frames)} frames": people.num_without > 0,
-        f"{people.num_people} people were found; number {people.chosen} is followed": people.num_people > 1,
-        "no frame shows a face: the expression is not followed": bool((conditioning.face_frames < 0).all()),
-        f"{clip.repeats} frames repeat the face and background of the frame before": clip.repeats > 0,
-    }
-    return tuple(sentence for sentence, applies in said.items() if sentence and applies)
-
-
-def _mask_source(models: Models, params: AnimateParams) -> str | None:
-    if params.mode != "replace":
-        return None
-    return models.masks.name if params.mask_video is None else MaskVideo.name
