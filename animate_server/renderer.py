@@ -130,6 +130,6 @@ def load_renderer(settings: Settings, device: str) -> Renderer:
     from animate_pipelines.models import load_models
     from animate_pipelines.preprocess_cache import PreprocessCache
 
-    models = load_models(path, device=device)
+    models = load_models(path, device=device, shortcuts=settings.shortcuts)
     cache = PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes)
     return BundleRenderer(models, manifest.to_json() | {"safety_checker": models.safety is not None}, settings, cache)

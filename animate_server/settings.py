@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.shortcuts import recipe_changes
 
 MIB = 1024**2
 DialectName = Literal[
@@ -44,6 +45,10 @@ class Settings(BaseSettings):
     )
     devices: Annotated[tuple[str, ...], NoDecode] = Field(
         ("auto",), min_length=1, description="One worker for each: cpu, cuda:0, ...; auto: every GPU, or cpu."
+    )
+
+    shortcuts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated approximations for speed: fp8-linears, 8-bit-attention, density-0.2, ..."
     )
 
     host: str = "127.0.0.1"
@@ -87,10 +92,19 @@ class Settings(BaseSettings):
     drain_s: float = Field(120.0, ge=0, description="How long a worker may take to finish its segment on SIGTERM.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("devices", "api_keys", "dialects", "fetch_allow", mode="before")
+    @field_validator("devices", "shortcuts", "api_keys", "dialects", "fetch_allow", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("shortcuts")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            recipe_changes(value)
+        except InvalidField as unknown:
+            raise ValueError(str(unknown)) from None
+        return value
 
     @field_validator("home")
     @classmethod
@@ -165,10 +179,21 @@ class Settings(BaseSettings):
 
 
 def load_settings(
-    *, host: str | None = None, port: int | None = None, bundle: str | None = None, devices: str | None = None
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    bundle: str | None = None,
+    devices: str | None = None,
+    shortcuts: str | None = None,
 ) -> Settings:
     """From the environment; what is given here wins. `InvalidField` names the setting that is wrong."""
-    given: dict[str, Any] = {"host": host, "port": port, "bundle": bundle, "devices": devices}
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "bundle": bundle,
+        "devices": devices,
+        "shortcuts": shortcuts,
+    }
     config = os.environ.get("ANIMATE_CONFIG")
     if config and not Path(config).is_file():
         raise InvalidField(f"ANIMATE_CONFIG: there is no file {config}", field="ANIMATE_CONFIG", value=config)

@@ -38,7 +38,7 @@ def demo(
 
     output_dir.mkdir(parents=True, exist_ok=True)
     image, video = write_pair(demo_pair(seed), output_dir)
-    models = load_models(folder, device=find_devices(["auto"])[0])
+    models = load_models(folder, device=find_devices(settings.devices)[0], shortcuts=settings.shortcuts)
     written = [image, video]
     for mode in ("animate", "replace"):
         written += _render(models, image, video, mode, seed)

@@ -17,6 +17,7 @@ from animate_server.cli.console import print_error, print_json, progress_report
 if TYPE_CHECKING:
     from animate_pipelines.params import AnimateParams
     from animate_pipelines.result import AnimateResult
+    from animate_server.settings import Settings
 
 
 class Mode(StrEnum):
@@ -75,6 +76,10 @@ def render(
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Try also what is predicted not to fit the GPU's memory.")
     ] = False,
+    shortcuts: Annotated[
+        str | None,
+        typer.Option(help="Approximations for speed: fp8-linears, 8-bit-attention, density-0.2, half-first-step, ..."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Lines of JSON on stdout, for machines.")] = False,
 ) -> None:
     """Render a driving video with a reference image's character, in this process.
@@ -107,9 +112,12 @@ def render(
         "reference_image": str(find_file(image, "image")),
         "driving_video": str(find_file(video, "video")),
     }
+    from animate_server.settings import load_settings
+
     try:
         params = _params(fields)
-        result = _render(params, output.absolute(), bundle, device, ignore_memory=ignore_memory, as_json=as_json)
+        settings = load_settings(bundle=bundle or None, devices=device, shortcuts=shortcuts)
+        result = _render(params, output.absolute(), settings, ignore_memory=ignore_memory, as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
     _print_result(result, as_json=as_json)
@@ -122,12 +130,8 @@ def _params(fields: dict[str, Any]) -> AnimateParams:
 
 
 def _render(
-    params: AnimateParams, output: Path, bundle: str, device: str | None, *, ignore_memory: bool, as_json: bool
+    params: AnimateParams, output: Path, settings: Settings, *, ignore_memory: bool, as_json: bool
 ) -> AnimateResult:
-    from animate_server.settings import load_settings
-
-    settings = load_settings(bundle=bundle or None)
-
     from animate_weights.bundles import find_bundle
 
     folder = find_bundle(settings.bundle, settings.home)
@@ -140,7 +144,8 @@ def _render(
     media = Media.of(params)
     workspace = output.with_name(f".{output.name}.render")
     output.parent.mkdir(parents=True, exist_ok=True)
-    models = load_models(folder, device=find_devices([device or "auto"])[0], ignore_memory=ignore_memory)
+    device = find_devices(settings.devices)[0]
+    models = load_models(folder, device=device, shortcuts=settings.shortcuts, ignore_memory=ignore_memory)
     try:
         with progress_report(output.name, as_json=as_json) as report:
             result = animate(

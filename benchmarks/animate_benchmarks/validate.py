@@ -1,6 +1,6 @@
 """What each shortcut does to pictures: every one alone, against the full-precision result of the same seed.
 
-    python -m animate_benchmarks.validate --bundle puppet [--pairs 4] [--device cpu] [--only bf16,fp8-linears]
+    python -m animate_benchmarks.validate --bundle puppet [--pairs 4] [--only bf16,fp8-linears+density-0.2]
 
 Works on any bundle, real weights included; the inputs are drawn pairs. For the puppet bundle, which is trained on such
 pairs, the truth is known and PSNR, PCK and colour errors against it stand beside; for any other only the PSNR against
@@ -14,9 +14,8 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,47 +27,19 @@ from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, rende
 from animate_benchmarks.puppet.shots import pictures
 from animate_benchmarks.quality import keypoints_of, read_keypoints
 from animate_kernels.sparse import TILE_BLOCKS, forced_blocks
-from animate_kernels.sparsity import Sparsity
 from animate_pipelines.models import Models, load_models
 from animate_pipelines.preprocess.resize import render_size
 from animate_pipelines.recipe import Recipe
 from animate_pipelines.residency import SegmentSize
+from animate_pipelines.shortcuts import recipe_changes
 from animate_weights.bundles import find_bundle
 from animate_weights.manifest import Manifest, read_manifest
 
 DENSITIES = (0.5, 0.3, 0.2, 0.1)
 FULL = "full precision"
+TURBO = "turbo"
+ROWS = ("bf16", "fp8-linears", "8-bit-attention", *(f"density-{d}" for d in DENSITIES), TURBO, "half-first-step")
 _SMALL_GRID_TOKENS, _SMALL_BLOCK = 8192, 4  # fewer tokens have too few blocks of 64 to choose among
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortcut:
-    """A name, and what it changes of the full recipe and of the take."""
-
-    name: str
-    recipe: dict[str, Any] = field(default_factory=dict)
-    take: dict[str, Any] = field(default_factory=dict)
-
-
-def shortcuts(manifest: Manifest, block_tokens: int) -> list[Shortcut]:
-    """The full-precision render first, then each shortcut alone."""
-    sparse = [
-        Shortcut(
-            name=f"density-{density}",
-            recipe={"sparsity": Sparsity(densities=(density,), block_tokens=block_tokens)},
-        )
-        for density in DENSITIES
-    ]
-    turbo = [Shortcut(name="turbo", take={"turbo": True})] if manifest.turbo_lora else []
-    return [
-        Shortcut(name=FULL),
-        Shortcut(name="bf16", recipe={"dtype": "bfloat16"}),
-        Shortcut(name="fp8-linears", recipe={"fp8_weights": True, "fp8_products": True}),
-        Shortcut(name="8-bit-attention", recipe={"attention": "fp8"}),
-        *sparse,
-        *turbo,
-        Shortcut(name="half-first-step", recipe={"half_first_step": True}),
-    ]
 
 
 def main() -> None:
@@ -82,18 +53,19 @@ def main() -> None:
     block = 64 if segment.num_tokens >= _SMALL_GRID_TOKENS else _SMALL_BLOCK
     native = (options.native, options.native)
     cases = [held_out_case(index, manifest.segment_frames, size, native=native) for index in range(options.pairs)]
+    wanted = [name for name in options.only.split(",") if name != TURBO or manifest.turbo_lora]
+    recipes = {name: _recipe(options, name, block) for name in [FULL, *wanted]}
     rows: dict[str, dict[str, float]] = {}
     full: list[np.ndarray] = []
-    wanted = options.only.split(",") if options.only else None
-    for shortcut in shortcuts(manifest, block):
-        if shortcut.name != FULL and wanted is not None and shortcut.name not in wanted:
-            continue
+    for name, recipe in recipes.items():
         began = time.monotonic()
-        models = load_models(bundle, device=options.device, recipe=_recipe(options, shortcut))
-        shown = [_frames(models, case, size, replace(_take(options, shortcut), seed=i)) for i, case in enumerate(cases)]
+        models = load_models(bundle, device=options.device, recipe=recipe)
+        turbo = TURBO in name.split("+")
+        take = Take(turbo=turbo, steps=None if turbo else options.steps)
+        shown = [_frames(models, case, size, replace(take, seed=index)) for index, case in enumerate(cases)]
         full = full or shown
-        rows[shortcut.name] = _measure(models, cases, shown, full) | {"seconds": time.monotonic() - began}
-        print(f"{shortcut.name}: {rows[shortcut.name]['seconds']:.0f} s", flush=True)
+        rows[name] = _measure(models, cases, shown, full) | {"seconds": time.monotonic() - began}
+        print(f"{name}: {rows[name]['seconds']:.0f} s", flush=True)
     _print(options, manifest, rows, _least_density(segment, block), segment)
 
 
@@ -106,17 +78,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--native", type=int, default=192, help="side of the driving video, pixels")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="of the full-precision render")
-    parser.add_argument("--only", default="", help="comma-separated names of shortcuts")
+    parser.add_argument("--only", default=",".join(ROWS), help="comma-separated; joined by + they are taken together")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
-def _recipe(options: argparse.Namespace, shortcut: Shortcut) -> Recipe:
-    return replace(Recipe(device=options.device, dtype=options.dtype, transformers_kept=1), **shortcut.recipe)
-
-
-def _take(options: argparse.Namespace, shortcut: Shortcut) -> Take:
-    return replace(Take(steps=None if "turbo" in shortcut.take else options.steps), **shortcut.take)
+def _recipe(options: argparse.Namespace, name: str, block_tokens: int) -> Recipe:
+    """Of a row: full precision, or what its shortcuts change of it."""
+    changes = recipe_changes(part for part in name.split("+") if part not in (FULL, TURBO))
+    if "sparsity" in changes:
+        changes["sparsity"] = replace(changes["sparsity"], block_tokens=block_tokens)
+    return replace(Recipe(device=options.device, dtype=options.dtype, transformers_kept=1), **changes)
 
 
 def _frames(models: Models, case: Case, size: tuple[int, int], take: Take) -> np.ndarray:

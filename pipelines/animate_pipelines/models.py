@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from animate_pipelines.preprocess.sam2_files import CHECKPOINT_NAME, load_origin
 from animate_pipelines.recipe import Recipe, default_recipe
 from animate_pipelines.residency import RESIDENCIES, NetworkSizes, fit_recipe, read_sizes, with_residency
 from animate_pipelines.safety import SafetyChecker, load_safety_checker
+from animate_pipelines.shortcuts import recipe_changes
 from animate_pipelines.text import PromptEncoder
 from animate_pipelines.transformer import AnimateTransformer
 from animate_pipelines.vae import VideoVae
@@ -136,17 +138,24 @@ class Models:
 
 
 def load_models(
-    bundle: Path, *, device: str = "cpu", recipe: Recipe | None = None, ignore_memory: bool = False
+    bundle: Path,
+    *,
+    device: str = "cpu",
+    shortcuts: Sequence[str] = (),
+    recipe: Recipe | None = None,
+    ignore_memory: bool = False,
 ) -> Models:
     """Load every network of a bundle. Reads local files only.
 
-    recipe: the official types, and on a GPU what its free memory allows, when none is given. ignore_memory: whether to
-    try what is predicted not to fit. `BundleError` names what is missing or unreadable; `DeviceError` when the device's
-    memory is too small.
+    recipe: the official types with the shortcuts (`animate_pipelines.shortcuts`) taken, and on a GPU what its free
+    memory allows, when none is given. ignore_memory: whether to try what is predicted not to fit. `BundleError` names
+    what is missing or unreadable; `DeviceError` when memory is too small or a shortcut does not work on the device.
     """
     manifest = read_manifest(bundle)
     sizes = read_sizes(bundle, manifest) if torch.device(device).type == "cuda" else None
-    recipe = recipe or _recipe(manifest, sizes, device, ignore_memory=ignore_memory)
+    if recipe is None:
+        wanted = replace(default_recipe(device), **recipe_changes(shortcuts))
+        recipe = wanted if sizes is None else _fitted(wanted, manifest, sizes, ignore_memory=ignore_memory)
     choice = _choose(recipe)
     recipe = replace(recipe, attention=choice.backend.name)
     parking = Parking(torch.device(device)) if recipe.park_transformer else None
@@ -182,12 +191,9 @@ def load_eyes(bundle: Path, *, device: str = "cpu") -> Eyes:
     return Eyes(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
 
 
-def _recipe(manifest: Manifest, sizes: NetworkSizes | None, device: str, *, ignore_memory: bool) -> Recipe:
-    recipe = default_recipe(device)
-    if sizes is None:
-        return recipe
+def _fitted(recipe: Recipe, manifest: Manifest, sizes: NetworkSizes, *, ignore_memory: bool) -> Recipe:
     try:
-        return fit_recipe(sizes, manifest, recipe, torch.cuda.mem_get_info(device)[0])
+        return fit_recipe(sizes, manifest, recipe, torch.cuda.mem_get_info(recipe.device)[0])
     except DeviceError:
         if ignore_memory:
             return with_residency(recipe, RESIDENCIES[-1])

@@ -14,12 +14,13 @@ from animate_kernels.fp8 import Fp8Rows
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparsity import Sparsity
 from animate_pipelines.blocks import fuse_projections
-from animate_pipelines.errors import DeviceError
+from animate_pipelines.errors import DeviceError, InvalidField
 from animate_pipelines.fp8_linear import Fp8Linear, multiply_in_fp8
 from animate_pipelines.half_step import widen
 from animate_pipelines.models import load_models
 from animate_pipelines.networks import open_network
 from animate_pipelines.recipe import Recipe
+from animate_pipelines.shortcuts import recipe_changes
 from animate_pipelines.transformer import AnimateTransformer
 
 CPU = torch.device("cpu")
@@ -144,3 +145,18 @@ def test_recipes_are_resolved_or_refused(tiny_bundle: Path) -> None:
         replace(recipe, fp8_products=True)
     sparse = replace(recipe, sparsity=Sparsity(densities=(0.5, 0.2), dense_layers=(0,)))
     assert sparse.to_json()["sparsity"] == {"densities": (0.5, 0.2), "dense_layers": (0,), "block_tokens": 64}
+
+
+def test_shortcuts_become_the_recipe(tiny_bundle: Path) -> None:
+    recipe = load_models(tiny_bundle, shortcuts=["fp8-linears", "density-0.5/0.2"]).recipe
+    assert (recipe.fp8_weights, recipe.fp8_products, recipe.half_first_step) == (True, True, False)
+    assert recipe.sparsity == Sparsity(densities=(0.5, 0.2))
+
+
+@pytest.mark.parametrize("unknown", ["fp4", "density-", "density-0", "density-1.5", "density-0.5/x"])
+def test_unknown_shortcuts_are_named(unknown: str) -> None:
+    with pytest.raises(InvalidField, match="fp8-linears, 8-bit-attention") as refused:
+        recipe_changes(["bf16", unknown])
+    assert (refused.value.field, refused.value.value) == ("shortcuts", unknown)
+    with pytest.raises(InvalidField, match="second of its kind"):
+        recipe_changes(["density-0.5", "density-0.2"])

@@ -111,3 +111,11 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_devices(["auto"]) == ["cuda:0", "cuda:1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert find_devices(["auto"]) == ["cpu"]
+
+
+def test_shortcuts_are_names_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANIMATE_SHORTCUTS", "fp8-linears, density-0.5/0.2")
+    assert load_settings().shortcuts == ("fp8-linears", "density-0.5/0.2")
+    with pytest.raises(InvalidField, match="'fp9' is none of") as wrong:
+        load_settings(shortcuts="fp9")
+    assert wrong.value.field == "ANIMATE_SHORTCUTS"
