@@ -37,13 +37,24 @@ forward() {
     step "$name" "$limit_s" animate_benchmarks.forward --device "$device" --repeats "$repeats" --size $size
 }
 
+loading() {
+    local folder layers=40
+    folder=$(mktemp -u -d)
+    [ -z "$small" ] || layers=5
+    step loading 300 animate_benchmarks.load "$folder" --names tests/golden/transformer_original_shapes.json \
+        --device "$device" --layers "$layers"
+    rm -rf "$folder"
+}
+
 nvidia-smi >"$out/nvidia-smi.log" 2>&1
 measure ceilings 120
 forward forward-720p 420 1280x720 2
 measure attention 300
 measure operators 240
+loading
 forward forward-480p 150 832x480 3
 forward forward-1080p 300 1920x1088 1
+step validate 300 animate_benchmarks.validate --device "$device" --pairs 1 ${small:+--steps 2 --only bf16}
 
 for log in "$out"/*.log; do
     name=$(basename "$log" .log)

@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +46,14 @@ Inputs = dict[str, torch.Tensor]
 Work = Callable[[], torch.Tensor]
 
 
+@dataclass(slots=True)
+class Run:
+    """What one work took each time, and the most device memory that was filled meanwhile, weights included."""
+
+    seconds: list[float] = field(default_factory=list)
+    peak_bytes: int = 0
+
+
 @torch.no_grad()
 def main() -> None:
     options = _options()
@@ -55,12 +64,12 @@ def main() -> None:
     _finish(device)
     print(f"random weights in {time.perf_counter() - began:.1f} s", flush=True)
     inputs = _random_inputs(model, options, device)
-    seconds = _interleave(dict(_sixteen_bit(model, inputs, dtype)), options.repeats, device)
+    runs = _interleave(dict(_sixteen_bit(model, inputs, dtype)), options.repeats, device)
     _make_fp8(model)
     for name, (attention, sparsity) in _EIGHT_BIT.items():
-        seconds |= _attempt(name, lambda a=attention, s=sparsity: _ours(model, inputs, a, s), options.repeats, device)  # type: ignore[misc]
+        runs |= _attempt(name, lambda a=attention, s=sparsity: _ours(model, inputs, a, s), options.repeats, device)  # type: ignore[misc]
     tokens = inputs["latents"].shape[2] * inputs["latents"].shape[3] * inputs["latents"].shape[4] // 4
-    _print(options, model, device, dtype, tokens, seconds)
+    _print(options, model, device, dtype, tokens, runs)
 
 
 def _sixteen_bit(model: WanAnimateTransformer3DModel, inputs: Inputs, dtype: torch.dtype) -> Iterator[tuple[str, Work]]:
@@ -121,7 +130,7 @@ def _make_fp8(model: nn.Module) -> None:
     multiply_in_fp8(model)
 
 
-def _attempt(name: str, make: Callable[[], Work], repeats: int, device: torch.device) -> dict[str, list[float]]:
+def _attempt(name: str, make: Callable[[], Work], repeats: int, device: torch.device) -> dict[str, Run]:
     try:
         return _interleave({name: make()}, repeats, device)
     except Exception as failure:  # noqa: BLE001 - a backend or kernel that fails is a result
@@ -210,20 +219,31 @@ def _diffusers(
     )[0]
 
 
-def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each, turn about; one that fails once is said and left out."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> dict[str, Run]:
+    """Runs of each, turn about; one that fails once is said and left out."""
+    runs = {name: Run() for name in works}
     for turn in range(repeats + 1):
-        for name in list(seconds):
+        for name, run in list(runs.items()):
+            _forget_peak(device)
             try:
                 elapsed = _seconds(works[name], device)
             except Exception as failure:  # noqa: BLE001 - a backend or kernel that fails is a result
                 print(f"  {name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
-                del seconds[name]
+                del runs[name]
                 continue
             if turn:  # the first one warms up
-                seconds[name].append(elapsed)
-    return seconds
+                run.seconds.append(elapsed)
+                run.peak_bytes = max(run.peak_bytes, _peak_bytes(device))
+    return runs
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
 def _seconds(work: Callable[[], torch.Tensor], device: torch.device) -> float:
@@ -265,26 +285,25 @@ def _print(
     device: torch.device,
     dtype: torch.dtype,
     tokens: int,
-    seconds: dict[str, list[float]],
+    runs: dict[str, Run],
 ) -> None:
     heads, width = model.config.num_attention_heads, model.config.attention_head_dim
     linear, attention = _operations(model, tokens)
     matmul_rate = _matmul_rate(device, dtype)
     attention_rate = _attention_rate(device, dtype, heads, width, min(tokens, 32768))
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    medians = {name: statistics.median(run.seconds) for name, run in runs.items()}
+    peaks_gb = {name: run.peak_bytes / 1e9 for name, run in runs.items()}
     floor_s = linear / matmul_rate + attention / attention_rate
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
     where = f"{name}, torch {torch.__version__}, {str(dtype).removeprefix('torch.')}"
     what = f"{options.size}, {options.frames} frames, {tokens} tokens, {options.layers} layers x {heads * width}"
     print(f"{where}\n{what}; medians of {options.repeats}\n")
     for work, median in medians.items():
-        print(f"  {work:32}{median:10.4f} s")
+        print(f"  {work:32}{median:10.4f} s   {peaks_gb[work]:6.1f} GB at most")
     print(f"  {'floor in 16 bits':32}{floor_s:10.4f} s   (linears at {matmul_rate / 1e12:.1f} TFLOP/s, self-attention")
     print(f"{'':48}at {attention_rate / 1e12:.1f} TFLOP/s, both measured now)")
-    print(f"  {'peak memory, all of the above':32}{peak:10.1f} GB")
-    summary = {"title": "forward", "where": where, "what": what, "floor_s": floor_s, "peak_gb": peak}
-    print(json.dumps(summary | {"seconds": medians}))
+    summary = {"title": "forward", "where": where, "what": what, "floor_s": floor_s}
+    print(json.dumps(summary | {"seconds": medians, "peaks_gb": peaks_gb}))
 
 
 if __name__ == "__main__":

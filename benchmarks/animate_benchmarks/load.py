@@ -1,4 +1,4 @@
-"""Loading a transformer of full size: time, rate and the peak of host memory. Random weights, written shard by shard.
+"""Loading a transformer of full size: time, rate, peaks of memory. Random weights, written shard by shard.
 
     python -m animate_benchmarks.load FOLDER --names tests/golden/transformer_original_shapes.json [--device cuda]
     python -m animate_benchmarks.load FOLDER --names tests/golden/transformer_diffusers_shapes.json
@@ -58,8 +58,10 @@ def _load(options: argparse.Namespace) -> dict[str, object]:
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()
     model = network.load(getattr(torch, dtype), torch.device(options.device), fp8=options.fp8)
+    device_peak = 0
     if torch.device(options.device).type == "cuda":
         torch.cuda.synchronize(options.device)
+        device_peak = torch.cuda.max_memory_allocated(options.device)
     seconds = time.perf_counter() - started
     host_peak = _peak_bytes() - before
     sizes = [path.stat().st_size for path in options.folder.rglob("*.safetensors")]
@@ -78,6 +80,7 @@ def _load(options: argparse.Namespace) -> dict[str, object]:
         "bytes_per_s": round(sum(sizes) / seconds),
         "host_peak_bytes": host_peak,
         "host_bound_bytes": bound,
+        "device_peak_bytes": device_peak,
         "within_bound": host_peak <= bound,
     }
 
