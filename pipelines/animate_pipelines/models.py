@@ -16,8 +16,6 @@ from transformers.utils import logging as hub_logging
 from animate_kernels.dispatch import Choice, choose, probe_fp8_linear
 from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.admission import DeviceMemory, cuda_memory
-from animate_pipelines.block_stream import BlockStream
-from animate_pipelines.blocks import fuse_projections
 from animate_pipelines.capability import check_turbo
 from animate_pipelines.errors import BundleError, DeviceError
 from animate_pipelines.fp8_linear import multiply_in_fp8
@@ -98,10 +96,8 @@ class Transformers:
         model = network.load(getattr(torch, recipe.dtype), device, loras, fp8=recipe.fp8_weights, on_host=on_host)
         if recipe.fp8_products:
             multiply_in_fp8(model)
-        for block in model.blocks:
-            fuse_projections(block)
-        blocks = BlockStream(model.blocks, device) if recipe.stream_blocks else None
-        return AnimateTransformer(model, getattr(torch, recipe.residual_dtype), self._parking, blocks, self._attend)
+        residual_dtype, stream_to = getattr(torch, recipe.residual_dtype), device if recipe.stream_blocks else None
+        return AnimateTransformer(model, residual_dtype, self._parking, stream_to, self._attend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

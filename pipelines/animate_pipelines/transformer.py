@@ -17,6 +17,7 @@ from diffusers import WanAnimateTransformer3DModel
 
 from animate_kernels.order import TokenOrder
 from animate_kernels.self_attention import SelfAttention
+from animate_pipelines.block_stream import BlockStream
 from animate_pipelines.blocks import (
     ResidualStream,
     StepConstants,
@@ -45,7 +46,7 @@ class AnimateTransformer:
 
     residual_dtype: what the tokens are rounded to at every sum; see `Recipe`.
     parking: where the network leaves the device for others; None when it stays.
-    blocks: gives the model's blocks at every step, where they do not stay on the device.
+    stream_to: the device that the blocks come to at every step, where they do not stay on it.
     attend: the operators, and how self-attention is done with them.
     """
 
@@ -54,13 +55,13 @@ class AnimateTransformer:
         model: WanAnimateTransformer3DModel,
         residual_dtype: torch.dtype = torch.float32,
         parking: Parking | None = None,
-        blocks: Iterable[Any] | None = None,
+        stream_to: torch.device | None = None,
         attend: SelfAttention | None = None,
     ) -> None:
         for block in model.blocks:
             fuse_projections(block)
         self._model = model
-        self._blocks: Iterable[Any] = model.blocks if blocks is None else blocks
+        self._blocks: Iterable[Any] = BlockStream(model.blocks, stream_to) if stream_to else model.blocks
         self._residual_dtype = residual_dtype
         self._parking = parking
         self._attend = SelfAttention() if attend is None else attend
