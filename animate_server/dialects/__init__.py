@@ -1,4 +1,4 @@
-"""`Dialect`: one hosted service's HTTP interface, translated to and from our jobs. One file each.
+"""`Dialect`: one hosted service's HTTP interface, translated to and from our jobs. One module each.
 
 A dialect is routes and translation. Whatever they need done, they ask of the `Desk`; they know neither the store nor
 the worker nor each other.

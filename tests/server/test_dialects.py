@@ -16,15 +16,15 @@ from animate_pipelines.params import AnimateParams
 from animate_server.app import load_dialects
 from animate_server.dialects import (
     eachlabs,
-    eachlabs_models,
-    native_schema,
     openai,
     runcomfy,
     runninghub,
-    runware_schema,
     runway,
     segmind,
 )
+from animate_server.dialects.eachlabs import models as eachlabs_models
+from animate_server.dialects.native import schema as native_schema
+from animate_server.dialects.runware import schema as runware_schema
 from animate_server.settings import DialectName
 from animate_server.webhooks import Webhook
 

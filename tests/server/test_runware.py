@@ -375,7 +375,7 @@ def test_a_fault_of_ours_is_answered(idle: Any, signed_in: Any, monkeypatch: pyt
 
 
 def test_strangers_may_not_stay(idle: Any, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("animate_server.dialects.runware_socket.SIGN_IN_S", 0.1)
+    monkeypatch.setattr("animate_server.dialects.runware.session.SIGN_IN_S", 0.1)
     with pytest.raises(ConnectionClosed) as closed:
         opened(idle).recv(timeout=10)
     assert closed.value.rcvd is not None

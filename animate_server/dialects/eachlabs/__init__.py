@@ -27,7 +27,7 @@ from animate_server.dialects import (
     follow_to_end,
     submit_body,
 )
-from animate_server.dialects.eachlabs_models import MODELS, show_model
+from animate_server.dialects.eachlabs.models import MODELS, show_model
 from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body

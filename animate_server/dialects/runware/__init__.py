@@ -19,9 +19,9 @@ from animate_pipelines.params import DEFAULT_PROMPT, AnimateParams, OutputFormat
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, Desk, DeskDep, Dialect, WebhookRules
-from animate_server.dialects.runware_schema import ANIMATE, Answers, Inputs, VideoInference
-from animate_server.dialects.runware_socket import Session
-from animate_server.dialects.runware_tasks import Answer, Counter, describe_error, describe_failure
+from animate_server.dialects.runware.counter import Answer, Counter, describe_error, describe_failure
+from animate_server.dialects.runware.schema import ANIMATE, Answers, Inputs, VideoInference
+from animate_server.dialects.runware.session import Session
 from animate_server.document import SUBMIT, raises
 from animate_server.errors import JobNotFound, MissingField, UnsupportedField, http_headers, http_status
 from animate_server.fields import read_fields

@@ -14,7 +14,7 @@ from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_server.addresses import redact
 from animate_server.bodies import INLINE, Body, Part
 from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, find_job, submit_fields
-from animate_server.dialects.runware_schema import (
+from animate_server.dialects.runware.schema import (
     Authentication,
     ImageUpload,
     Lookup,

@@ -23,7 +23,7 @@ from animate_pipelines.media.size import output_size
 from animate_pipelines.params import INPUTS, AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
-from animate_server.dialects.native_schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView
+from animate_server.dialects.native.schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView
 from animate_server.document import HAND_OVER, LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, JobUnfinished, KeyReused, http_headers, http_status
 from animate_server.fields import read_fields

@@ -19,8 +19,8 @@ from starlette.websockets import WebSocketDisconnect
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_server.bodies import Body, parse_tasks
 from animate_server.dialects import Caller, Desk, Dialect
-from animate_server.dialects.runware_schema import Authentication
-from animate_server.dialects.runware_tasks import Answer, Counter, describe_error, show_session
+from animate_server.dialects.runware.counter import Answer, Counter, describe_error, show_session
+from animate_server.dialects.runware.schema import Authentication
 from animate_server.errors import JobNotFound, NotAuthorized
 from animate_server.fields import read_fields
 
