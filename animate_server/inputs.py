@@ -27,6 +27,8 @@ FAMILIES: Mapping[str, Family] = {
     "driving_video": "video",
     "keypoints": "keypoints",
     "mask_video": "video",
+    "neutral_reference": "image",
+    "neutral_driver": "image",
 }
 UPLOAD_PATH, ARTEFACT_PATH = "/files/uploads/", "/files/"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

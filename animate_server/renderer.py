@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,17 +28,15 @@ class Renderer(Protocol):
         self,
         params: AnimateParams,
         *,
-        reference_image: Path,
-        driving_video: Path,
+        inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
         report: Report,
-        keypoints: Path | None = None,
-        mask_video: Path | None = None,
     ) -> dict[str, Any]:
         """Write `destination`; `AnimateResult.to_json()`. Raises the errors of `animate_pipelines.errors`.
 
-        For `params` that want preflight only, the PNG of that, and its report.
+        inputs: the files of those fields of `params.INPUTS` that were given. For `params` that want preflight only,
+        the PNG of that, and its report.
         """
 
 
@@ -62,20 +60,15 @@ class BundleRenderer:
         self,
         params: AnimateParams,
         *,
-        reference_image: Path,
-        driving_video: Path,
+        inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
         report: Report,
-        keypoints: Path | None = None,
-        mask_video: Path | None = None,
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
         from animate_pipelines.animate import Media, animate, preflight
 
-        media = Media(
-            reference_image=reference_image, driving_video=driving_video, keypoints=keypoints, mask_video=mask_video
-        )
+        media = Media(**inputs)
         if params.preflight == "only":
             return preflight(
                 self._models.eyes,

@@ -151,8 +151,8 @@ class Worker:
         check_free_disk(self._settings.home, self._settings.min_free_disk)
         workspace = _take_over(folder, job.token)
         given = [field for field in INPUTS if getattr(job.params, field) is not None]
-        media = {field: self._input(job, field, workspace, report) for field in given}
-        made = [self._take(job, renderer, params, media, workspace, report) for params in report.takes()]
+        inputs = {field: self._input(job, field, workspace, report) for field in given}
+        made = [self._take(job, renderer, params, inputs, workspace, report) for params in report.takes()]
         self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
         return self._publish(job, made)
 
@@ -161,7 +161,7 @@ class Worker:
         job: Job,
         renderer: Renderer,
         params: AnimateParams,
-        media: Mapping[str, Path],
+        inputs: Mapping[str, Path],
         workspace: Path,
         report: Report,
     ) -> _Take:
@@ -171,7 +171,7 @@ class Worker:
         if not (notes.is_file() and destination.is_file()):
             folder = workspace / f"render-{params.seed}"
             try:
-                result = renderer(params, **media, destination=destination, workspace=folder, report=report)
+                result = renderer(params, inputs=inputs, destination=destination, workspace=folder, report=report)
             finally:
                 self._backend.reports.keep(job.id, destination)
             if params.preflight == "only":

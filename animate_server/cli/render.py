@@ -43,6 +43,12 @@ def render(
     retarget: Annotated[
         bool, typer.Option("--retarget", help="Give the driver the reference character's proportions first.")
     ] = False,
+    neutral_reference: Annotated[
+        Path | None, typer.Option(help="For --retarget: the reference image edited so that the pose is neutral.")
+    ] = None,
+    neutral_driver: Annotated[
+        Path | None, typer.Option(help="With it: a frame of the driving video, edited likewise.")
+    ] = None,
     align: Annotated[
         bool, typer.Option("--align", help="Crop and pad the image to the video's framing first.")
     ] = False,
@@ -107,6 +113,8 @@ def render(
         "smoothing": smoothing,
         "keypoints": str(find_file(keypoints, "keypoints")) if keypoints else None,
         "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
+        "neutral_reference": str(find_file(neutral_reference, "neutral_reference")) if neutral_reference else None,
+        "neutral_driver": str(find_file(neutral_driver, "neutral_driver")) if neutral_driver else None,
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(find_file(image, "image")),

@@ -19,11 +19,12 @@ import torch
 
 from animate_pipelines.account import account_for, metadata_of
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, preprocess, reference_pose
+from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, pose_in, preprocess
 from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.device import device_errors, forget_peak_memory
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import MediaError, MediaTooLarge
+from animate_pipelines.figure import read_figure, read_neutral
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.join import join_pieces
@@ -65,6 +66,8 @@ _NOT_LOOKED_AT |= {
     "turbo",
     "keep_audio",
     "retarget",
+    "neutral_reference",
+    "neutral_driver",
     "overlap",
     "output_format",
     "quality",
@@ -86,6 +89,8 @@ class Media:
     driving_video: Path
     keypoints: Path | None = None
     mask_video: Path | None = None
+    neutral_reference: Path | None = None
+    neutral_driver: Path | None = None
 
     @classmethod
     def of(cls, params: AnimateParams) -> Media:
@@ -127,6 +132,7 @@ def animate(
     safety = models.safety if params.safety_check else None
     if safety is not None:
         safety.check(reference[None], field="reference_image")
+    neutral = read_neutral(media.neutral_reference, media.neutral_driver, limits)
     source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
@@ -139,7 +145,7 @@ def animate(
         with watch("preflight"):
             checked, reference = check_media(models.eyes, reference, clip, files, params, plan.render_size)
         boxed = padding_resize(reference, *plan.render_size)
-        fit_to = boxed if params.retarget else None
+        fit_to = read_figure(models, boxed, frames.size, neutral) if params.retarget else None
         following = Following.asked(params, frames)
         try:
             conditioning = preprocess(
@@ -359,7 +365,7 @@ def _hold_body(
     """`reference` is letter-boxed to the render size, skeletons are drawn at the driving frames' `size`."""
     left, top, width, height = inner_box(size, (reference.shape[1], reference.shape[0]))
     shown = reference[top : top + height, left : left + width]
-    held = hold_body(conditioning.keypoints, size, reference_pose(models, shown), (width, height))
+    held = hold_body(conditioning.keypoints, size, pose_in(models, shown), (width, height))
     return replace(conditioning, keypoints=held)
 
 
@@ -378,7 +384,7 @@ def _digests(media: Media) -> dict[str, object]:
 def _found_by(models: Models, params: AnimateParams, media: Media, frames: DrivingFrames) -> dict[str, object]:
     """All that decides what the networks find in the driving video. A new field counts until it is said not to."""
     fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
-    digests = {name: digest for name, digest in _digests(media).items() if name != "reference_image"}
+    digests = {name: digest for name, digest in _digests(media).items() if name not in _NOT_LOOKED_AT}
     return fields | {
         **digests,
         "frame_size": list(frames.size),

@@ -22,7 +22,7 @@ from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.people import FoundPeople, find_people
 from animate_pipelines.preprocess.pose import estimate_pose
 from animate_pipelines.preprocess.resize import inner_box, padding_resize, resize_interpolation
-from animate_pipelines.preprocess.retarget import Proportions, fit_proportions
+from animate_pipelines.preprocess.retarget import Figure, Proportions, fit_proportions
 from animate_pipelines.preprocess.smoothing import smooth_boxes
 from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.workspace import Workspace
@@ -103,11 +103,11 @@ def preprocess(
     following: Following | None = None,
     track: np.ndarray | None = None,
     masks: DrivingFrames | None = None,
-    fit_to: np.ndarray | None = None,
+    fit_to: Figure | None = None,
 ) -> Conditioning:
     """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
 
-    fit_to: the reference picture `h w 3` whose proportions the skeletons take; None leaves them as they are.
+    fit_to: whose proportions the skeletons take; None leaves them as they are.
     track: the caller's own poses `m 133 3`, one a source frame, as fractions of the driving picture: none are found.
     masks: the caller's own masks, of the same frames.
     watch: counts the seconds of `PARTS`; none are spent on what the workspace has already.
@@ -132,7 +132,7 @@ def preprocess(
         face_boxes=boxes,
         face_frames=_frames_with_face(people, boxes),
         people=people,
-        proportions=None if fit_to is None else _fit_proportions(models, keypoints[0], frames.size, fit_to),
+        proportions=None if fit_to is None else fit_proportions(keypoints[0], frames.size, fit_to),
     )
 
 
@@ -169,22 +169,14 @@ def _find_people(
     return people
 
 
-def reference_pose(models: Models, reference: np.ndarray) -> np.ndarray:
-    """The pose `133 3` in the reference picture `h w 3`. Raises `NoPersonFound`."""
-    box = detect_person(models.detector, reference)
+def pose_in(models: Models, picture: np.ndarray, *, field: str = "reference_image") -> np.ndarray:
+    """The pose `133 3` in the picture `h w 3` that was given as `field`. Raises `NoPersonFound`."""
+    box = detect_person(models.detector, picture)
     if box is None:
         raise NoPersonFound(
-            "no person was found in the reference image, whose pose is needed for what was asked",
-            field="reference_image",
-            value=0,
-            limit=1,
+            f"no person was found in {field}, whose pose is needed for what was asked", field=field, value=0, limit=1
         )
-    return estimate_pose(models.pose, reference, box)
-
-
-def _fit_proportions(models: Models, first: np.ndarray, size: Size, reference: np.ndarray) -> Proportions:
-    pose = reference_pose(models, reference)
-    return fit_proportions(first, size, pose, (reference.shape[1], reference.shape[0]))
+    return estimate_pose(models.pose, picture, box)
 
 
 def _needed_frames(clip: Clip) -> list[int]:

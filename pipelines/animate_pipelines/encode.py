@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from animate_pipelines.conditioning import reference_pose
+from animate_pipelines.conditioning import pose_in
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import Models
 from animate_pipelines.params import AS_PERFORMED, AnimateParams
@@ -77,7 +77,7 @@ def _expression(
     if level == AS_PERFORMED:
         return None
     height, width = reference.shape[:2]
-    box = face_box(reference_pose(models, reference), width, height)
+    box = face_box(pose_in(models, reference), width, height)
     crop = crop_face(reference, box, transformer.face_size_px)
     if crop is None:
         raise NoPersonFound(

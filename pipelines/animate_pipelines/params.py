@@ -17,7 +17,9 @@ Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
 Preflight = Literal["warn", "strict", "off", "only"]
-INPUTS = ("reference_image", "driving_video", "keypoints", "mask_video")  # fields that say where a file is
+# Fields that say where a file is.
+INPUTS = ("reference_image", "driving_video", "keypoints", "mask_video", "neutral_reference", "neutral_driver")
+_NEUTRAL = INPUTS[4:]
 MaskFit = Literal["box", "blocks", "tight"]
 Fit = Literal["pad", "crop"]
 OutputFormat = Literal["mp4", "mov", "webm"]
@@ -59,6 +61,9 @@ class AnimateParams:
     keypoints: where the caller's own keypoints of the driving video are, see `preprocess.keypoint_track`; None has them
         found.
     mask_video: where a video is that is white on the person to replace, frame for frame of the driving video.
+    neutral_reference, neutral_driver: for `retarget`, both or neither: where pictures are that show the reference's
+        character and the driving video's person in a neutral pose, as an image editing model makes them of the
+        reference image and of a frame. Limbs are measured in these; None measures them in those.
     render_area: (width, height) in pixels whose product is the area the model generates at; None takes the bundle's.
     fps: "source" keeps the driving video's rate, exactly.
     seed: drawn when not given, so it is always known and reported.
@@ -121,6 +126,8 @@ class AnimateParams:
     safety_check: bool = False
     keypoints: str | None = None
     mask_video: str | None = None
+    neutral_reference: str | None = None
+    neutral_driver: str | None = None
 
     def __post_init__(self) -> None:
         for name in INPUTS:
@@ -166,6 +173,7 @@ class AnimateParams:
         for name in ("retarget", "align"):
             if getattr(self, name) and self.mode != "animate":
                 raise InvalidField(f"{name} is for the mode animate", field=name, value=True, limit=False)
+        _check_neutral(self)
         if not self.body_control and (self.retarget or self.mode != "animate"):
             message = "a body is held in the mode animate only, and without retarget"
             raise InvalidField(f"body_control: {message}", field="body_control", value=False, limit=True)
@@ -199,6 +207,15 @@ class AnimateParams:
                 raise InvalidField(f"{name} is required", field=name)
         sizes = {name: values[name] for name in ("render_area", "output_size") if name in values}
         return cls(**values | {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()})
+
+
+def _check_neutral(params: AnimateParams) -> None:
+    given = [name for name in _NEUTRAL if getattr(params, name) is not None]
+    if given and not params.retarget:
+        raise InvalidField(f"{given[0]} is for retarget", field=given[0], limit=None)
+    for name in _NEUTRAL:
+        if given and name not in given:
+            raise InvalidField(f"{name} is required with {given[0]}: limbs are compared in both", field=name)
 
 
 def _check_type(params: AnimateParams, name: str, kind: type) -> None:

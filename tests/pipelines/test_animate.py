@@ -14,13 +14,17 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from animate_pipelines import conditioning
 from animate_pipelines.animate import Media, animate
 from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, MediaTooLarge, NoPersonFound
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
+from animate_pipelines.preprocess.resize import padding_resize
+from animate_pipelines.preprocess.retarget import Figure, fit_proportions
 from animate_pipelines.report import Progress
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.vae import VideoVae
@@ -186,6 +190,35 @@ def test_retargeting_needs_a_person_in_the_reference(tiny_models: Models, media:
     with pytest.raises(NoPersonFound) as caught:
         animate(tiny_models, _params(retarget=True), alone, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "reference_image"
+
+
+def test_neutral_pictures_decide_how_limbs_are_measured(
+    tiny_models: Models, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their people are found in pictures of the originals' sizes; one that shows nobody is named."""
+    looked_at: list[Figure] = []
+    monkeypatch.setattr(
+        conditioning, "fit_proportions", lambda *given: looked_at.append(given[2]) or fit_proportions(*given)
+    )
+    mirrored, flat = tmp_path / "mirrored.png", tmp_path / "flat.png"
+    Image.open(media.reference_image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    cv2.imwrite(str(flat), np.full((96, 160, 3), 90, np.uint8))
+    fields = {"retarget": True, "neutral_reference": "c", "neutral_driver": "d", "num_frames": 5, "steps": 1}
+    params = _params(**fields)
+    both = dataclasses.replace(media, neutral_reference=mirrored, neutral_driver=media.reference_image)
+    animate(tiny_models, params, both, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    (figure,) = looked_at
+    assert figure.neutral is not None
+    for pose, path, size in (
+        (figure.neutral.driver, media.reference_image, (160, 96)),  # of the driving frames
+        (figure.neutral.reference, mirrored, (112, 64)),  # of what is rendered
+    ):
+        picture = padding_resize(np.asarray(Image.open(path)), *size)
+        np.testing.assert_array_equal(pose, conditioning.pose_in(tiny_models, picture))
+    nobody = dataclasses.replace(media, neutral_reference=mirrored, neutral_driver=flat)
+    with pytest.raises(NoPersonFound, match="no person was found in neutral_driver") as caught:
+        animate(tiny_models, params, nobody, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert caught.value.field == "neutral_driver"
 
 
 @pytest.mark.parametrize("mode", ["animate", "replace"])

@@ -128,3 +128,21 @@ def test_the_prompts_are_the_official_defaults() -> None:
     assert hashlib.sha256(params.negative_prompt.encode()).hexdigest() == (
         "ce96e0324e4b54ce4b6e867f669ca520952e1a34cc116543516b1897f0d3c47e"
     )
+
+
+NEUTRAL = {"neutral_reference": "c", "neutral_driver": "d"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({}, "neutral_reference", "neutral_reference is for retarget"),
+        ({"retarget": True, "neutral_driver": None}, "neutral_driver", "neutral_driver is required with neutral_ref"),
+        ({"retarget": True, "neutral_reference": None}, "neutral_reference", "is required with neutral_driver"),
+    ],
+)
+def test_neutral_pictures_come_in_pairs_and_for_retarget(fields: dict[str, Any], field: str, said: str) -> None:
+    assert AnimateParams.from_json(PAIR | NEUTRAL | {"retarget": True}).neutral_driver == "d"
+    with pytest.raises(InvalidField, match=said) as caught:
+        AnimateParams.from_json(PAIR | NEUTRAL | fields)
+    assert caught.value.field == field

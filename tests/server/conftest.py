@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ import uvicorn
 
 from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.errors import DeviceError, NoPersonFound
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import INPUTS, AnimateParams
 from animate_pipelines.report import Progress, Report
 from animate_server.app import create_app
 from animate_server.backend import Backend, open_backend
@@ -64,16 +64,13 @@ class FakeRenderer:
         self,
         params: AnimateParams,
         *,
-        reference_image: Path,
-        driving_video: Path,
+        inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
         report: Report,
-        **given: Path,
     ) -> dict[str, Any]:
-        self.given = {name: str(path) for name, path in given.items()}
-        assert reference_image.stat().st_size > 0
-        assert driving_video.stat().st_size > 0
+        assert all(path.stat().st_size > 0 for path in inputs.values())
+        self.given = {name: str(path) for name, path in inputs.items() if name not in INPUTS[:2]}
         self.seen.append(params)
         ReportFiles.beside(destination).report.write_text('{"num_frames": 90}')
         ReportFiles.beside(destination).timeline.write_bytes(make_png())

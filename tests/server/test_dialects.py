@@ -120,6 +120,8 @@ ASKED = [
             "align": True,
             "keypoints": OTHER,
             "mask_video": OTHER,
+            "neutral_reference": OTHER,
+            "neutral_driver": OTHER,
             "start": 1.5,
             "duration": 2.0,
             "person": "center",

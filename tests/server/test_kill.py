@@ -26,7 +26,7 @@ from animate_server.worker import Worker
 
 class Renderer:
     bundle = {"name": "fake"}
-    def __call__(self, params, *, reference_image, driving_video, destination, workspace, report):
+    def __call__(self, params, *, inputs, destination, workspace, report):
         for step in range(4):
             report(Progress(stage="render", fraction=step / 4, step=step, num_steps=4))
             time.sleep(0.01)

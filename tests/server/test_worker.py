@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,7 @@ class SegmentRenderer:
         self,
         params: AnimateParams,
         *,
-        reference_image: Path,
-        driving_video: Path,
+        inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
         report: Report,

@@ -76,6 +76,19 @@ class JobRequest(BaseModel):
         json_schema_extra=_REFERENCE,
         description="Your own masks, mode replace only: a video as long as the driving video, white on the person.",
     )
+    neutral_reference: str | None = Field(
+        None,
+        min_length=1,
+        json_schema_extra=_REFERENCE,
+        description="For `retarget`, with `neutral_driver`: an image of the same character in a neutral pose, such as "
+        "an image editing model makes of `reference_image`. Limbs are measured in these two.",
+    )
+    neutral_driver: str | None = Field(
+        None,
+        min_length=1,
+        json_schema_extra=_REFERENCE,
+        description="For `retarget`, with `neutral_reference`: an image of the driving video's person, likewise.",
+    )
     mode: p.Mode = Field(
         "animate",
         description="animate: the person in the image moves. replace: it takes the place of the person in the video.",

@@ -1,7 +1,9 @@
 """Gives the driving performance the reference character's proportions, before the skeleton is drawn.
 
 Without it a long-armed driver lends its arms to a short-armed character. The steps and their constants are those of the
-official preprocessing (its plain variant), which tests hold beside ours; coordinates are pixels of either picture.
+official preprocessing, which tests hold beside ours; coordinates are pixels of either picture. Where limbs point at the
+camera their lengths are read better from pictures of the same two people in a neutral pose, if there are any: the
+official code has such pictures made by an image editing model.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ Framing = Literal["full_body", "three_quarter_body", "half_body"]
 # Rows of body-20.
 _NOSE, _NECK, _RIGHT_WRIST, _LEFT_WRIST = 0, 1, 4, 7
 _HIPS, _ANKLES, _TOES = (8, 11), (10, 13), (19, 18)  # right, left
+_SHOULDERS, _HEAD = (2, 5), (0, 14, 15, 16, 17)
 # Rows of LIMBS.
 _MIRRORED_LONGEST = [(0, 1), (2, 4), (3, 5), (6, 9), (7, 10), (8, 11), (17, 18)]
 _MIRRORED_MEAN = [(13, 15), (14, 16)]
 _FOOT_AND_CALF = [(17, 11), (18, 8)]
-_SHOULDERS = (0, 1)
+_COLLARBONES = (0, 1)
 
 _SURE, _SEEN = 0.5, 0.4  # confidences
 _LONGEST_FOOT = 0.5  # of the calf
@@ -48,13 +51,37 @@ class Proportions:
     anchor_x: float | None
 
 
-def fit_proportions(first: np.ndarray, size: Size, reference: np.ndarray, reference_size: Size) -> Proportions:
-    """From the poses `133 3` (fractions of their pictures) of the first driving frame and of the reference picture."""
-    source, target = body_20(first), body_20(reference)
-    scale = _scale(source, size, target, reference_size)
-    scaled_size = (int(reference_size[0] * scale), int(reference_size[1] * scale))
-    old, goal = source * [*size, 1], target * [*scaled_size, 1]
-    ratios = _symmetric(np.divide(_lengths(goal), _lengths(old), out=np.ones(len(LIMBS)), where=_lengths(old) > 0))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeutralPoses:
+    """Both people standing straight, limbs in the plane of the picture: `133 3` each.
+
+    Fractions of pictures as large as the driving frame and the reference picture.
+    """
+
+    driver: np.ndarray
+    reference: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """Whose proportions the driver takes: the pose `133 3` (fractions) in the reference picture of `size`.
+
+    neutral: where limbs are measured; None measures them in that pose and in the first driving frame's.
+    """
+
+    pose: np.ndarray
+    size: Size
+    neutral: NeutralPoses | None = None
+
+
+def fit_proportions(first: np.ndarray, size: Size, figure: Figure) -> Proportions:
+    """From the pose `133 3` (fractions) in the first driving frame, of `size`, to the reference's figure."""
+    source, target = body_20(first), body_20(figure.pose)
+    scale = _height_ratio(source, size, target, figure.size) or _area_ratio(size, figure.size)
+    old, goal = source * [*size, 1], target * [*_scaled(figure.size, scale), 1]
+    neutral = figure.neutral
+    measured = _limb_ratios(old, goal) if neutral is None else _neutral_ratios(first, size, figure, neutral)
+    ratios = _symmetric(measured)
     framing = min((_framing(source), _framing(target)), key=("half_body", "three_quarter_body", "full_body").index)
     rescaled = _rescale(old, ratios)
     return Proportions(
@@ -83,8 +110,8 @@ def retarget(pose: np.ndarray, size: Size, proportions: Proportions, *, first: b
     return Skeleton(body=new, hands=_move_hands(pixels, old, new, size, proportions))
 
 
-def _scale(source: np.ndarray, source_size: Size, target: np.ndarray, target_size: Size) -> float:
-    """From nose to ankles, or to hips, or failing both the whole picture."""
+def _height_ratio(source: np.ndarray, source_size: Size, target: np.ndarray, target_size: Size) -> float | None:
+    """Of the two people in pixels, from nose to ankles, or to hips; None where neither is seen in both pictures."""
     for joints in (_ANKLES, _HIPS):
         rows = [_NOSE, *joints]
         if (source[rows, 2] > _SURE).all() and (target[rows, 2] > _SURE).all():
@@ -94,7 +121,47 @@ def _scale(source: np.ndarray, source_size: Size, target: np.ndarray, target_siz
             ]
             if heights[0] > 0 and heights[1] > 0:
                 return float(heights[0] / heights[1])
+    return None
+
+
+def _area_ratio(source_size: Size, target_size: Size) -> float:
+    """Of the whole pictures, as a ratio of lengths."""
     return math.sqrt(source_size[0] * source_size[1] / (target_size[0] * target_size[1]))
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    return int(size[0] * scale), int(size[1] * scale)
+
+
+def _limb_ratios(old: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """The length of each limb of `goal` over that of `old`, 1 where that has none."""
+    return np.divide(_lengths(goal), _lengths(old), out=np.ones(len(LIMBS)), where=_lengths(old) > 0)
+
+
+def _neutral_ratios(first: np.ndarray, size: Size, figure: Figure, neutral: NeutralPoses) -> np.ndarray:
+    """As `_limb_ratios`, measured in the neutral poses.
+
+    An editing model may draw people larger or smaller. Where their height does not tell, head and shoulders do.
+    """
+    driver, reference = body_20(neutral.driver), body_20(neutral.reference)
+    drawn, goal = driver * [*size, 1], reference * [*figure.size, 1]
+    scale, correction = _height_ratio(driver, size, reference, figure.size), 1.0
+    if scale is None:
+        scale = _area_ratio(size, figure.size)
+        correction = _breadth_ratio(body_20(figure.pose) * [*figure.size, 1], goal)
+        correction /= _breadth_ratio(body_20(first) * [*size, 1], drawn)
+    return _limb_ratios(drawn, reference * [*_scaled(figure.size, scale), 1]) * correction
+
+
+def _breadth_ratio(body: np.ndarray, other: np.ndarray) -> float:
+    """Of two bodies in pixels: of the heads' or of the shoulders' breadths, whichever is larger."""
+    pairs = zip(_breadths(body), _breadths(other), strict=True)
+    return max((one / two for one, two in pairs if one > 0 and two > 0), default=1.0)
+
+
+def _breadths(body: np.ndarray) -> tuple[float, float]:
+    right, left = body[list(_SHOULDERS), :2]
+    return float(np.ptp(body[list(_HEAD), 0])), math.hypot(*(right - left))
 
 
 def _framing(body: np.ndarray) -> Framing:
@@ -154,7 +221,7 @@ def _move_hands(
 
     A right hand that is nearer to the left wrist is taken for the left one.
     """
-    growth = proportions.ratios[list(_SHOULDERS)].max() / proportions.scale
+    growth = proportions.ratios[list(_COLLARBONES)].max() / proportions.scale
     right, left = pixels[RIGHT_HAND], pixels[LEFT_HAND]
     to_right, to_left = _shift(right, old, new, _RIGHT_WRIST), _shift(left, old, new, _LEFT_WRIST)
     root = right[0, :2] if right[0, 2] >= _SEEN else -np.array(size, float)
