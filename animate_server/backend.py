@@ -83,6 +83,7 @@ def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) 
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
         max_queued=settings.max_queued,
+        max_running=settings.max_running_per_key,
         retention_s=settings.job_retention_s,
     )
     uploads = Uploads(

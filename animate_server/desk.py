@@ -76,6 +76,7 @@ class JobDesk:
             self._generated,
             full_steps=settings.turbo_without_lora == "full_steps",
             refuse_unchecked=settings.unchecked == "refuse",
+            keep_limits=settings.service_limits == "keep",
         )
 
     def caller(self, request: Request) -> Caller:

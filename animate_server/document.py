@@ -77,7 +77,10 @@ def write_document(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
         dialect = find_dialect(path, dialects)
         for operation in item.values():
             names = operation["responses"].pop("default", {}).get(_MARK, ())
-            for status, response in _answers(dialect, [kinds[name] for name in names]).items():
+            answers = _answers(dialect, [kinds[name] for name in names])
+            if "200" in answers:
+                _or_error(operation["responses"]["200"], answers.pop("200"))
+            for status, response in answers.items():
                 operation["responses"].setdefault(status, response)
     return document
 
@@ -91,7 +94,7 @@ def _tree(root: type[AnimateError]) -> dict[str, type[AnimateError]]:
 
 
 def _answers(dialect: Dialect, errors: Sequence[type[AnimateError]]) -> dict[str, dict[str, Any]]:
-    """By status, in order. Services that answer errors with 200 have nothing to add."""
+    """By status, in order."""
     found: dict[str, list[str]] = {}
     for kind in errors:
         sentences = found.setdefault(str(dialect.render_error(kind()).status_code), [])
@@ -99,8 +102,11 @@ def _answers(dialect: Dialect, errors: Sequence[type[AnimateError]]) -> dict[str
         if said not in sentences:
             sentences.append(said)
     content = {"application/json": {"schema": show_schema(dialect.error_view)}}
-    return {
-        status: {"description": " ".join(found[status]), "content": content}
-        for status in sorted(found)
-        if status != "200"
-    }
+    return {status: {"description": " ".join(found[status]), "content": content} for status in sorted(found)}
+
+
+def _or_error(good: dict[str, Any], error: dict[str, Any]) -> None:
+    """For services that answer errors with 200 too: either body."""
+    body, other = (answer["content"]["application/json"] for answer in (good, error))
+    body["schema"] = {"anyOf": [body["schema"], other["schema"]]}
+    good["description"] += f" Or: {error['description']}"

@@ -32,6 +32,7 @@ FAMILIES: Mapping[str, Family] = {
 }
 UPLOAD_PATH, ARTEFACT_PATH = "/files/uploads/", "/files/"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{19}")  # RunningHub's ids of jobs
 _NAME = r"([A-Za-z0-9_-]{32}(?:\.[a-z0-9]{2,5})?)"
 _GENERATED = "generated:"
 _REFERENCE = "an http(s) URL, a data URI, or upload:ID"
@@ -51,6 +52,7 @@ class Gate:
 
     generated: the file of an owner's earlier result, by its job's id, its UUID or its name; raises `JobNotFound`.
     refuse_unchecked: whether a safety check is refused where the bundle has no checker.
+    keep_limits: whether a hosted service's own limit on the length of driving videos is kept.
     full_steps: whether `turbo` is taken also where the bundle cannot do it; see `renderer.with_full_steps`.
     """
 
@@ -63,6 +65,7 @@ class Gate:
         *,
         full_steps: bool,
         refuse_unchecked: bool,
+        keep_limits: bool,
     ) -> None:
         self._uploads = uploads
         self._generated = generated
@@ -70,6 +73,7 @@ class Gate:
         self._bundle = bundle
         self._full_steps = full_steps
         self._refuse_unchecked = refuse_unchecked
+        self._keep_limits = keep_limits
 
     def accept(self, params: AnimateParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
         """Check everything, and only then store the data that came with the request.
@@ -99,6 +103,8 @@ class Gate:
             return SCHEME + match[1]
         if base and (match := re.fullmatch(re.escape(base + ARTEFACT_PATH) + _NAME, reference)):
             return _GENERATED + match[1]
+        if _NUMBER.fullmatch(reference):
+            return _GENERATED + reference
         if not _UUID.fullmatch(reference):
             return reference
         upload_id = reference.replace("-", "").lower()
@@ -139,7 +145,8 @@ class Gate:
                 self._uploads.remove(upload_id)
             raise
         named = tuple(r.removeprefix(SCHEME) for r in references.values() if r.startswith(SCHEME))
-        changed = AnimateParams.from_json(params.to_json() | references)
+        longest_s = params.longest_s if self._keep_limits else None
+        changed = AnimateParams.from_json(params.to_json() | references | {"longest_s": longest_s})
         return Accepted(params=changed, uploads=named, inline=tuple(inline))
 
     def _chunks(self, reference: str, parts: Mapping[str, Part], owner: str) -> Iterator[bytes]:

@@ -78,7 +78,8 @@ class Job:
     an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `AnimateResult.to_json()`
     of the first artefact; the others differ from it in nothing but the seed. artefacts: one for each of
     `params.takes()` when the job has succeeded, else none. request: the fields as they came, with `inline:` names for
-    data. retention_s: how long it is kept once ended; None: as others.
+    data. retention_s: how long it is kept once ended; None: as others. waiting: queued behind the owner's own jobs, of
+    which as many run as one key may have.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Job:
     artefacts: tuple[Artefact, ...]
     request: dict[str, Any] | None = None
     retention_s: float | None = None
+    waiting: bool = False
 
     @property
     def artefact(self) -> Artefact | None:

@@ -77,10 +77,16 @@ class Settings(BaseSettings):
     unchecked: Literal["render", "refuse"] = Field(
         "render", description="What becomes of a safety check where the bundle has no checker; render says so."
     )
+    service_limits: Literal["keep", "lift"] = Field(
+        "keep", description="What becomes of a hosted service's own limit on the length of driving videos."
+    )
     preprocess_cache_bytes: int = Field(
         4 * 1024 * MIB, ge=0, description="Keypoints and masks of driving videos, kept for later jobs; 0 keeps none."
     )
     max_queued: int = Field(1_000, gt=0)
+    max_running_per_key: int | None = Field(
+        None, ge=1, description="Jobs of one key that run at a time; its others wait while those of other keys run."
+    )
     max_requests_per_minute: int = Field(600, gt=0, description="Submits and uploads of one key.")
     min_free_disk: float = Field(0.05, ge=0, lt=1, description="Part of the disk that must stay free.")
 

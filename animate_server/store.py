@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +32,7 @@ class Store:
 
     lease_s: how long a worker may be silent before its job is given to another.
     max_attempts: how often a job is taken up before it fails for good.
+    max_running: how many jobs of one owner run at a time; None: as many as there are workers.
     retention_s: how long a finished job and its files are kept.
     """
 
@@ -43,6 +44,7 @@ class Store:
         lease_s: float = 30.0,
         max_attempts: int = 3,
         max_queued: int = 1_000,
+        max_running: int | None = None,
         retention_s: float = 7 * 24 * 3600.0,
     ) -> None:
         self._engine = engine
@@ -51,6 +53,7 @@ class Store:
         self._lease_s = lease_s
         self._max_attempts = max_attempts
         self._max_queued = max_queued
+        self._max_running = max_running
         self._retention_s = retention_s
 
     # ---------------------------------------------------------------- callers
@@ -82,9 +85,9 @@ class Store:
             query = query.where(jobs.c.owner == owner)
         with self._engine.begin() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None:
-            raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
-        return _job(row)
+            if row is None:
+                raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
+            return self._seen(connection, [_job(row)])[0]
 
     def list(
         self,
@@ -104,7 +107,7 @@ class Store:
             if after is not None:
                 seq = _seq(connection, after, owner)
                 query = query.where(jobs.c.seq > seq if oldest_first else jobs.c.seq < seq)
-            return [_job(row) for row in connection.execute(query)]
+            return self._seen(connection, [_job(row) for row in connection.execute(query)])
 
     def find_artefact(self, name: str) -> Artefact:
         """Raises `JobNotFound`."""
@@ -116,11 +119,11 @@ class Store:
         return next(artefact for artefact in _job(row).artefacts if artefact.name == name)
 
     def find_generated(self, name: str, owner: str) -> Artefact:
-        """A file by its name; the owner's file of that UUID; the first of the owner's job of that id.
+        """A file by its name; the owner's file of that UUID; the first file of the owner's job of that id.
 
         Raises `JobNotFound`.
         """
-        if "-" not in name:
+        if "-" not in name and not name.isdigit():
             return self.find_artefact(name)
         stem = name.replace("-", "")
         query = select(jobs).outerjoin(files, files.c.job_id == jobs.c.id).where(jobs.c.owner == owner).limit(1)
@@ -156,11 +159,13 @@ class Store:
     def claim(self, worker: str, *, resting: Collection[str] = ()) -> Job | None:
         """The oldest queued job, but any preflight before all renders; now running under a new token. Or None.
 
-        resting: ids of jobs that are to wait.
+        Owners who have as many running as they may are passed over. resting: ids of jobs that are to wait.
         """
         self.requeue_lost()
         renders = case((jobs.c.params["preflight"].as_string() == "only", 0), else_=1)
         queued = select(jobs).where(jobs.c.status == JobStatus.QUEUED, jobs.c.id.not_in(resting))
+        if self._max_running is not None:
+            queued = queued.where(jobs.c.owner.not_in(_busy_owners(self._max_running)))
         oldest = queued.order_by(renders, jobs.c.seq).limit(1)
         with self._engine.begin() as connection:
             if connection.execute(oldest).one_or_none() is None:
@@ -306,6 +311,13 @@ class Store:
     def _write(self) -> AbstractContextManager[Connection]:
         return self._writer.begin()
 
+    def _seen(self, connection: Connection, found: Sequence[Job]) -> Sequence[Job]:
+        """Jobs as callers see them, with `waiting` told."""
+        if self._max_running is None or not any(job.status is JobStatus.QUEUED for job in found):
+            return found
+        busy = frozenset(connection.scalars(_busy_owners(self._max_running)))
+        return [replace(job, waiting=job.status is JobStatus.QUEUED and job.owner in busy) for job in found]
+
     def _columns(self, new: NewJob) -> dict[str, Any]:
         return {
             "id": new.id,
@@ -377,6 +389,11 @@ def _job(row: Row[Any]) -> Job:
         request=row.request,
         retention_s=row.retention_s,
     )
+
+
+def _busy_owners(max_running: int) -> Select[Any]:
+    running = select(jobs.c.owner).where(jobs.c.status == JobStatus.RUNNING)
+    return running.group_by(jobs.c.owner).having(func.count() >= max_running)
 
 
 def _seq(connection: Connection, job_id: str, owner: str) -> int:

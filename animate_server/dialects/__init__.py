@@ -22,6 +22,8 @@ from animate_server.errors import JobNotFound
 from animate_server.jobs import Artefact, Job, JobStatus
 from animate_server.webhooks import Call, Webhook
 
+_PAGE = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -33,9 +35,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a caller may choose of a job beside the render, where the service lets callers choose.
+    """What a service has to say of a job beside the render.
 
-    job_id: None: drawn. retention_s: how long it is kept once ended; None: as long as any.
+    job_id: as the caller chose it, or as the service spells ids; None: a UUID. retention_s: how long it is kept once
+        ended; None: as long as any.
     """
 
     job_id: str | None = None
@@ -228,7 +231,12 @@ def find_dialect(path: str, dialects: Sequence[Dialect]) -> Dialect:
 
 
 async def submit_body(
-    request: Request, desk: Desk, caller: Caller, dialect: Dialect, from_path: Mapping[str, Any] = MappingProxyType({})
+    request: Request,
+    desk: Desk,
+    caller: Caller,
+    dialect: Dialect,
+    from_path: Mapping[str, Any] = MappingProxyType({}),
+    terms: Terms | None = None,
 ) -> Job:
     """Read, translate, store. An upload that is not there is a bad field (`InvalidField`), not an unknown path.
 
@@ -237,7 +245,7 @@ async def submit_body(
     with await desk.read(request, caller) as body:
         for name in from_path.keys() & body.fields.keys():
             raise InvalidField(f"{name}: extra inputs are not permitted", field=name)
-        return await submit_fields(desk, caller, dialect, body, body.fields | dict(from_path))
+        return await submit_fields(desk, caller, dialect, body, body.fields | dict(from_path), terms)
 
 
 async def submit_fields(
@@ -270,6 +278,18 @@ async def find_job(
     if not exists(job):
         raise missing
     return job
+
+
+async def count_jobs(desk: Desk, caller: Caller, *, since: float) -> int:
+    """How many jobs of the caller were created since that time, in seconds since the epoch."""
+    count, after = 0, None
+    while page := await desk.list(caller, limit=_PAGE, after=after):
+        recent = [job for job in page if job.created_at >= since]
+        count += len(recent)
+        if len(recent) < _PAGE:
+            break
+        after = page[-1].id
+    return count
 
 
 async def follow_to_end(request: Request, desk: Desk, caller: Caller, submitted: Job) -> Job:

@@ -2,7 +2,7 @@
 
 Their command line follows `result_url` as given, and downloads outputs only from hosts of its own domains: give this
 server such a name beside its own (`ANIMATE_FILES_URLS`), or tell it `--no-download`. No id of a model like ours is
-published; the ones here follow the naming of theirs.
+published; the ones here follow the naming of theirs, and say the mode by their end or leave it to the field `mode`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
 from animate_server.document import LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, NotAuthorized, http_headers, http_status
-from animate_server.fields import read_fields, show_body
+from animate_server.fields import read_fields, show_body, show_schema
 from animate_server.jobs import Job, JobStatus
 
 router = APIRouter(prefix="/runcomfy/v1", tags=["runcomfy"])
 CATEGORY = "video-to-video"
-_MODELS: Mapping[str, Mode] = {
+# Each with the mode its id says; None: the field `mode` says it.
+_MODELS: Mapping[str, Mode | None] = {
+    "community/wan-2-2/animate": None,
     "community/wan-2-2/animate/move": "animate",
     "community/wan-2-2/animate/replace": "replace",
+    "pruna/p-video/animate": "animate",
+    "pruna/p-video/replace": "replace",
 }
 _STATUSES = {
     JobStatus.QUEUED: "in_queue",
@@ -47,17 +51,27 @@ _STATUSES = {
     JobStatus.FAILED: "failed",
     JobStatus.CANCELED: "cancelled",
 }
-# ComfyUI's node keys, "112_image", as their models have them
-_ALIASES = ((re.compile(r"img_url|\d+_image"), "image_url"), (re.compile(r"\d+_video"), "video_url"))
+# ComfyUI's node keys, "112_image", as their models have them, and the names of their other models
+_ALIASES = (
+    (re.compile(r"img_url|reference_image_url(_1)?|\d+_image"), "image_url"),
+    (re.compile(r"reference_video_url(_1)?|\d+_video"), "video_url"),
+)
 
 
 class ModelRequest(BaseModel):
-    """The fields of both models. `img_url` and `NN_image`, `NN_video` are taken as other names of the two inputs."""
+    """The fields of every model.
+
+    Other names of the two inputs are taken too: `img_url`, `reference_image_url`, `NN_image`; `reference_video_url`,
+    `NN_video`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     image_url: str = Field(min_length=1, description="Who: a URL, data URI or `upload:ID`.")
     video_url: str = Field(min_length=1, description="How: a URL, data URI or `upload:ID`.")
+    mode: Mode | None = Field(
+        None, description="Animate the image, or put its character in place of the person. Default: as the id ends."
+    )
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
     resolution: Resolution = "720p"
     fps: int | None = Field(None, ge=1, le=MAX_FPS, description="Default: the driving video's.")
@@ -103,8 +117,18 @@ class Cancelled(BaseModel):
     outcome: Literal["cancelled", "not_cancellable"]
 
 
+class Model(BaseModel):
+    model_id: str
+    name: str
+    category: str
+    kind: str
+    description: str
+    input_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+
+
 class Models(BaseModel):
-    models: list[dict[str, Any]]
+    models: list[Model]
     total: int
 
 
@@ -157,7 +181,13 @@ async def cancel(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str,
     return {"request_id": job.id, "status": _STATUSES[job.status], "outcome": outcome}
 
 
-@router.get("/models", response_model=Models, responses=raises(NotAuthorized, InvalidField), summary="Catalogue")
+@router.get(
+    "/models",
+    response_model=Models,
+    response_model_exclude_none=True,
+    responses=raises(NotAuthorized, InvalidField),
+    summary="Catalogue",
+)
 async def list_models(
     caller: CallerDep,
     search: Annotated[str, Query(max_length=100)] = "",
@@ -181,7 +211,13 @@ async def list_categories(caller: CallerDep) -> dict[str, Any]:
     return {"categories": [CATEGORY]}
 
 
-@router.get("/models/{model_id:path}", response_model=dict[str, Any], responses=raises(*LOOK), summary="One model")
+@router.get(
+    "/models/{model_id:path}",
+    response_model=Model,
+    response_model_exclude_none=True,
+    responses=raises(*LOOK),
+    summary="One model",
+)
 async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
     _check_model(model_id)
     return _show_model(model_id, True)
@@ -190,14 +226,14 @@ async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """`model_id` is the one of the path. Raises `InvalidField`, naming the field."""
     values = dict(fields)
-    mode = _MODELS[values.pop("model_id")]
+    model_id = values.pop("model_id")
     asked = read_fields(ModelRequest, _plainly_named(values))
     check_length(asked.image_url, "image_url")
     check_length(asked.video_url, "video_url")
     return AnimateParams(
         reference_image=asked.image_url,
         driving_video=asked.video_url,
-        mode=mode,
+        mode=_mode(model_id, asked.mode),
         prompt=asked.prompt or DEFAULT_PROMPT,
         resolution=asked.resolution,
         fps=asked.fps or "source",
@@ -242,7 +278,17 @@ def _check_model(model_id: str) -> None:
 
 def _show_model(model_id: str, with_schema: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {"model_id": model_id, "name": model_id, "category": CATEGORY, "kind": "model"}
-    return shown | ({"input_schema": ModelRequest.model_json_schema()} if with_schema else {})
+    shown["description"] = "Motion transfer: one image and one driving video in, one video out."
+    if with_schema:
+        shown |= {"input_schema": show_schema(ModelRequest), "output_schema": show_schema(Output)}
+    return shown
+
+
+def _mode(model_id: str, asked: Mode | None) -> Mode:
+    said = _MODELS[model_id]
+    if said is not None and asked not in (None, said):
+        raise InvalidField(f"mode: {model_id} is {said}, not {asked}", field="mode", value=asked, limit=said)
+    return said or asked or "animate"
 
 
 def _plainly_named(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,6 +317,6 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
-    schemas={" and ".join(_MODELS): ModelRequest},
+    schemas={", ".join(_MODELS): ModelRequest},
     ignored={},
 )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
 from animate_pipelines.params import AS_PERFORMED, AnimateParams, draw_seed
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, count_jobs, find_job, submit_body
 from animate_server.document import FILE_FORM, HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body
@@ -34,7 +34,6 @@ _STATUSES = {
 }
 _FREE = {"credits": 0}
 _DAY_S = 24 * 3600.0
-_PAGE = 200
 _THEIR_WORDS = {"reference_image": "character.uri", "driving_video": "reference.uri"}
 
 
@@ -101,7 +100,9 @@ class Task(BaseModel):
     """Which fields there are depends on the status. From `seed` on they are ours, there once the task has succeeded."""
 
     id: str
-    status: Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
+    status: Literal["PENDING", "THROTTLED", "RUNNING", "SUCCEEDED", "FAILED"] = Field(
+        description="THROTTLED: it waits for earlier tasks of the same key; PENDING: for a worker."
+    )
     createdAt: datetime  # noqa: N815
     estimatedCost: Cost | None = None  # noqa: N815
     progress: float | None = Field(None, ge=0, le=1)
@@ -205,7 +206,9 @@ async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
             "maxMonthlyCreditSpend": 0,
             "models": {"act_two": {"maxConcurrentGenerations": None, "maxDailyGenerations": None}},
         },
-        "usage": {"models": {"act_two": {"dailyGenerations": await _count_today(desk, caller)}}},
+        "usage": {
+            "models": {"act_two": {"dailyGenerations": await count_jobs(desk, caller, since=time.time() - _DAY_S)}}
+        },
     }
 
 
@@ -255,7 +258,8 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     created = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="milliseconds")
-    shown: dict[str, Any] = {"id": job.id, "status": _STATUSES[job.status], "createdAt": created}
+    status = "THROTTLED" if job.waiting else _STATUSES[job.status]
+    shown: dict[str, Any] = {"id": job.id, "status": status, "createdAt": created}
     if job.artefact is not None:
         return shown | _succeeded(job, desk.artefact_url(job.artefact, caller, dialect=dialect.name))
     if job.error is not None:
@@ -286,17 +290,6 @@ async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
 def _exists(job: Job) -> bool:
     """Not for their client: a task that was deleted while it ran, canceled, or has expired."""
     return not job.cancel_requested and job.status in _STATUSES
-
-
-async def _count_today(desk: Desk, caller: Caller) -> int:
-    since, count, after = time.time() - _DAY_S, 0, None
-    while page := await desk.list(caller, limit=_PAGE, after=after):
-        today = [job for job in page if job.created_at >= since]
-        count += len(today)
-        if len(today) < _PAGE:
-            break
-        after = page[-1].id
-    return count
 
 
 def _succeeded(job: Job, url: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from animate_server.jobs import Failure, Job, JobStatus
 
 router = APIRouter(prefix="/segmind", tags=["segmind"])
 SLUG = "p-video-animate"
+RECORD_S = 3600.0  # a request is known for an hour after its end, as theirs; its file is kept like any other
 _STATUSES = {
     JobStatus.QUEUED: "QUEUED",
     JobStatus.RUNNING: "PROCESSING",
@@ -242,7 +243,11 @@ def render_error(error: AnimateError) -> Response:
 
 async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
     missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
-    return await find_job(request_id, desk, caller, missing)
+    return await find_job(request_id, desk, caller, missing, _is_known)
+
+
+def _is_known(job: Job) -> bool:
+    return job.status in _STATUSES and (job.finished_at is None or time.time() - job.finished_at < RECORD_S)
 
 
 def _in_their_words(message: str) -> str:

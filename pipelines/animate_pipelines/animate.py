@@ -78,6 +78,7 @@ _NOT_LOOKED_AT |= {
     "body_control",
     "expression",
     "safety_check",
+    "longest_s",
 }
 
 
@@ -122,7 +123,7 @@ def animate(
     cache: where to look for, and leave, what the networks find in the driving video.
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
     """
-    limits = limits or MediaLimits()
+    limits = (limits or MediaLimits()).with_videos_of(params.longest_s)
     forget_peak_memory(models.device)
     check_turbo(params.turbo, bundle=models.manifest.name, lora=models.manifest.turbo_lora)
     tracker = ProgressTracker(report)
@@ -210,7 +211,7 @@ def preflight(
 
     `PreflightReport.to_json()` and the plan that a render would have. Raises as `animate` does for what cannot be read.
     """
-    limits = limits or MediaLimits()
+    limits = (limits or MediaLimits()).with_videos_of(params.longest_s)
     tracker = ProgressTracker(report)
     tracker.enter("check")
     files = Workspace.claim(workspace, {"params": params.to_json()} | _digests(media))

@@ -71,6 +71,7 @@ class AnimateParams:
     overlap: frames carried from one segment into the next.
     retarget: give the driver the reference character's proportions first (animate mode).
     start, duration: seconds; the part of the driving video that is used, in whole frames. None: to its end.
+    longest_s: a longer driving video is refused, as by the service that was asked. None: the server's limits decide.
     num_frames: render only this many frames from the start; None renders all.
     output_size: (width, height) of the result, both even; None takes the driving video's aspect and `resolution`.
     fit: how a driving video of another aspect comes into `output_size`: with black at two sides, or cut at two sides.
@@ -128,6 +129,7 @@ class AnimateParams:
     mask_video: str | None = None
     neutral_reference: str | None = None
     neutral_driver: str | None = None
+    longest_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in INPUTS:
@@ -157,6 +159,8 @@ class AnimateParams:
         _check_range(self, "start", float, 0.0, MAX_SECONDS)
         if self.duration is not None:
             _check_range(self, "duration", float, 0.0, MAX_SECONDS)
+        if self.longest_s is not None:
+            _check_range(self, "longest_s", float, 0.0, MAX_SECONDS)
         _check_range(self, "expression", int, 1, MAX_EXPRESSION)
         if self.fps != "source":
             _check_range(self, "fps", int, 1, MAX_FPS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from runware import IVideoInference, Runware
-from runware.types import IVideoInputs
+from runware.types import IModelSearch, IVideoInputs
 from runware.utils import RunwareAPIError
 
 from tests.clients.conftest import KEY, NUM_FRAMES, Inputs, count_frames
@@ -55,6 +55,8 @@ def test_runware(server: str, inputs: Inputs) -> None:
         assert [(one.seed, count_frames(one.videoURL)) for one in both] == [(5, NUM_FRAMES), (6, NUM_FRAMES)]
         details = await client.getTaskDetails(taskUUID=accepted.taskUUID)
         assert details.request[0].model == "prunaai:p-video@animate"
+        (model,) = (await client.modelSearch(IModelSearch(search="@replace"))).results
+        assert model.air == "prunaai:p-video@replace"
         for wrong, code in (
             (client.videoInference(requestVideo=ask(inputs, fps=30)), "invalidFps"),
             (client.getResponse(taskUUID="00000000-0000-4000-8000-000000000000"), "taskFailedOrNotFound"),

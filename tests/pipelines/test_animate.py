@@ -176,6 +176,12 @@ def test_an_output_size_of_its_own(tiny_models: Models, media: Media, tmp_path: 
         )
 
 
+def test_a_driving_video_longer_than_the_service_takes(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+    with pytest.raises(MediaTooLarge, match=r"driving_video lasts [\d.]+ s; the limit is 0.5 s"):
+        animate(tiny_models, _params(longest_s=0.5), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert MediaLimits(max_duration_s=10).with_videos_of(30.0).max_duration_s == 10
+
+
 def test_retargeting_draws_another_skeleton(
     whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
 ) -> None:

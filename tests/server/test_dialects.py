@@ -29,8 +29,13 @@ from animate_server.settings import DialectName
 from animate_server.webhooks import Webhook
 
 IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
-OTHER_WAYS = {runninghub.CreateRequest}  # to ask for the same, tested with its dialect
+OTHER_WAYS = {
+    runninghub.NodesRequest,
+    runninghub.CreateRequest,
+    runninghub.AppRequest,
+}  # to ask for the same, tested with its dialect
 TASK = "8bd1c4a8-5d2c-4a44-9f0b-1d2c3e4f5a6b"
+WAITING = {"/v1/jobs": "queued", "/runway/v1/tasks": "THROTTLED", "/eachlabs/v1/prediction": "created"}
 NAMES = get_args(DialectName)
 DIALECTS = {dialect.name: dialect for dialect in load_dialects(NAMES)}
 JOB = AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
@@ -200,10 +205,11 @@ ASKED = [
     Asked(
         "runcomfy",
         runcomfy.ModelRequest,
-        {"model_id": "community/wan-2-2/animate/move", "image_url": IMAGE, "video_url": VIDEO, "seed": 5},
+        {"model_id": "community/wan-2-2/animate", "image_url": IMAGE, "video_url": VIDEO, "seed": 5},
         {
             "image_url": OTHER,
             "video_url": OTHER,
+            "mode": "replace",
             "prompt": "x",
             "resolution": "480p",
             "fps": 24,
@@ -216,7 +222,7 @@ ASKED = [
         runninghub.TransferRequest,
         {"299##image": IMAGE, "275##video": VIDEO},
         {"299##image": OTHER, "275##video": OTHER, "webhookUrl": "https://example.com/hook"},
-        job=dataclasses.replace(JOB, mode="replace"),
+        job=dataclasses.replace(JOB, mode="replace", longest_s=30.0),
         seeded=False,
     ),
     Asked(
@@ -347,3 +353,17 @@ def test_the_settings_switch_dialects_off(serve: Any) -> None:
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         paths = httpx.get(f"{idle.url}/openapi.json").json()["paths"]
         assert {path.split("/")[1] for path in paths} == {"v1", "runway", "files", "health", "metrics"}
+
+
+def test_a_job_behind_others_of_its_key_waits_in_each_services_words(serve: Any, png: bytes, mp4: bytes) -> None:
+    with serve(max_running_per_key=1) as served:
+        files = {"reference_image": png, "driving_video": mp4}
+        first, second = (
+            served.http.post("/v1/jobs", files=files, data={"prompt": "endless"}).json()["id"] for _ in range(2)
+        )
+        served.wait(first, "running")
+        shown = {path: served.http.get(f"{path}/{second}").json()["status"] for path in WAITING}
+        assert shown == WAITING
+        served.http.delete(f"/v1/jobs/{first}")
+        served.wait(second, "running")
+        assert served.http.get(f"/runway/v1/tasks/{second}").json()["status"] == "RUNNING"

@@ -142,7 +142,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (ask(MOVE, URLS | {"resolution": "1080p"}), "resolution: input should be '480p', '580p' or '720p', not '1080p'"),
     (ask(MOVE, URLS | {"shift": 11}), "shift: input should be less than or equal to 10, not 11"),
     (ask(MOVE, URLS | {"seed": -1}), "seed: input should be greater than or equal to 0, not -1"),
-    (ask(MOVE, URLS | {"video_quality": "low"}), "video_quality: this server writes videos in one way only"),
+    (ask(MOVE, URLS | {"video_write_mode": "fast"}), "video_write_mode: this server writes videos in one way only"),
     (ask(MOVE, URLS | {"prompt": "x"}), "prompt: extra inputs are not permitted"),
     (ask(MOVE, URLS | {"image_url": "ftp://x.example/"}), "the image must be an http(s) URL"),
     (ask(MOVE, URLS | {"video_url": "http://10.0.0.1/"}), "10.0.0.1 is not a public address"),

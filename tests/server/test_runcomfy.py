@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 V1 = "/runcomfy/v1"
+PLAIN = "community/wan-2-2/animate"
 MOVE, REPLACE = "community/wan-2-2/animate/move", "community/wan-2-2/animate/replace"
 URLS = {"image_url": "https://example.com/a.png", "video_url": "https://example.com/b.mp4"}
 
@@ -56,11 +57,21 @@ def test_submit_status_result_download(served: Any, inline: dict[str, str], mp4:
 
 def test_other_names_of_the_inputs(idle: Any, inline: dict[str, str]) -> None:
     image, video = inline.values()
-    for names in (("img_url", "video_url"), ("112_image", "99_video")):
+    for names in (("img_url", "video_url"), ("112_image", "99_video"), ("image_url", "reference_video_url_1")):
         answer = idle.http.post(f"{V1}/models/{MOVE}", json=dict(zip(names, (image, video), strict=True)))
         assert answer.status_code == 200, answer.text
         result = idle.http.get(answer.json()["result_url"]).json()
         assert (result["status"], result["output"], result["finished_at"]) == ("in_queue", None, None)
+
+
+def test_the_mode_is_said_by_the_id_or_by_the_field(served: Any, inline: dict[str, str]) -> None:
+    asked = [(PLAIN, {}), (PLAIN, {"mode": "replace"}), (REPLACE, {"mode": "replace"}), ("pruna/p-video/replace", {})]
+    for model, mode in asked:
+        submitted = served.http.post(f"{V1}/models/{model}", json=inline | mode).json()
+        wait(served, submitted["status_url"], "completed")
+    assert [params.mode for params in served.renderer.seen] == ["animate", "replace", "replace", "replace"]
+    other = served.http.post(f"{V1}/models/{MOVE}", json=inline | {"mode": "replace"})
+    assert (other.status_code, other.json()["detail"]) == (422, "mode")
 
 
 def test_outputs_from_another_host(serve: Any, inline: dict[str, str]) -> None:
@@ -97,13 +108,17 @@ def test_cancel(served: Any, inline: dict[str, str]) -> None:
 
 def test_catalogue(idle: Any) -> None:
     listed = idle.http.get(f"{V1}/models").json()
-    assert ([model["model_id"] for model in listed["models"]], listed["total"]) == ([MOVE, REPLACE], 2)
-    found = idle.http.get(f"{V1}/models", params={"search": "Replace", "include_schema": "true", "limit": 5}).json()
+    assert {model["model_id"] for model in listed["models"]} >= {MOVE, REPLACE, PLAIN}
+    assert listed["total"] == len(listed["models"])
+    assert all("input_schema" not in model for model in listed["models"])
+    found = idle.http.get(
+        f"{V1}/models", params={"search": "Animate/Replace", "include_schema": "true", "limit": 5}
+    ).json()
     assert [model["model_id"] for model in found["models"]] == [REPLACE]
     assert found["models"] == [idle.http.get(f"{V1}/models/{REPLACE}").json()]
-    fields = {"image_url", "video_url", "prompt", "resolution", "fps", "seed", "keep_audio"}
+    fields = {"image_url", "video_url", "prompt", "resolution", "fps", "seed", "keep_audio", "mode"}
     assert set(found["models"][0]["input_schema"]["properties"]) == fields
-    assert idle.http.get(f"{V1}/models", params={"offset": 2}).json() == {"models": [], "total": 2}
+    assert idle.http.get(f"{V1}/models", params={"offset": 5}).json() == {"models": [], "total": 5}
     assert idle.http.get(f"{V1}/models", params={"category": "audio"}).json()["total"] == 0
     assert idle.http.get(f"{V1}/models/categories").json() == {"categories": ["video-to-video"]}
 

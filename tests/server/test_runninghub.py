@@ -54,6 +54,7 @@ def test_upload_submit_query_download(served: Any, png: bytes, mp4: bytes) -> No
     task = served.http.post(SUBMIT, json={"299##image": names[0], "275##video": names[1], "webhookUrl": ""}).json()
     assert (task["status"], task["errorCode"], task["errorMessage"], task["results"]) == ("QUEUED", "", "", None)
     assert (task["clientId"], task["promptTips"]) == ("", "")
+    assert (len(task["taskId"]), task["taskId"].isdigit(), int(task["taskId"]) < 2**63) == (19, True, True)
     done = wait(served, task["taskId"], "SUCCESS")
     assert (done["errorCode"], done["errorMessage"]) == ("", "")
     (result,) = done["results"]
@@ -83,12 +84,52 @@ def test_the_older_calls(served: Any, png: bytes, mp4: bytes) -> None:
     assert old(served, "cancel", taskId=task_id)["code"] == 807
 
 
+def test_runs_of_apps_and_workflows(served: Any, inline: dict[str, str], mp4: bytes) -> None:
+    fields = nodes({"7##image": inline["299##image"], "9##video": inline["275##video"]})
+    more = {"instanceType": "plus", "usePersonalQueue": "false", "addMetadata": True}
+    for run in ("ai-app/1937084629516193794", "workflow/1904136902449209346"):
+        task = served.http.post(f"{V2}/run/{run}", json={"nodeInfoList": fields} | more).json()
+        (result,) = wait(served, task["taskId"], "SUCCESS")["results"]
+        assert httpx.get(result["url"]).content == mp4
+    run = old(served, "ai-app/run", webappId=1937084629516193794, nodeInfoList=fields)
+    assert (run["code"], run["data"]["taskStatus"]) == (0, "QUEUED")
+    wait(served, run["data"]["taskId"], "SUCCESS")
+    assert {(params.mode, params.longest_s) for params in served.renderer.seen} == {("replace", 30.0)}
+
+
+def test_an_earlier_task_is_the_next_ones_video(served: Any, inline: dict[str, str], mp4: bytes) -> None:
+    first = served.http.post(SUBMIT, json=inline).json()["taskId"]
+    wait(served, first, "SUCCESS")
+    second = served.http.post(SUBMIT, json=inline | {"275##video": first}).json()
+    wait(served, second["taskId"], "SUCCESS")
+    unknown = served.http.post(SUBMIT, json=inline | {"275##video": "1" * 19}).json()
+    assert unknown["errorCode"] == "1007"
+
+
+def test_the_limit_of_30_s_can_be_lifted(serve: Any, inline: dict[str, str]) -> None:
+    with serve(service_limits="lift") as served:
+        wait(served, served.http.post(SUBMIT, json=inline).json()["taskId"], "SUCCESS")
+        assert served.renderer.seen[0].longest_s is None
+
+
+def test_a_task_behind_others_of_its_key(serve: Any, inline: dict[str, str]) -> None:
+    with serve(max_running_per_key=1) as served:
+        same = {"reference_image": inline["299##image"], "driving_video": inline["275##video"]}
+        first = served.http.post("/v1/jobs", json=same | {"prompt": "endless"}).json()["id"]
+        wait(served, first, "RUNNING")
+        task_id = served.http.post(SUBMIT, json=inline).json()["taskId"]
+        wait(served, task_id, "CREATE")
+        assert old(served, "status", taskId=task_id)["data"] == "QUEUED"
+        served.http.delete(f"/v1/jobs/{first}")
+        wait(served, task_id, "SUCCESS")
+
+
 def test_a_task_that_fails(serve: Any, inline: dict[str, str]) -> None:
     with serve(fetch_allow="127.0.0.1") as served:
         missing = inline | {"275##video": f"{served.url}/files/none?token=x"}
         task = served.http.post(SUBMIT, json=missing).json()
         failed = wait(served, task["taskId"], "FAILED")
-        assert (failed["errorCode"], failed["results"]) == ("1015", None)
+        assert (failed["errorCode"], failed["results"]) == ("1001", None)
         assert failed["errorMessage"].endswith("/files/none?... answered 404")
         assert failed["failedReason"]["exception_message"] == failed["errorMessage"]
         outputs = old(served, "outputs", taskId=task["taskId"])
@@ -137,7 +178,7 @@ def test_bad_fields(idle: Any, subtests: pytest.Subtests) -> None:
     missing = idle.http.post(SUBMIT, json={"299##image": "https://example.com/a"}).json()
     assert (missing["errorCode"], missing["errorMessage"]) == ("1007", "275##video: field required")
     for fields, words in (
-        (nodes(URLS) + nodes(URLS), "nodeInfoList: a field of a node is given twice"),
+        (nodes(URLS) + nodes(URLS), "nodeInfoList: image is given twice"),
         (nodes(URLS | {"1##text": "x"}), "1##text: extra inputs are not permitted"),
     ):
         refused = old(idle, "create", workflowId="1", nodeInfoList=fields)

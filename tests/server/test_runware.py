@@ -389,3 +389,24 @@ def test_a_failed_task_over_the_socket(served: Any, signed_in: Any, inputs: Any)
     hear(socket)
     (error,) = hear(socket)["errors"]
     assert (error["code"], error["taskUUID"], error["status"]) == ("invalidReferenceVideos", asked["taskUUID"], "error")
+
+
+def test_the_account_and_the_models(idle: Any) -> None:
+    post(idle, task())
+    number = str(uuid.uuid4())
+    asked = {"taskType": "accountManagement", "taskUUID": number, "operation": "getDetails"}
+    (account,) = post(idle, asked)["data"]
+    assert (account["taskUUID"], account["balance"], account["usage"]["today"]["requests"]) == (number, 0.0, 1)
+    search = {"taskType": "modelSearch", "taskUUID": number}
+    for change, models in (
+        ({}, [ANIMATE, REPLACE]),
+        ({"search": "REPLACE"}, [REPLACE]),
+        ({"category": "lora"}, []),
+        ({"tags": ["anime"]}, []),
+        ({"limit": 1, "offset": 1}, [REPLACE]),
+    ):
+        (found,) = post(idle, search | change)["data"]
+        assert [model["air"] for model in found["results"]] == models
+    assert post(idle, search | {"limit": 1})["data"][0]["totalResults"] == 2
+    for wrong, code in (({"operation": "createKey"}, "invalidOperation"), ({"colour": 1}, "unsupportedColour")):
+        assert refused(idle, asked | wrong)[1]["code"] == code

@@ -16,6 +16,8 @@ from segmind.exceptions import SegmindError
 from segmind.files import Files
 from segmind.v2 import InferenceFailed
 
+from animate_server.dialects import segmind
+
 SLUG = "p-video-animate"
 KEY = "key-of-one-studio"
 
@@ -205,3 +207,16 @@ def test_urls_follow_the_proxy_or_the_setting(serve: Any) -> None:
     with serve(worker=False, public_url="https://fixed.example/") as idle:
         answer = idle.http.post(f"/segmind/v2/{SLUG}", json=body).json()
         assert answer["status_url"].startswith("https://fixed.example/segmind/")
+
+
+def test_a_request_is_known_for_an_hour_and_its_file_for_longer(
+    served: Any, pair: dict[str, str], mp4: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = served.http.post(f"/segmind/v2/{SLUG}", json=pair).json()
+    served.wait(submitted["request_id"], "succeeded")
+    output = served.http.get(submitted["response_url"]).json()["output"]
+    monkeypatch.setattr(segmind, "RECORD_S", 0.0)
+    for name in ("status_url", "response_url", "poll_url"):
+        gone = served.http.get(submitted[name])
+        assert (gone.status_code, gone.json()) == (404, {"error": f"Request {submitted['request_id']} not found"})
+    assert httpx.get(output).content == mp4

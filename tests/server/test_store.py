@@ -110,6 +110,22 @@ def test_jobs_are_claimed_in_order_and_once(store: Store, new_job: Make) -> None
     assert getattr(store.claim("w"), "id", None) == first
 
 
+def test_one_owner_has_so_many_running_and_others_pass(backend: Backend, new_job: Make, clock) -> None:
+    store = Store(backend.engine, clock=clock, max_running=2)
+    mine = [store.add(new_job(owner="a")).id for _ in range(3)]
+    other = store.add(new_job(owner="b")).id
+    claimed = [store.claim("w") for _ in range(4)]
+    assert [job and job.id for job in claimed] == [*mine[:2], other, None]
+    assert [job.waiting for job in store.list("a", oldest_first=True, limit=3)] == [False, False, True]
+    assert not store.get(store.add(new_job(owner="b")).id).waiting
+    assert claimed[0] is not None
+    store.cancel(claimed[0])
+    assert not store.get(mine[2]).waiting
+    freed = store.claim("w")
+    assert freed is not None
+    assert freed.id == mine[2]
+
+
 def test_a_silent_worker_loses_its_job_and_cannot_publish(store: Store, new_job: Make, clock) -> None:
     store.add(new_job())
     asleep = store.claim("asleep")

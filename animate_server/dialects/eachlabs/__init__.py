@@ -27,7 +27,7 @@ from animate_server.dialects import (
     follow_to_end,
     submit_body,
 )
-from animate_server.dialects.eachlabs.models import MODELS, show_model
+from animate_server.dialects.eachlabs.models import MODELS, ModelView, show_model
 from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
@@ -189,15 +189,15 @@ async def cancel_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep
     return {"status": "cancelled", "message": "Prediction canceled successfully", "predictionID": job.id}
 
 
-@router.get("/models", response_model=list[dict[str, Any]], responses=raises(NotAuthorized), summary="Catalogue")
-async def list_models(caller: CallerDep) -> list[dict[str, Any]]:
+@router.get("/models", response_model=list[ModelView], responses=raises(NotAuthorized), summary="Catalogue")
+async def list_models(caller: CallerDep) -> list[ModelView]:
     return [show_model(slug) for slug in MODELS]
 
 
 @router.get(
-    "/model", response_model=dict[str, Any], responses=raises(*LOOK, InvalidField), summary="One model with its fields"
+    "/model", response_model=ModelView, responses=raises(*LOOK, InvalidField), summary="One model with its fields"
 )
-async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100)]) -> dict[str, Any]:
+async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100)]) -> ModelView:
     if slug not in MODELS:
         raise JobNotFound(f"Model {slug} not found", field="slug", value=slug)
     return show_model(slug)
@@ -289,7 +289,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return {
         "id": job.id,
         "input": _input(job.params),
-        "status": _STATUSES[job.status],
+        "status": "created" if job.waiting else _STATUSES[job.status],
         "output": _output(job, desk, caller),
         "logs": "\n".join((job.result or {}).get("warnings", [])) or None,
         "metrics": {"predict_time": round(spent, 3), "cost": 0.0},

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from animate_pipelines.params import MAX_SEED, AnimateParams, Mode, draw_seed
+from animate_pipelines.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, AnimateParams, Mode, draw_seed
 from animate_server.addresses import check_length
-from animate_server.fields import read_fields
+from animate_server.fields import read_fields, show_schema
+
+_QUALITIES = {"low": 50, "medium": 80, "high": DEFAULT_QUALITY, "maximum": MAX_QUALITY}  # low and medium are ours
 
 
 class AnimateInput(BaseModel):
@@ -26,14 +28,14 @@ class AnimateInput(BaseModel):
     num_inference_steps: int = Field(20, ge=1, le=100, description="Denoising steps.")
     enable_safety_checker: bool = Field(False, description="Whether image and output are checked.")
     shift: float = Field(5.0, ge=1, le=10, description="Timestep shift of the schedule.")
-    video_quality: Literal["low", "medium", "high", "maximum"] = Field("high", description="Only `high`.")
+    video_quality: Literal["low", "medium", "high", "maximum"] = Field("high", description="Of the encoding.")
     video_write_mode: Literal["fast", "balanced", "small"] = Field("balanced", description="Only `balanced`.")
 
-    @field_validator("video_quality", "video_write_mode")
+    @field_validator("video_write_mode")
     @classmethod
     def _one_encoder(cls, value: str) -> str:
-        if value not in ("high", "balanced"):
-            raise ValueError(f"this server writes videos in one way only, high and balanced, not {value}")
+        if value != "balanced":
+            raise ValueError(f"this server writes videos in one way only, balanced, not {value}")
         return value
 
 
@@ -72,10 +74,18 @@ class Model:
     parse: Callable[[Mapping[str, Any]], AnimateParams]
 
 
-def show_model(slug: str) -> dict[str, Any]:
+class ModelView(BaseModel):
+    title: str
+    slug: str
+    version: str
+    output_type: str
+    request_schema: dict[str, Any] = Field(description="JSON Schema of `input`.")
+
+
+def show_model(slug: str) -> ModelView:
     model = MODELS[slug]
-    shown = {"title": model.title, "slug": slug, "version": "0.0.1", "output_type": "video"}
-    return shown | {"request_schema": model.schema.model_json_schema()}
+    schema = show_schema(model.schema)
+    return ModelView(title=model.title, slug=slug, version="0.0.1", output_type="video", request_schema=schema)
 
 
 def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> AnimateParams:
@@ -91,6 +101,7 @@ def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> AnimateParams:
         steps=asked.num_inference_steps,
         shift=asked.shift,
         safety_check=asked.enable_safety_checker,
+        quality=_QUALITIES[asked.video_quality],
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,12 +14,16 @@ from starlette.requests import HTTPConnection
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_server.addresses import redact
 from animate_server.bodies import INLINE, Body, Part
-from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, find_job, submit_fields
+from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, count_jobs, find_job, submit_fields
 from animate_server.dialects.runware.schema import (
+    ANIMATE,
+    REPLACE,
+    AccountManagement,
     Authentication,
     ImageUpload,
     Lookup,
     MediaStorage,
+    ModelSearch,
     VideoInference,
 )
 from animate_server.errors import (
@@ -36,6 +41,23 @@ from animate_server.errors import (
 from animate_server.fields import read_fields
 from animate_server.jobs import Job, JobStatus
 
+_DAY_S = 24 * 3600.0
+_MODELS: list[dict[str, Any]] = [
+    {
+        "air": air,
+        "name": f"P-Video {mode.capitalize()}",
+        "version": mode,
+        "category": "video",
+        "type": "base",
+        "architecture": "wan2_2",
+        "conditioning": None,
+        "tags": [],
+        "heroImage": "",
+        "private": False,
+        "comment": "",
+    }
+    for air, mode in ((ANIMATE, "animate"), (REPLACE, "replace"))
+]
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
 _CODES: tuple[tuple[type[AnimateError], str], ...] = (
     (IdTaken, "conflictTaskUUID"),
@@ -77,6 +99,8 @@ class Counter:
             "getTaskDetails": self._get_details,
             "imageUpload": self._upload_image,
             "mediaStorage": self._store_media,
+            "accountManagement": self._get_account,
+            "modelSearch": self._search_models,
             "authentication": self._sign_in,
             "ping": self._pong,
         }
@@ -138,6 +162,21 @@ class Counter:
         media_uuid, url = str(UUID(upload.id)), self._desk.upload_url(upload.id, self._caller)
         return Answer(data=[named | {"mediaUUID": media_uuid, "mediaURL": url}])
 
+    async def _get_account(self, body: Body) -> Answer:
+        """This server bills nobody, and has neither teams nor keys that could be managed here."""
+        asked = read_fields(AccountManagement, body.fields)
+        requests = await count_jobs(self._desk, self._caller, since=time.time() - _DAY_S)
+        shown = {"taskType": asked.taskType, "taskUUID": asked.taskUUID, "operation": asked.operation}
+        usage = {"today": {"credits": 0.0, "requests": requests}}
+        return Answer(data=[shown | {"balance": 0.0, "team": [], "apiKeys": [], "usage": usage}])
+
+    async def _search_models(self, body: Body) -> Answer:
+        asked = read_fields(ModelSearch, body.fields)
+        found = [model for model in _MODELS if _is_sought(model, asked)]
+        page = found[asked.offset : asked.offset + asked.limit]
+        shown = {"taskType": asked.taskType, "taskUUID": asked.taskUUID}
+        return Answer(data=[shown | {"results": page, "totalResults": len(found)}])
+
     async def _keep(self, body: Body, name: str, media: str) -> StoredUpload:
         await self._desk.admit(self._caller)
         if media.startswith(("http://", "https://")):
@@ -158,6 +197,14 @@ class Counter:
     async def _find(self, task_uuid: str) -> Job:
         missing = JobNotFound(f"there is no task {task_uuid}, or it has expired", field="taskUUID", value=task_uuid)
         return await find_job(task_uuid, self._desk, self._caller, missing)
+
+
+def _is_sought(model: Mapping[str, Any], asked: ModelSearch) -> bool:
+    named = f"{model['air']} {model['name']}".lower()
+    same = all(
+        getattr(asked, name) in (None, model[name]) for name in ("category", "type", "architecture", "conditioning")
+    )
+    return asked.search.lower() in named and same and not asked.tags and asked.visibility != "private"
 
 
 def show_session(asked: Authentication) -> dict[str, Any]:

@@ -123,6 +123,26 @@ class MediaStorage(Task):
     media: str = Field(min_length=1, description="A URL, a data URI or bare base64; to delete, the mediaUUID.")
 
 
+class AccountManagement(Task):
+    taskType: Literal["accountManagement"]  # noqa: N815
+    operation: Literal["getDetails"] = Field(description="Only getDetails: keys are the server's settings.")
+
+
+class ModelSearch(Task):
+    """What narrows the search; a model here has a name, a category and no more."""
+
+    taskType: Literal["modelSearch"]  # noqa: N815
+    search: str = Field("", max_length=100)
+    category: str | None = Field(None, max_length=100)
+    type: str | None = Field(None, max_length=100)
+    architecture: str | None = Field(None, max_length=100)
+    conditioning: str | None = Field(None, max_length=100)
+    tags: list[str] | None = Field(None, max_length=20)
+    visibility: Literal["public", "private", "all"] = "all"
+    limit: int = Field(20, ge=1, le=100)
+    offset: int = Field(0, ge=0)
+
+
 class Authentication(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +31,7 @@ class MediaLimits:
     decode_cpu_s: int = 7200
     decode_wall_s: float = 3600.0
     max_mezzanine_bytes: int = 16 * 1024**3
+
+    def with_videos_of(self, longest_s: float | None) -> MediaLimits:
+        """The same, with videos of at most `longest_s` seconds where that is less."""
+        return self if longest_s is None else replace(self, max_duration_s=min(self.max_duration_s, longest_s))

@@ -1,4 +1,4 @@
-"""RunningHub's interface under /runninghub: character-motion-transfer (v2), and the older task calls.
+"""RunningHub's interface under /runninghub: character-motion-transfer and runs of apps (v2), and the older task calls.
 
 Everything is answered with HTTP 200. v2 says what is wrong in `errorCode` and `errorMessage`, which must both be empty
 while all is well; the older calls say it in `code` and `msg`. An error here has all four, so it fits either caller.
@@ -7,13 +7,13 @@ while all is well; the older calls say it in `code` and `msg`. An error here has
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import (
     AnimateError,
@@ -26,21 +26,46 @@ from animate_pipelines.errors import (
 )
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import check_length, redact
+from animate_server.bodies import Body
 from animate_server.dialects import (
     Caller,
     CallerDep,
     Desk,
     DeskDep,
     Dialect,
+    Terms,
     WebhookRules,
     find_job,
     submit_body,
     submit_fields,
 )
-from animate_server.document import FILE_FORM
+from animate_server.dialects.runninghub.schema import (
+    IMAGE,
+    LONGEST_S,
+    VIDEO,
+    Account,
+    AppRequest,
+    CreatedTask,
+    CreateRequest,
+    ErrorView,
+    FailedTask,
+    NodesRequest,
+    OutputFile,
+    RetryRequest,
+    Said,
+    StoredFile,
+    SubmittedTask,
+    Task,
+    TaskRequest,
+    TransferRequest,
+    Uploaded,
+    WebhookDetail,
+)
+from animate_server.document import FILE_FORM, HAND_OVER, READ, SUBMIT, raises
 from animate_server.errors import (
     BodyTooLarge,
     JobNotFound,
+    JobUnfinished,
     NotAuthorized,
     QueueFull,
     TooManyRequests,
@@ -52,7 +77,7 @@ from animate_server.jobs import Job, JobStatus
 from animate_server.webhooks import CallStatus, Webhook
 
 router = APIRouter(prefix="/runninghub", tags=["runninghub"])
-IMAGE, VIDEO = "299##image", "275##video"
+_INPUTS = {"image": IMAGE, "video": VIDEO}
 _NODE = "299"
 _COUNTED = 1000
 _CALLS = {
@@ -82,82 +107,62 @@ _CODES: tuple[tuple[type[AnimateError], int, int], ...] = (
     (MediaError, 1013, 301),
     (RequestError, 1007, 301),
 )
-
-
-class ErrorView(BaseModel):
-    """With HTTP 200, in both the newer and the older calls' words."""
-
-    errorCode: str  # noqa: N815  theirs
-    errorMessage: str  # noqa: N815
-    code: int
-    msg: str
-    data: None
-    taskId: str  # noqa: N815
-    status: str
-    results: None
-
-
-class TransferRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    image: str = Field(alias="299##image", min_length=1, description="Who: a file name, URL or data URI.")
-    video: str = Field(alias="275##video", min_length=1, description="How: a file name, URL or data URI.")
-    webhook: str | None = Field(
-        None, alias="webhookUrl", max_length=2000, description="Called when the task has ended."
-    )
-
-
-class TaskRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    task_id: str = Field(alias="taskId", min_length=1, max_length=64)
-
-
-class RetryRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    webhookId: str = Field(min_length=1, max_length=64)  # noqa: N815  theirs
-    webhookUrl: str | None = Field(None, max_length=2000)  # noqa: N815
-
-
-class NodeInfo(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    nodeId: str  # noqa: N815  theirs
-    fieldName: str  # noqa: N815
-    fieldValue: str  # noqa: N815
-
-
-class CreateRequest(BaseModel):
-    """The older way to submit: values for the nodes of a workflow, here always 299 (image) and 275 (video)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    workflowId: str = Field(max_length=64)  # noqa: N815
-    nodeInfoList: list[NodeInfo] = Field(max_length=16)  # noqa: N815
-    webhookUrl: str | None = Field(None, max_length=2000)  # noqa: N815
-    instanceType: str | None = Field(None, max_length=64)  # noqa: N815
-    usePersonalQueue: bool | str | None = None  # noqa: N815
+# of a task that was taken and failed, by the code of its failure; of any other 1015
+_FAILURES = {ContentRefused.code: 1501, FetchError.code: 1001, MediaError.code: 1013, MediaTooLarge.code: 1008}
 
 
 @router.post(
     "/openapi/v2/rhart-video/wan2.2/character-motion-transfer",
+    response_model=SubmittedTask,
+    responses=raises(*SUBMIT),
     openapi_extra=show_body(TransferRequest),
     summary="Submit",
 )
 async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await submit_body(request, desk, caller, dialect)
-    return render(job, desk, caller) | {"clientId": "", "promptTips": ""}
+    return _submitted(await submit_body(request, desk, caller, dialect, terms=_numbered()), desk, caller)
 
 
-@router.post("/openapi/v2/query", openapi_extra=show_body(TaskRequest), summary="Look at a task")
+@router.post(
+    "/openapi/v2/run/ai-app/{app_id}",
+    response_model=SubmittedTask,
+    responses=raises(*SUBMIT),
+    openapi_extra=show_body(NodesRequest),
+    summary="Submit, as a run of an app",
+)
+@router.post(
+    "/openapi/v2/run/workflow/{workflow_id}",
+    response_model=SubmittedTask,
+    responses=raises(*SUBMIT),
+    openapi_extra=show_body(NodesRequest),
+    summary="Submit, as a run of a workflow",
+)
+async def run_nodes(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+    """Whatever the id: there is one app, and its inputs are the nodes' fields `image` and `video`."""
+    with await desk.read(request, caller) as body:
+        job = await _submit_nodes(read_fields(NodesRequest, body.fields), body, desk, caller)
+    return _submitted(job, desk, caller)
+
+
+@router.post(
+    "/openapi/v2/query",
+    response_model=Task,
+    responses=raises(*READ, JobNotFound),
+    openapi_extra=show_body(TaskRequest),
+    summary="Look at a task",
+)
 async def query(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     with await desk.read(request, caller) as body:
         asked = read_fields(TaskRequest, body.fields)
     return render(await _find(asked.task_id, desk, caller), desk, caller)
 
 
-@router.post("/openapi/v2/media/upload/binary", openapi_extra=FILE_FORM, summary="Hand over a file")
+@router.post(
+    "/openapi/v2/media/upload/binary",
+    response_model=Uploaded,
+    responses=raises(*HAND_OVER),
+    openapi_extra=FILE_FORM,
+    summary="Hand over a file",
+)
 async def upload_binary(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     with await desk.read_file(request, "file", caller) as body:
         (upload,) = await desk.upload(body, caller)
@@ -168,33 +173,60 @@ async def upload_binary(request: Request, desk: DeskDep, caller: CallerDep) -> d
     return {"code": 0, "message": "success", "data": data}
 
 
-@router.post("/task/openapi/create", openapi_extra=show_body(CreateRequest), summary="Submit (older call)")
+@router.post(
+    "/task/openapi/create",
+    response_model=Said[CreatedTask],
+    responses=raises(*SUBMIT),
+    openapi_extra=show_body(CreateRequest),
+    summary="Submit (older call)",
+)
 async def create_task(request: Request, desk: DeskDep) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request)
-    with body:
-        asked = read_fields(CreateRequest, body.fields)
-        fields = {f"{node.nodeId}##{node.fieldName}": node.fieldValue for node in asked.nodeInfoList}
-        if len(fields) != len(asked.nodeInfoList):
-            raise InvalidField("nodeInfoList: a field of a node is given twice", field="nodeInfoList")
-        job = await submit_fields(desk, caller, dialect, body, fields | {"webhookUrl": asked.webhookUrl})
-    data = {"netWssUrl": None, "taskId": job.id, "clientId": "", "taskStatus": _older(job), "promptTips": ""}
-    return _said(data)
+    return await _create(CreateRequest, request, desk)
 
 
-@router.post("/task/openapi/status", openapi_extra=show_body(TaskRequest), summary="Status (older call)")
+@router.post(
+    "/task/openapi/ai-app/run",
+    response_model=Said[CreatedTask],
+    responses=raises(*SUBMIT),
+    openapi_extra=show_body(AppRequest),
+    summary="Submit, as a run of an app (older call)",
+)
+async def run_app(request: Request, desk: DeskDep) -> dict[str, Any]:
+    return await _create(AppRequest, request, desk)
+
+
+@router.post(
+    "/task/openapi/status",
+    response_model=Said[str],
+    responses=raises(*READ, JobNotFound),
+    openapi_extra=show_body(TaskRequest),
+    summary="Status (older call)",
+)
 async def get_status(request: Request, desk: DeskDep) -> dict[str, Any]:
     job, _ = await _named(request, desk)
     return _said(_older(job))
 
 
-@router.post("/task/openapi/outputs", openapi_extra=show_body(TaskRequest), summary="Outputs (older call)")
+@router.post(
+    "/task/openapi/outputs",
+    response_model=Said[list[OutputFile] | FailedTask | None],
+    responses=raises(*READ, JobNotFound),
+    openapi_extra=show_body(TaskRequest),
+    summary="Outputs (older call)",
+)
 async def get_outputs(request: Request, desk: DeskDep) -> dict[str, Any]:
     """Code 813 while the task is queued, 804 while it runs, 805 when it failed or was canceled."""
     job, caller = await _named(request, desk)
     return _outputs(job, desk, caller)
 
 
-@router.post("/task/openapi/cancel", openapi_extra=show_body(TaskRequest), summary="Cancel")
+@router.post(
+    "/task/openapi/cancel",
+    response_model=Said[None],
+    responses=raises(*READ, JobNotFound),
+    openapi_extra=show_body(TaskRequest),
+    summary="Cancel",
+)
 async def cancel(request: Request, desk: DeskDep) -> dict[str, Any]:
     """Code 807 for a task that has ended."""
     job, caller = await _named(request, desk)
@@ -204,7 +236,13 @@ async def cancel(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(None)
 
 
-@router.post("/task/openapi/upload", openapi_extra=FILE_FORM, summary="Hand over a file (older call)")
+@router.post(
+    "/task/openapi/upload",
+    response_model=Said[StoredFile],
+    responses=raises(*HAND_OVER),
+    openapi_extra=FILE_FORM,
+    summary="Hand over a file (older call)",
+)
 async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
     body, caller = await desk.read_with_key(request)
     with body:
@@ -217,9 +255,15 @@ async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said({"fileName": f"api/{stored.id}.{suffix.get(kind, kind)}", "fileType": stored.media_type})
 
 
-@router.post("/task/openapi/getWebhookDetail", openapi_extra=show_body(TaskRequest), summary="A task's webhook")
+@router.post(
+    "/task/openapi/getWebhookDetail",
+    response_model=Said[WebhookDetail],
+    responses=raises(*READ, JobNotFound),
+    openapi_extra=show_body(TaskRequest),
+    summary="A task's webhook",
+)
 async def get_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
-    """Code 807 for a task that has none. `userApiKey` is empty: no key is kept here."""
+    """Code 807 for a task that has none."""
     job, caller = await _named(request, desk)
     call = await desk.find_call(job.id, caller)
     last = call.attempts[-1] if call.attempts else None
@@ -229,7 +273,13 @@ async def get_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(shown | answered | {"retryCount": max(0, len(call.attempts) - 1)} | times)
 
 
-@router.post("/task/openapi/retryWebhook", openapi_extra=show_body(RetryRequest), summary="Call a webhook again")
+@router.post(
+    "/task/openapi/retryWebhook",
+    response_model=Said[None],
+    responses=raises(*READ, JobNotFound, JobUnfinished),
+    openapi_extra=show_body(RetryRequest),
+    summary="Call a webhook again",
+)
 async def retry_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
     body, caller = await desk.read_with_key(request)
     with body:
@@ -239,7 +289,7 @@ async def retry_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(None)
 
 
-@router.post("/uc/openapi/accountStatus", summary="The account")
+@router.post("/uc/openapi/accountStatus", response_model=Said[Account], responses=raises(*READ), summary="The account")
 async def get_account(request: Request, desk: DeskDep) -> dict[str, Any]:
     body, caller = await desk.read_with_key(request)
     with body:
@@ -253,13 +303,18 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
     asked = read_fields(TransferRequest, fields)
     check_length(asked.image, IMAGE)
     check_length(asked.video, VIDEO)
-    return AnimateParams(reference_image=_reference(asked.image), driving_video=_reference(asked.video), mode="replace")
+    return AnimateParams(
+        reference_image=_reference(asked.image),
+        driving_video=_reference(asked.video),
+        mode="replace",
+        longest_s=LONGEST_S,
+    )
 
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "taskId": job.id,
-        "status": _STATUSES[job.status],
+        "status": "CREATE" if job.waiting else _STATUSES[job.status],
         "errorCode": "",
         "errorMessage": "",
         "failedReason": {},
@@ -270,13 +325,14 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
             "thirdPartyConsumeMoney": None,
         },
         "results": None,
+        "warnings": (job.result or {}).get("warnings", []),
     }
     if job.artefact is not None:
         url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
         shown["results"] = [{"url": url, "nodeId": _NODE, "outputType": "mp4", "text": None}]
     if job.error is not None:
-        code = "1501" if job.error.code == ContentRefused.code else "1015"
-        said = {"errorCode": code, "errorMessage": _in_their_words(job.error.message)}
+        code = _FAILURES.get(job.error.code, 1015)
+        said = {"errorCode": str(code), "errorMessage": _in_their_words(job.error.message)}
         shown |= said | {"failedReason": _failed_reason(job)}
     return shown
 
@@ -297,6 +353,33 @@ def render_error(error: AnimateError) -> Response:
     message = _in_their_words(error.message)
     shown = {"errorCode": str(newer), "errorMessage": message, "code": older, "msg": message, "data": None}
     return JSONResponse(shown | {"taskId": "", "status": "FAILED", "results": None}, headers=http_headers(error))
+
+
+async def _create(model: type[NodesRequest], request: Request, desk: Desk) -> dict[str, Any]:
+    body, caller = await desk.read_with_key(request)
+    with body:
+        job = await _submit_nodes(read_fields(model, body.fields), body, desk, caller)
+    named = {"netWssUrl": None, "taskId": job.id, "clientId": "", "promptTips": ""}
+    return _said(named | {"taskStatus": _older(job)})
+
+
+async def _submit_nodes(asked: NodesRequest, body: Body, desk: Desk, caller: Caller) -> Job:
+    fields: dict[str, Any] = {}
+    for node in asked.nodeInfoList:
+        name = _INPUTS.get(node.fieldName, f"{node.nodeId}##{node.fieldName}")
+        if name in fields:
+            raise InvalidField(f"nodeInfoList: {node.fieldName} is given twice", field="nodeInfoList")
+        fields[name] = node.fieldValue
+    return await submit_fields(desk, caller, dialect, body, fields | {"webhookUrl": asked.webhookUrl}, _numbered())
+
+
+def _submitted(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+    return render(job, desk, caller) | {"clientId": "", "promptTips": ""}
+
+
+def _numbered() -> Terms:
+    """Their ids are numbers of 19 digits, and some callers keep them as such: in 64 bits with a sign."""
+    return Terms(job_id=str(random.SystemRandom().randrange(10**18, 2**63)))
 
 
 async def _named(request: Request, desk: Desk) -> tuple[Job, Caller]:
@@ -361,11 +444,18 @@ dialect = Dialect(
     render=render,
     render_error=render_error,
     error_view=ErrorView,
-    schemas={"character-motion-transfer": TransferRequest, "task/openapi/create": CreateRequest},
+    schemas={
+        "character-motion-transfer": TransferRequest,
+        "run/ai-app and run/workflow": NodesRequest,
+        "task/openapi/create": CreateRequest,
+        "task/openapi/ai-app/run": AppRequest,
+    },
     ignored={
-        "workflowId": "there is one workflow, with the nodes 299 and 275",
+        "workflowId": "there is one workflow",
+        "webappId": "there is one app",
         "instanceType": "a job runs where there is a worker",
         "usePersonalQueue": "there is one queue",
+        "addMetadata": "every video says how it was made",
         "fileType": "the bytes say what they are",
     },
     # theirs retries "about three times", at pauses that are not written down; these are ours
