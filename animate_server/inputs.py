@@ -16,14 +16,13 @@ from typing import Any
 from animate_pipelines.capability import check_safety, check_turbo
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
 from animate_pipelines.media.header import Family
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import INPUTS, AnimateParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.bodies import INLINE, Part
 from animate_server.files import read_chunks
 from animate_server.uploads import SCHEME, Uploads
 
-FAMILIES: Mapping[str, Family] = {
-    "reference_image": "image",
+_FAMILIES: Mapping[str, Family] = {
     "driving_video": "video",
     "keypoints": "keypoints",
     "mask_video": "video",
@@ -86,10 +85,10 @@ class Gate:
             checker = bundle.get("safety_checker")
             check_safety(params.safety_check, bundle=bundle["name"], checker=checker, refuse=self._refuse_unchecked)
             check_turbo(params.turbo and not self._full_steps, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
-        given = {field: getattr(params, field) for field in FAMILIES if getattr(params, field) is not None}
+        given = {field: getattr(params, field) for field in INPUTS if getattr(params, field) is not None}
         references = {field: self._reference(reference, owner, base) for field, reference in given.items()}
         for field, reference in references.items():
-            self._check(field, reference, parts, owner)
+            self._check(field, _family(params, field), reference, parts, owner)
         _check_unused(references, parts)
         return self._store(params, references, parts, owner)
 
@@ -110,12 +109,12 @@ class Gate:
         upload_id = reference.replace("-", "").lower()
         return SCHEME + upload_id if self._uploads.has(upload_id, owner) else _GENERATED + reference.lower()
 
-    def _check(self, field: str, reference: str, parts: Mapping[str, Part], owner: str) -> None:
+    def _check(self, field: str, family: Family, reference: str, parts: Mapping[str, Part], owner: str) -> None:
         try:
             if reference.startswith(SCHEME):
-                self._uploads.find(reference.removeprefix(SCHEME), owner, family=FAMILIES[field], field=field)
+                self._uploads.find(reference.removeprefix(SCHEME), owner, family=family, field=field)
             elif reference.startswith(_GENERATED):
-                self._check_generated(field, reference.removeprefix(_GENERATED), owner)
+                self._check_generated(field, family, reference.removeprefix(_GENERATED), owner)
             elif reference.startswith(("http://", "https://")):
                 check_url(reference, self._policy)
             elif reference not in parts:
@@ -124,8 +123,8 @@ class Gate:
             error.field = error.field or field
             raise
 
-    def _check_generated(self, field: str, name: str, owner: str) -> None:
-        if FAMILIES[field] != "video":
+    def _check_generated(self, field: str, family: Family, name: str, owner: str) -> None:
+        if family != "video":
             raise MediaError(f"{field} must be an image, but {name} is a generated video", field=field, limit="image")
         self._generated(name, owner)
 
@@ -137,7 +136,8 @@ class Gate:
             for field, reference in references.items():
                 if reference in parts or reference.startswith(_GENERATED):
                     chunks = self._chunks(reference, parts, owner)
-                    upload = self._uploads.save(chunks, owner, field=field, family=FAMILIES[field], inline=True)
+                    family = _family(params, field)
+                    upload = self._uploads.save(chunks, owner, field=field, family=family, inline=True)
                     inline.append(upload.id)
                     references[field] = SCHEME + upload.id
         except BaseException:
@@ -156,6 +156,10 @@ class Gate:
         return read_chunks(self._generated(reference.removeprefix(_GENERATED), owner))
 
 
+def _family(params: AnimateParams, field: str) -> Family:
+    return params.reference_kind if field == "reference_image" else _FAMILIES[field]
+
+
 def fingerprint(route: str, fields: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
     """A hash of a whole request, equal for equal requests: of the fields as given and of the data that came along."""
     digest = hashlib.sha256(json.dumps([route, fields], sort_keys=True).encode())
@@ -170,4 +174,4 @@ def fingerprint(route: str, fields: Mapping[str, Any], parts: Mapping[str, Part]
 def _check_unused(references: Mapping[str, str], parts: Mapping[str, Part]) -> None:
     for name in parts.keys() - set(references.values()):
         field = name.removeprefix(INLINE)
-        raise InvalidField(f"{field} takes no data, only {', '.join(FAMILIES)} do", field=field)
+        raise InvalidField(f"{field} takes no data, only {', '.join(INPUTS)} do", field=field)

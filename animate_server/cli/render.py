@@ -29,6 +29,9 @@ def render(
     image: Annotated[Path, typer.Option(help="The reference image: who is on screen.")],
     video: Annotated[Path, typer.Option(help="The driving video: what happens.")],
     output: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    reference_kind: Annotated[
+        str, typer.Option(help="video: --image is a video of the character, of which the best frame is taken.")
+    ] = "image",
     mode: Annotated[Mode, typer.Option(help="Animate the image, or replace the person in the video.")] = Mode.ANIMATE,
     resolution: Annotated[str, typer.Option(help="Of the result: 480p, 580p, 720p or 1080p.")] = "720p",
     render_area: Annotated[
@@ -118,6 +121,7 @@ def render(
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(find_file(image, "image")),
+        "reference_kind": reference_kind,
         "driving_video": str(find_file(video, "video")),
     }
     from animate_server.settings import load_settings

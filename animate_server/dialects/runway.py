@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
 from animate_pipelines.params import AS_PERFORMED, AnimateParams, draw_seed
@@ -40,15 +40,10 @@ _THEIR_WORDS = {"reference_image": "character.uri", "driving_video": "reference.
 class Character(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    type: Literal["image", "video"] = Field(description="Only `image`; a video character is refused.")
+    type: Literal["image", "video"] = Field(
+        description="Of a video the frame nearest in pose to the reference's first is taken; `warnings` say which."
+    )
     uri: str = Field(min_length=1, description="URL, data URI or upload URI.")
-
-    @field_validator("type")
-    @classmethod
-    def _image_only(cls, value: str) -> str:
-        if value != "image":
-            raise ValueError("this server takes characters of type image only")
-        return value
 
 
 class Reference(BaseModel):
@@ -248,6 +243,7 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
     return AnimateParams(
         reference_image=_reference(asked.character.uri),
         driving_video=_reference(asked.reference.uri),
+        reference_kind=asked.character.type,
         output_size=_size(asked.ratio),
         body_control=asked.bodyControl is not False,
         expression=asked.expressionIntensity or AS_PERFORMED,

@@ -17,6 +17,7 @@ from animate_pipelines.plan import RenderPlan
 from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.preprocess.given import MaskVideo
 from animate_pipelines.progress import ProgressTracker
+from animate_pipelines.reference import Reference
 from animate_pipelines.result import AnimateResult
 from animate_pipelines.stopwatch import Stopwatch
 
@@ -37,6 +38,7 @@ def account_for(
     params: AnimateParams,
     destination: Path,
     source: VideoInfo,
+    character: Reference,
     clip: Clip,
     conditioning: Conditioning,
     plan: RenderPlan,
@@ -65,10 +67,11 @@ def account_for(
         audio=audio,
         loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
         mask_source=_mask_source(models, params),
+        reference_taken_at_s=character.taken_at_s,
         repeated_frames=clip.repeats,
         frames_without_person=conditioning.people.num_without,
         safety=_safety(models, params),
-        warnings=_warnings(models, params, source, clip, conditioning, plan),
+        warnings=_warnings(models, params, source, character, clip, conditioning, plan),
         seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
         preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
         preprocess_cached=cached,
@@ -91,6 +94,7 @@ def _warnings(
     models: Models,
     params: AnimateParams,
     source: VideoInfo,
+    character: Reference,
     clip: Clip,
     conditioning: Conditioning,
     plan: RenderPlan,
@@ -103,6 +107,9 @@ def _warnings(
     said = {
         models.manifest.warning: True,
         "not checked for safety: the bundle has no safety checker": _safety(models, params) == "not_checked",
+        f"the reference is the frame at {character.taken_at_s} s of the character's video": (
+            character.taken_at_s is not None
+        ),
         f"the driving video has {source.num_audios} audio streams: the default one was taken": (
             source.num_audios > 1 and params.keep_audio
         ),

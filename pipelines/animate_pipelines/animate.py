@@ -26,7 +26,6 @@ from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.figure import read_figure, read_neutral
 from animate_pipelines.media.clip import Clip
-from animate_pipelines.media.image import read_image
 from animate_pipelines.media.join import join_pieces
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
@@ -47,6 +46,7 @@ from animate_pipelines.preprocess.keypoint_track import read_track
 from animate_pipelines.preprocess.resize import inner_box, padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
+from animate_pipelines.reference import read_reference, settle_reference
 from animate_pipelines.render import Schedule, render_segments
 from animate_pipelines.report import Report, silent
 from animate_pipelines.residency import SegmentSize
@@ -78,6 +78,7 @@ _NOT_LOOKED_AT |= {
     "body_control",
     "expression",
     "safety_check",
+    "reference_kind",
     "longest_s",
 }
 
@@ -129,10 +130,7 @@ def animate(
     tracker = ProgressTracker(report)
     tracker.enter("check")
     files = Workspace.claim(workspace, _identity(models, params, media))
-    reference = read_image(media.reference_image, limits)
-    safety = models.safety if params.safety_check else None
-    if safety is not None:
-        safety.check(reference[None], field="reference_image")
+    given = read_reference(media.reference_image, params.reference_kind, files, limits)
     neutral = read_neutral(media.neutral_reference, media.neutral_driver, limits)
     source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
@@ -141,10 +139,13 @@ def animate(
         _check_memory(models, params, plan)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
+        character = settle_reference(given, models.eyes, clip)
+        if params.safety_check and models.safety is not None:
+            models.safety.check(character.picture[None], field="reference_image")
         watch, key = Stopwatch(PARTS), cache_key(_found_by(models, params, media, frames))
         cached = cache is not None and not files.found_files() and cache.restore(key, files.folder)
         with watch("preflight"):
-            checked, reference = check_media(models.eyes, reference, clip, files, params, plan.render_size)
+            checked, reference = check_media(models.eyes, character.picture, clip, files, params, plan.render_size)
         boxed = padding_resize(reference, *plan.render_size)
         fit_to = read_figure(models, boxed, frames.size, neutral) if params.retarget else None
         following = Following.asked(params, frames)
@@ -191,7 +192,19 @@ def animate(
         )
         tracker.close()
         return account_for(
-            models, params, destination, source, clip, conditioning, plan, audio, tracker, watch, checked, cached=cached
+            models,
+            params,
+            destination,
+            source,
+            character,
+            clip,
+            conditioning,
+            plan,
+            audio,
+            tracker,
+            watch,
+            checked,
+            cached=cached,
         )
 
 
@@ -215,18 +228,22 @@ def preflight(
     tracker = ProgressTracker(report)
     tracker.enter("check")
     files = Workspace.claim(workspace, {"params": params.to_json()} | _digests(media))
-    reference = read_image(media.reference_image, limits)
+    given = read_reference(media.reference_image, params.reference_kind, files, limits)
     source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(manifest, params, clip.size, clip.num_frames)
         tracker.enter("preprocess")
+        character = settle_reference(given, eyes, clip)
         always = dataclasses.replace(params, preflight="only")
-        checked, reference = check_media(eyes, reference, clip, files, always, plan.render_size, tracker.advance)
+        checked, reference = check_media(
+            eyes, character.picture, clip, files, always, plan.render_size, tracker.advance
+        )
         assert checked is not None
         write_overlay(checked, reference, clip, destination)
     tracker.close()
-    return checked.to_json() | {"plan": plan.to_json(clip.num_frames)}
+    said = {"plan": plan.to_json(clip.num_frames), "reference_taken_at_s": character.taken_at_s}
+    return checked.to_json() | said
 
 
 def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> None:

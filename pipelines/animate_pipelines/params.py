@@ -20,6 +20,7 @@ Preflight = Literal["warn", "strict", "off", "only"]
 # Fields that say where a file is.
 INPUTS = ("reference_image", "driving_video", "keypoints", "mask_video", "neutral_reference", "neutral_driver")
 _NEUTRAL = INPUTS[4:]
+ReferenceKind = Literal["image", "video"]
 MaskFit = Literal["box", "blocks", "tight"]
 Fit = Literal["pad", "crop"]
 OutputFormat = Literal["mp4", "mov", "webm"]
@@ -58,6 +59,8 @@ class AnimateParams:
     """What to render. Every value is checked on construction: `InvalidField` names field, value and limit.
 
     reference_image, driving_video: where they are, as the caller said it: a URL, `upload:ID`, or a path.
+    reference_kind: video: `reference_image` is a video of the character, and the reference is that frame of it whose
+        pose is nearest to the driving video's first.
     keypoints: where the caller's own keypoints of the driving video are, see `preprocess.keypoint_track`; None has them
         found.
     mask_video: where a video is that is white on the person to replace, frame for frame of the driving video.
@@ -94,6 +97,7 @@ class AnimateParams:
 
     reference_image: str
     driving_video: str
+    reference_kind: ReferenceKind = "image"
     mode: Mode = "animate"
     prompt: str = DEFAULT_PROMPT
     negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
@@ -137,6 +141,7 @@ class AnimateParams:
                 _check_text(self, name, 1, MAX_REFERENCE_CHARS)
         for name in ("prompt", "negative_prompt"):
             _check_text(self, name, 0, MAX_PROMPT_CHARS)
+        _check_choice(self, "reference_kind", get_args(ReferenceKind))
         _check_choice(self, "mode", get_args(Mode))
         _check_choice(self, "resolution", get_args(Resolution))
         _check_choice(self, "overlap", get_args(Overlap))

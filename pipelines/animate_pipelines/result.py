@@ -15,6 +15,7 @@ class AnimateResult:
     fps: a ratio, "30000/1001". audio: "copied", "encoded" or "none".
     loras: path in the bundle and strength of each LoRA that was merged in.
     mask_source: what found the person to replace; None in animate mode.
+    reference_taken_at_s: where in the character's video the reference was found; None where that was an image.
     repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
     safety: "checked", "not_checked" (asked for, but the bundle has no checker) or "off".
     warnings: sentences for people. seconds: wall time by stage.
@@ -40,6 +41,7 @@ class AnimateResult:
     audio: str
     loras: tuple[tuple[str, float], ...]
     mask_source: str | None
+    reference_taken_at_s: float | None
     repeated_frames: int
     frames_without_person: int
     safety: str

@@ -3,6 +3,7 @@
     job.json                   what is being rendered; another job's files are never continued
     mezzanine.mp4              the driving video, rewritten
     masks.mp4                  the caller's own masks, rewritten
+    character.mp4              the character's video, rewritten
     survey.npz                 what preflight saw in a few of its frames
     people.npz                 who is seen where, and the keypoints of the one who is followed
     masks.npy                  where the person is, eight pixels a byte (replace mode)
@@ -54,6 +55,10 @@ class Workspace:
     @property
     def mask_mezzanine(self) -> Path:
         return self.folder / "masks.mp4"
+
+    @property
+    def character_mezzanine(self) -> Path:
+        return self.folder / "character.mp4"
 
     def found_files(self) -> list[Path]:
         """What the networks found in the driving video. Written whole, and never written to again."""

@@ -95,6 +95,7 @@ ASKED = [
         {
             "reference_image": OTHER,
             "driving_video": OTHER,
+            "reference_kind": "video",
             "mode": "replace",
             "prompt": "x",
             "negative_prompt": "x",

@@ -147,7 +147,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (ask(MOVE, URLS | {"image_url": "ftp://x.example/"}), "the image must be an http(s) URL"),
     (ask(MOVE, URLS | {"video_url": "http://10.0.0.1/"}), "10.0.0.1 is not a public address"),
     (ask(MOVE, {"image_url": "https://example.com/a"}), "video_url: field required"),
-    (ask("runway-act-two", ACT_TWO | {"character_type": "video"}), "character_type: this server takes characters of"),
+    (ask("runway-act-two", ACT_TWO | {"character_type": "audio"}), "character_type: input should be 'image' or"),
     (ask("runway-act-two", ACT_TWO | {"expression_intensity": 6}), "expression_intensity: input should be less than"),
     (ask("runway-act-two", ACT_TWO | {"aspect_ratio": "4:3"}), "aspect_ratio: input should be"),
     (ask(MOVE, URLS, webhook_url="http://10.0.0.1/hook"), "webhook_url: 10.0.0.1 is not a public address"),

@@ -106,6 +106,18 @@ def test_uploads(served: Any, connect: Any, tmp_path: Path, png: bytes, mp4: byt
     assert refused.value.body["issues"][0]["path"] == ["character", "uri"]
 
 
+def test_a_character_may_be_a_video(served: Any, connect: Any, inline: dict[str, Any]) -> None:
+    served.renderer.result = {"warnings": ["the reference is the frame at 1.2 s of the character's video"]}
+    moving = inline | {"character": inline["reference"]}
+    task = connect(served).character_performance.create(**moving).wait_for_task_output(timeout=10)
+    assert task.warnings == served.renderer.result["warnings"]
+    assert served.renderer.seen[0].reference_kind == "video"
+    picture = connect(served).character_performance
+    with pytest.raises(runwayml.BadRequestError) as refused:
+        picture.create(**inline | {"character": {"type": "video", "uri": inline["character"]["uri"]}})
+    assert refused.value.body["issues"][0]["path"] == ["character", "uri"]
+
+
 def test_an_upload_url_takes_one_file_and_no_forgery(idle: Any, png: bytes) -> None:
     started = idle.http.post("/runway/v1/uploads", json={"filename": "a.png", "type": "ephemeral"}).json()
     url = started["uploadUrl"]
@@ -170,7 +182,6 @@ def _character(**change: Any) -> dict[str, Any]:
 
 
 BAD: list[tuple[dict[str, Any], list[str], str]] = [
-    (_character(type="video"), ["character", "type"], "character.type: this server takes characters of type image"),
     (_character(type="audio"), ["character", "type"], "character.type: input should be 'image' or 'video'"),
     (_character(uri="ftp://x.example/"), ["character", "uri"], "character.uri must be an http(s) URL"),
     (_character(uri="http://10.0.0.1/"), ["character", "uri"], "10.0.0.1 is not a public address"),

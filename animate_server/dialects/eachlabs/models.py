@@ -44,7 +44,9 @@ class ActTwoInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    character_type: Literal["image", "video"] = Field(description="Only `image`; a video character is refused.")
+    character_type: Literal["image", "video"] = Field(
+        description="Of a video the frame whose pose is nearest to the reference's first is taken; `logs` say which."
+    )
     character_uri: str = Field(min_length=1, description="Who: a URL, data URI, or the public_url of an upload.")
     reference_uri: str = Field(min_length=1, description="How: a URL, data URI, or the public_url of an upload.")
     aspect_ratio: Literal["1280:720", "720:1280", "960:960", "1104:832", "832:1104", "1584:672"] = Field(
@@ -56,13 +58,6 @@ class ActTwoInput(BaseModel):
     public_figure_moderation: Literal["auto", "low"] = Field(
         "low", description="auto: image and output are checked; low: they are not."
     )
-
-    @field_validator("character_type")
-    @classmethod
-    def _image_only(cls, value: str) -> str:
-        if value != "image":
-            raise ValueError("this server takes characters of type image only")
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +108,7 @@ def _parse_act_two(fields: Mapping[str, Any]) -> AnimateParams:
     return AnimateParams(
         reference_image=asked.character_uri,
         driving_video=asked.reference_uri,
+        reference_kind=asked.character_type,
         output_size=(int(width), int(height)),
         body_control=asked.body_control,
         expression=asked.expression_intensity,

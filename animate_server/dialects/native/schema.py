@@ -58,6 +58,11 @@ class JobRequest(BaseModel):
         json_schema_extra=_REFERENCE,
         description="Who is to move. JPEG, PNG, WebP: http(s) URL, data URI, `upload:ID`; in a form the file.",
     )
+    reference_kind: p.ReferenceKind = Field(
+        "image",
+        description="video: `reference_image` is a video of the character, of which that frame is taken whose pose is "
+        "nearest to the driving video's first; the result's `reference_taken_at_s` says which.",
+    )
     driving_video: str = Field(
         min_length=1,
         json_schema_extra=_REFERENCE,
