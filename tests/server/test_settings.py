@@ -15,13 +15,13 @@ from animate_server.supervisor import find_devices
 
 def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ANIMATE_HOME", str(tmp_path))
-    monkeypatch.setenv("ANIMATE_API_KEYS", "one, two,")
+    monkeypatch.setenv("ANIMATE_API_KEYS", "secret-one, two,")
     monkeypatch.setenv("ANIMATE_FETCH_ALLOW", "minio.local,10.0.0.0/8")
     settings = load_settings(port=9, host=None)
-    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+    assert [key.get_secret_value() for key in settings.api_keys] == ["secret-one", "two"]
     assert settings.fetch_allow == ("minio.local", "10.0.0.0/8")
     assert (settings.home, settings.port, settings.host) == (tmp_path, 9, "127.0.0.1")
-    assert "one" not in repr(settings)
+    assert "secret-one" not in repr(settings)
 
 
 def test_hosts_for_the_files_of_a_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
