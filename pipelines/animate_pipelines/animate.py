@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -368,13 +369,14 @@ def _render(
         ),
     )
     left, top, width, height = plan.picture_box
-    for segment, pixels in rendered:
-        shown = pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width]
-        pictures = to_frames(shown)
-        if params.safety_check and models.safety is not None:
-            models.safety.check(sample(pictures), field="output")
-        writer.write_segment(segment.index, pictures)
-        files.save_state(segment.index, state)
+    with closing(rendered):
+        for segment, pixels in rendered:
+            shown = pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width]
+            pictures = to_frames(shown)
+            if params.safety_check and models.safety is not None:
+                models.safety.check(sample(pictures), field="output")
+            writer.write_segment(segment.index, pictures)
+            files.save_state(segment.index, state)
 
 
 def _hold_body(

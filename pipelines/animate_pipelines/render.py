@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ import torch
 from animate_pipelines.denoise import denoise, draw_noise
 from animate_pipelines.encode import JobConstants, encode_segment
 from animate_pipelines.pictures import SegmentFrames
+from animate_pipelines.preprocess.read_ahead import read_ahead
 from animate_pipelines.recipe import FullSolver
 from animate_pipelines.schedule import DpmSolver, FlowEuler, Solver, UniPC
 from animate_pipelines.segments import Segment
@@ -48,24 +50,26 @@ def render_segments(
     *,
     overlap: int,
     on_step: Callable[[Segment, int], None],
-) -> Iterator[tuple[Segment, torch.Tensor]]:
+) -> Generator[tuple[Segment, torch.Tensor], None, None]:
     """Each segment with its new pixels `1 3 t h w` in -1..1, without the carried frames; `state` is ready for the next.
 
     `t` may exceed `segment.num_new_frames` in the last segment: what follows is padding.
+    pictures: called in a thread, for the next segment while this one denoises; so two segments' pictures are in memory.
     """
-    for segment in segments:
-        inputs = encode_segment(vae, transformer, constants, pictures(segment), state.carried)
-        noise = draw_noise(inputs, vae.latent_channels, state.generator)
-        latents = denoise(
-            transformer,
-            constants,
-            inputs,
-            schedule.solver(),
-            noise,
-            guidance_scale=schedule.guidance_scale,
-            on_step=partial(on_step, segment),
-            half_first_step=schedule.half_first_step,
-        )
-        pixels = vae.decode(latents[:, :, 1:])[:, :, segment.overlap :]
-        state.carried = pixels[:, :, -overlap:]
-        yield segment, pixels
+    with closing(read_ahead(map(pictures, segments), 1)) as drawn:
+        for segment, (frames,) in zip(segments, drawn, strict=True):
+            inputs = encode_segment(vae, transformer, constants, frames, state.carried)
+            noise = draw_noise(inputs, vae.latent_channels, state.generator)
+            latents = denoise(
+                transformer,
+                constants,
+                inputs,
+                schedule.solver(),
+                noise,
+                guidance_scale=schedule.guidance_scale,
+                on_step=partial(on_step, segment),
+                half_first_step=schedule.half_first_step,
+            )
+            pixels = vae.decode(latents[:, :, 1:])[:, :, segment.overlap :]
+            state.carried = pixels[:, :, -overlap:]
+            yield segment, pixels
