@@ -112,6 +112,18 @@ def test_heatmap_decoding(tensors: dict[str, np.ndarray], values: dict[str, Any]
     np.testing.assert_allclose(points[:, 2:], tensors["heatmap_prob"][0], atol=1e-7)
 
 
+def test_heatmaps_do_not_bleed_into_their_neighbours() -> None:
+    """Bright edges all around; a peak in the border, and a map of nothing, stay at whole pixels."""
+    heatmaps = np.random.default_rng(5).random((6, 64, 48), np.float32)
+    heatmaps[1:, [0, -1]] += 1
+    heatmaps[2, 1, 20], heatmaps[3] = 9.0, 0.0
+    centre, scale = np.array([24.0, 32.0]), np.array([0.24, 0.32])  # coordinates of the heatmap
+    together = decode_heatmaps(heatmaps, centre, scale)
+    alone = [decode_heatmaps(heatmap[None], centre, scale)[0] for heatmap in heatmaps]
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_allclose(together[[2, 3]], [[20, 1, 9], [0, 0, 0]], atol=1e-6)
+
+
 @pytest.mark.parametrize(("kernel", "iterations", "grids"), [(7, 3, [(1, 1), (4, 6)]), (5, 1, [(10, 20)])])
 def test_mask_dilation_and_grid(
     kernel: int, iterations: int, grids: list[tuple[int, int]], tensors: dict[str, np.ndarray]
