@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import groupby
 from types import TracebackType
 from typing import Literal
 
@@ -11,12 +12,11 @@ import decord
 import numpy as np
 
 from animate_pipelines.errors import ServerError
-from animate_pipelines.media.mezzanine import Mezzanine
+from animate_pipelines.media.mezzanine import GOP_FRAMES, Mezzanine
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Frame = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
-_READ_AHEAD = 16
 
 
 class Clip:
@@ -54,16 +54,17 @@ class Clip:
 
     def read_source(self, indices: Sequence[int] | Indices) -> Iterator[Frame]:
         """The mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
-        for start in range(0, len(indices), _READ_AHEAD):
-            yield from self._fetch(np.asarray(indices[start : start + _READ_AHEAD]))
+        # Within a GOP what is read is decoded once: 4.3 ms of CPU a frame at 1280x720, and 6.9 sixteen frames a time.
+        for _, together in groupby(map(int, indices), key=lambda index: index // GOP_FRAMES):
+            yield from self._fetch(list(together))
 
-    def _fetch(self, indices: Indices) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)
-        frames: Frames = self._reader.get_batch(wanted.tolist()).asnumpy()
+    def _fetch(self, indices: list[int]) -> Iterator[Frame]:
+        wanted = sorted(set(indices))
+        frames: Frames = self._reader.get_batch(wanted).asnumpy()
         # decord reads ahead without bound and goes on decoding when nobody asks: 1.5 GB of frames after ten minutes of
         # 320x180 at 30 fps. A seek drops what is waiting; the next read decodes at most one GOP again.
         self._reader.seek(0)
-        return frames if np.array_equal(wanted, indices) else frames[places]
+        return (frames[wanted.index(index)] for index in indices)
 
     def close(self) -> None:
         self._reader = None
