@@ -77,6 +77,7 @@ class BundleRenderer:
                 media,
                 destination,
                 workspace=workspace,
+                masks=self._models.masks,
                 report=report,
                 limits=self._settings.media_limits,
             )

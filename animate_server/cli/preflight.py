@@ -16,17 +16,29 @@ from animate_server.cli.render import Mode, find_file
 def preflight(
     image: Annotated[Path, typer.Option(help="The reference image: who is on screen.")],
     video: Annotated[Path, typer.Option(help="The driving video: what happens.")],
-    output: Annotated[Path | None, typer.Option(help="A PNG of both under their skeletons.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A PNG of both under their skeletons; to replace, with the masks.")
+    ] = None,
     mode: Annotated[Mode, typer.Option(help="As for `render`.")] = Mode.ANIMATE,
     align: Annotated[
         bool, typer.Option("--align", help="Look at the image cropped and padded to the video's framing.")
     ] = False,
+    mask_video: Annotated[Path | None, typer.Option(help="As for `render`.")] = None,
+    mask_fit: Annotated[str, typer.Option(help="As for `render`.")] = "box",
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON, for machines.")] = False,
 ) -> None:
     """Look at a pair, and say what would spoil the render and what to do about it. Exits with 1 for a bad pair."""
     try:
-        report = _look(image, video, output, mode, bundle, align=align, as_json=as_json)
+        fields = {
+            "mode": mode.value,
+            "align": align,
+            "mask_fit": mask_fit,
+            "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
+            "reference_image": str(find_file(image, "image")),
+            "driving_video": str(find_file(video, "video")),
+        }
+        report = _look(fields, output, bundle, as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
     if as_json:
@@ -36,19 +48,11 @@ def preflight(
     raise typer.Exit(EXIT_FAILED if any(f["severity"] == "problem" for f in report["findings"]) else 0)
 
 
-def _look(
-    image: Path, video: Path, output: Path | None, mode: Mode, bundle: str, *, align: bool, as_json: bool
-) -> dict[str, Any]:
+def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: bool) -> dict[str, Any]:
     from animate_pipelines.params import AnimateParams
     from animate_server.settings import load_settings
 
-    params = AnimateParams(
-        reference_image=str(find_file(image, "image")),
-        driving_video=str(find_file(video, "video")),
-        mode=mode.value,
-        align=align,
-        preflight="only",
-    )
+    params = AnimateParams.from_json(fields | {"preflight": "only"})
     settings = load_settings(bundle=bundle or None)
 
     from animate_weights.bundles import find_bundle
@@ -59,7 +63,7 @@ def _look(
 
     from animate_pipelines.animate import Media
     from animate_pipelines.animate import preflight as look_at_pair
-    from animate_pipelines.models import load_eyes
+    from animate_pipelines.models import load_eyes, load_mask_source
     from animate_server.estimate import estimate_render
 
     with (
@@ -67,14 +71,14 @@ def _look(
         progress_report("preflight", as_json=as_json) as report,
     ):
         sheet = output.absolute() if output else Path(scratch) / "overlay.png"
-        media = Media(reference_image=Path(params.reference_image), driving_video=Path(params.driving_video))
         found = look_at_pair(
             load_eyes(folder),
             manifest,
             params,
-            media,
+            Media.of(params),
             sheet,
             workspace=Path(scratch) / "work",
+            masks=load_mask_source(folder) if params.mode == "replace" else None,
             report=report,
             limits=settings.media_limits,
         )
@@ -99,6 +103,10 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"score {report['score']} of 100")
     for finding in report["findings"]:
         print(f"{finding['severity']}: {finding['message']}\n    {finding['fix']}")
+    masks = report.get("masks")
+    if masks and masks["frames"]:
+        shares = [frame["regenerated"] for frame in masks["frames"]]
+        print(f"masks from {masks['source']}: {min(shares):.0%} to {max(shares):.0%} of the picture is regenerated")
     estimate = report["estimate"]
     if not estimate["jobs"]:
         print("estimate: no history of renders of this size on this installation")

@@ -38,12 +38,15 @@ from animate_pipelines.models import Models
 from animate_pipelines.params import INPUTS, AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
+from animate_pipelines.preflight.mask_preview import preview_masks
+from animate_pipelines.preflight.mask_sheet import add_masks
 from animate_pipelines.preflight.overlay import write_overlay
 from animate_pipelines.preflight.pair import check_media
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import report_people
 from animate_pipelines.preprocess.held_body import hold_body
 from animate_pipelines.preprocess.keypoint_track import read_track
+from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.resize import inner_box, padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
@@ -218,12 +221,15 @@ def preflight(
     destination: Path,
     *,
     workspace: Path,
+    masks: MaskSource | None,
     report: Report = silent,
     limits: MediaLimits | None = None,
 ) -> dict[str, Any]:
     """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
 
-    `PreflightReport.to_json()` and the plan that a render would have. Raises as `animate` does for what cannot be read.
+    masks: what finds the person to replace; in replace mode the PNG then also shows what would be regenerated.
+    `PreflightReport.to_json()`, the plan that a render would have and `MaskPreview.to_json()`. Raises as `animate` does
+    for what cannot be read.
     """
     limits = (limits or MediaLimits()).with_videos_of(params.longest_s)
     tracker = ProgressTracker(report)
@@ -242,9 +248,18 @@ def preflight(
         )
         assert checked is not None
         write_overlay(checked, reference, clip, destination)
+        found = checked.to_json() | {
+            "plan": plan.to_json(clip.num_frames),
+            "reference_taken_at_s": character.taken_at_s,
+        }
+        if params.mode == "replace" and masks is not None:
+            frames = DrivingFrames(clip, params.mode, plan.render_size)
+            own_masks = _given_masks(media.mask_video, files, params, limits, frames)
+            preview = preview_masks(masks, frames, checked.video, params.mask_fit, own_masks)
+            add_masks(preview, destination)
+            found["masks"] = preview.to_json()
     tracker.close()
-    said = {"plan": plan.to_json(clip.num_frames), "reference_taken_at_s": character.taken_at_s}
-    return checked.to_json() | said
+    return found
 
 
 def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> None:

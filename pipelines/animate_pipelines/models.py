@@ -164,7 +164,7 @@ def load_models(
         recipe=recipe,
         detector=_session(bundle / DETECTOR_PATH, device),
         pose=_session(bundle / POSE_PATH, device),
-        masks=_mask_source(bundle / SAM2_PATH, device),
+        masks=load_mask_source(bundle, device=device),
         prompt_encoder=PromptEncoder(
             _tokenizer(bundle),
             _network(bundle, "text_encoder", recipe.dtype, "cpu" if recipe.text_on_cpu else device),
@@ -185,6 +185,18 @@ def load_models(
 def load_eyes(bundle: Path, *, device: str = "cpu") -> Eyes:
     """Only the two networks that preflight needs. `BundleError` names what is missing."""
     return Eyes(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
+
+
+def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:
+    """SAM 2 where the bundle has it, in transformers' layout or the original one, else boxes around the keypoints."""
+    folder = bundle / SAM2_PATH
+    if (folder / "config.json").is_file():
+        model = _load(Sam2VideoModel, folder, torch_dtype=torch.float32)
+    elif (folder / CHECKPOINT_NAME).is_file():
+        model = load_original(folder / CHECKPOINT_NAME)
+    else:
+        return KeypointBoxes()
+    return Sam2Masks(model.to(device).eval().requires_grad_(False))
 
 
 def _fitted(recipe: Recipe, manifest: Manifest, sizes: NetworkSizes, *, ignore_memory: bool) -> Recipe:
@@ -213,17 +225,6 @@ def _network(bundle: Path, component: Component, dtype: str, device: str) -> Any
 
 def _tokenizer(bundle: Path) -> T5TokenizerFast:
     return _load(T5TokenizerFast, tokenizer_folder(bundle))
-
-
-def _mask_source(folder: Path, device: str) -> MaskSource:
-    """SAM 2 where the bundle has it, in transformers' layout or the original one, else boxes around the keypoints."""
-    if (folder / "config.json").is_file():
-        model = _load(Sam2VideoModel, folder, torch_dtype=torch.float32)
-    elif (folder / CHECKPOINT_NAME).is_file():
-        model = load_original(folder / CHECKPOINT_NAME)
-    else:
-        return KeypointBoxes()
-    return Sam2Masks(model.to(device).eval().requires_grad_(False))
 
 
 def _load(kind: Any, folder: Path, **options: Any) -> Any:

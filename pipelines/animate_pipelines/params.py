@@ -82,7 +82,7 @@ class AnimateParams:
     quality: 20 to 99, of the encoding.
     preflight: whether image and driving video go together is looked at first. warn: and told with the result; strict:
         and a pair with problems is refused before anything is rendered; only: and that is all.
-    align: crop and pad the reference image, so that its person stands where the driving video's does (animate mode).
+    align: crop and pad the reference image, so that its person stands where the driving video's does.
     mask_fit: how closely the regenerated part follows the person in replace mode. box: all of the box around it, as the
         official code does; blocks: those of a grid of 8 by 16 that hold some of it; tight: its outline, grown a little.
     person: who of several people is followed: "largest" or "center" over the whole clip, a number (from 1, in order of
@@ -179,9 +179,8 @@ class AnimateParams:
             _check_size(self, "render_area", MIN_RENDER_SIDE_PX, MAX_RENDER_SIDE_PX)
         if self.output_size is not None:
             _check_size(self, "output_size", MIN_OUTPUT_SIDE_PX, MAX_OUTPUT_SIDE_PX, even=True)
-        for name in ("retarget", "align"):
-            if getattr(self, name) and self.mode != "animate":
-                raise InvalidField(f"{name} is for the mode animate", field=name, value=True, limit=False)
+        if self.retarget and self.mode != "animate":
+            raise InvalidField("retarget is for the mode animate", field="retarget", value=True, limit=False)
         _check_neutral(self)
         if not self.body_control and (self.retarget or self.mode != "animate"):
             message = "a body is held in the mode animate only, and without retarget"

@@ -93,6 +93,21 @@ def test_the_command_writes_report_and_overlay(puppets: tuple[Path, Path], tmp_p
         assert picture.size[1] > 360
 
 
+def test_the_command_shows_masks_before_a_replacement(puppets: tuple[Path, Path], tmp_path: Path) -> None:
+    image, video = puppets
+    sheet = tmp_path / "sheet.png"
+    arguments = ["preflight", "--image", str(image), "--video", str(video), "--output", str(sheet), "--json"]
+    CliRunner().invoke(app, arguments)
+    with Image.open(sheet) as picture:
+        height = picture.height
+    ran = CliRunner().invoke(app, [*arguments, "--mode", "replace", "--mask-fit", "tight", "--align"])
+    masks = json.loads(ran.stdout.splitlines()[-1])["masks"]
+    assert (masks["source"], masks["fit"]) == ("keypoint_box", "tight")
+    assert all(0 < frame["person"] <= frame["regenerated"] <= 1 for frame in masks["frames"])
+    with Image.open(sheet) as picture:
+        assert picture.height > height + 100
+
+
 def test_a_strict_render_of_a_bad_pair_is_refused(puppets: tuple[Path, Path], tmp_path: Path) -> None:
     flat = tmp_path / "flat.png"
     Image.new("RGB", (96, 96), (90, 90, 90)).save(flat)

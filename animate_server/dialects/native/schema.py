@@ -186,16 +186,14 @@ class JobRequest(BaseModel):
         "warn",
         description="Whether image and video go together is looked at first. warn: and told in `result.preflight`; "
         "strict: and a pair with problems fails before anything is rendered; only: nothing is rendered, the artefact "
-        "is a PNG of both under their skeletons.",
+        "is a PNG of both under their skeletons, in mode replace also of what would be regenerated.",
     )
     mask_fit: p.MaskFit = Field(
         "box",
         description="How closely the regenerated part follows the person, in mode replace. box: the whole box around "
         "it, which the model was trained with; blocks: those of a coarse grid; tight: its outline, grown a little.",
     )
-    align: bool = Field(
-        False, description="Crop and pad the image to the video's framing before the render; mode animate only."
-    )
+    align: bool = Field(False, description="Crop and pad the image to the video's framing before the render.")
     body_control: bool = Field(
         True, description="false: the body stays as the reference has it; only face and head follow. Mode animate."
     )

@@ -1,0 +1,82 @@
+"""`MaskPreview`: what replace mode would regenerate in a few frames of the driving video, seen before any render."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from animate_pipelines.conditioning import DrivingFrames
+from animate_pipelines.params import MaskFit
+from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.preprocess.given import MaskVideo
+from animate_pipelines.preprocess.masks import MaskSource, fit_mask
+
+_MOST_FRAMES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedFrame:
+    """picture: `h w 3`. person: the mask that was found, regenerated: what is made of it; `h w` of 0 and 1."""
+
+    second: float
+    picture: np.ndarray
+    person: np.ndarray
+    regenerated: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskPreview:
+    """source: what found the masks; see `AnimateResult.mask_source`. A tracker sees these frames only, not all."""
+
+    source: str
+    fit: MaskFit
+    frames: tuple[MaskedFrame, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Shares are of the picture, 0 to 1."""
+        return {
+            "source": self.source,
+            "fit": self.fit,
+            "frames": [
+                {
+                    "second": round(frame.second, 2),
+                    "person": round(float(frame.person.mean()), 3),
+                    "regenerated": round(float(frame.regenerated.mean()), 3),
+                }
+                for frame in self.frames
+            ],
+        }
+
+
+def preview_masks(
+    source: MaskSource, frames: DrivingFrames, video: Seen, fit: MaskFit, given: DrivingFrames | None
+) -> MaskPreview:
+    """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
+
+    given: the caller's own masks, of the same frames; `source` is then not asked.
+    """
+    chosen = _spread(video.times_s)
+    seconds = video.times_s[chosen]
+    shown = np.round(seconds * float(frames.clip.fps)).astype(int)
+    indices = frames.clip.indices[shown].tolist()
+    finder = source if given is None else MaskVideo(given.read(indices))
+    pictures = list(frames.read(indices))
+    masks = finder.person_masks(pictures, frames.place_poses(video.poses[chosen]))
+    return MaskPreview(
+        source=finder.name,
+        fit=fit,
+        frames=tuple(
+            MaskedFrame(second=second, picture=picture, person=mask, regenerated=fit_mask(mask, fit))
+            for second, picture, mask in zip(seconds.tolist(), pictures, masks, strict=True)
+        ),
+    )
+
+
+def _spread(times_s: np.ndarray) -> list[int]:
+    """Indices of the times nearest to evenly spaced ones, in order."""
+    if not len(times_s):
+        return []
+    wanted = np.linspace(times_s[0], times_s[-1], _MOST_FRAMES)
+    return sorted({int(np.abs(times_s - second).argmin()) for second in wanted})
