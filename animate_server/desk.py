@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import tempfile
 import threading
 import time
@@ -13,9 +14,11 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.media.header import Container
+from animate_pipelines.media.stills import STILL_TYPES, StillKind, draw_still
 from animate_pipelines.params import AnimateParams
 from animate_server.addresses import AddressPolicy, check_url
 from animate_server.artefacts import Artefacts, base_url, respond_file
@@ -40,6 +43,8 @@ from animate_server.workers import WorkerBoard
 WATCH_S = 0.25
 UPLOAD_FETCH_S = 60.0  # a caller waits for it
 STRANGERS_FORM_BYTES = 32 * MIB  # a form whose key is inside it
+STILLS_AT_ONCE = 2  # each decodes a whole video
+_CONTAINERS: Mapping[str, Container] = {"video/mp4": "mov", "video/quicktime": "mov", "video/webm": "matroska"}
 _KEY_FIELDS = ("apiKey", "apikey")
 
 
@@ -64,6 +69,7 @@ class JobDesk:
         self.board = board
         self.outbox = outbox
         self.closing = threading.Event()
+        self._drawing = threading.Semaphore(STILLS_AT_ONCE)
         self._settings = settings
         self._keyring = Keyring(key.get_secret_value() for key in settings.api_keys)
         self._policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
@@ -76,7 +82,6 @@ class JobDesk:
             self._generated,
             full_steps=settings.turbo_without_lora == "full_steps",
             refuse_unchecked=settings.unchecked == "refuse",
-            keep_limits=settings.service_limits == "keep",
         )
 
     def caller(self, request: Request) -> Caller:
@@ -236,6 +241,14 @@ class JobDesk:
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> FileResponse:
         return respond_file(self.artefacts.path(artefact), artefact.media_type, dict(headers))
 
+    async def still(self, artefact: Artefact, kind: StillKind, *, num_frames: int) -> Response:
+        def draw() -> bytes:
+            path, container = self.artefacts.path(artefact), _CONTAINERS[artefact.media_type]
+            with self._drawing:
+                return draw_still(path, kind, container=container, num_frames=num_frames)
+
+        return Response(await run_in_threadpool(draw), media_type=STILL_TYPES[kind])
+
     async def report(self, job_id: str, kind: ReportKind, caller: Caller) -> FileResponse:
         job = await self.get(job_id, caller)
         return respond_file(self.reports.path(job.id, kind), REPORT_TYPES[kind])
@@ -267,6 +280,8 @@ class JobDesk:
         if webhook is not None:
             self._check_webhook(webhook)
         self._check_retention(terms.retention_s)
+        if terms.longest_s is not None and self._settings.service_limits == "keep":
+            params = dataclasses.replace(params, longest_s=terms.longest_s)
         print_of = fingerprint(dialect, body.fields, body.parts) if idempotency_key else ""
         accepted = self._gate.accept(params, body.parts, caller.owner, caller.base_url)
         new = NewJob(

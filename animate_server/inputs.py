@@ -51,7 +51,6 @@ class Gate:
 
     generated: the file of an owner's earlier result, by its job's id, its UUID or its name; raises `JobNotFound`.
     refuse_unchecked: whether a safety check is refused where the bundle has no checker.
-    keep_limits: whether a hosted service's own limit on the length of driving videos is kept.
     full_steps: whether `turbo` is taken also where the bundle cannot do it; see `renderer.with_full_steps`.
     """
 
@@ -64,7 +63,6 @@ class Gate:
         *,
         full_steps: bool,
         refuse_unchecked: bool,
-        keep_limits: bool,
     ) -> None:
         self._uploads = uploads
         self._generated = generated
@@ -72,7 +70,6 @@ class Gate:
         self._bundle = bundle
         self._full_steps = full_steps
         self._refuse_unchecked = refuse_unchecked
-        self._keep_limits = keep_limits
 
     def accept(self, params: AnimateParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
         """Check everything, and only then store the data that came with the request.
@@ -145,8 +142,7 @@ class Gate:
                 self._uploads.remove(upload_id)
             raise
         named = tuple(r.removeprefix(SCHEME) for r in references.values() if r.startswith(SCHEME))
-        longest_s = params.longest_s if self._keep_limits else None
-        changed = AnimateParams.from_json(params.to_json() | references | {"longest_s": longest_s})
+        changed = AnimateParams.from_json(params.to_json() | references)
         return Accepted(params=changed, uploads=named, inline=tuple(inline))
 
     def _chunks(self, reference: str, parts: Mapping[str, Part], owner: str) -> Iterator[bytes]:

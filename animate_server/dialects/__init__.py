@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
+from animate_pipelines.media.stills import StillKind
 from animate_pipelines.params import AnimateParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
@@ -38,11 +39,12 @@ class Terms:
     """What a service has to say of a job beside the render.
 
     job_id: as the caller chose it, or as the service spells ids; None: a UUID. retention_s: how long it is kept once
-        ended; None: as long as any.
+        ended; None: as long as any. longest_s: the service's own limit on the driving video, which a server may lift.
     """
 
     job_id: str | None = None
     retention_s: float | None = None
+    longest_s: float | None = None
 
 
 class Slot(Protocol):
@@ -184,6 +186,9 @@ class Desk(Protocol):
 
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> Response:
         """The file itself."""
+
+    async def still(self, artefact: Artefact, kind: StillKind, *, num_frames: int) -> Response:
+        """A picture of a video that has so many frames. Raises `JobNotFound`, `ServerError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

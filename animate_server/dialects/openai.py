@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
+from animate_pipelines.media.stills import STILL_TYPES
 from animate_pipelines.params import (
     DEFAULT_PROMPT,
     MAX_FPS,
@@ -40,6 +41,10 @@ _STATUSES = {
     JobStatus.RUNNING: "in_progress",
     JobStatus.SUCCEEDED: "completed",
     JobStatus.FAILED: "failed",
+}
+_CONTENT = {
+    "content": {media_type: {} for media_type in ("video/mp4", *STILL_TYPES.values())},
+    "description": "The MP4 itself, or a picture of it.",
 }
 _THEIR_WORDS = {"reference_image": "input_reference", "resolution": "size"}
 
@@ -164,22 +169,25 @@ async def get_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str
 @router.get(
     "/{video_id}/content",
     response_class=Response,
-    responses=raises(*LOOK, InvalidField) | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
+    responses=raises(*LOOK, InvalidField) | {200: _CONTENT},
     summary="Download",
 )
 async def get_content(
     video_id: str,
     desk: DeskDep,
     caller: CallerDep,
-    variant: Annotated[str, Query(max_length=20, description="Only `video`; pictures of it are not made.")] = "video",
+    variant: Annotated[
+        Literal["video", "thumbnail", "spritesheet"],
+        Query(description="thumbnail: its middle as WebP; spritesheet: 16 frames, 4 by 4, as JPEG."),
+    ] = "video",
 ) -> Response:
     job = await _find(video_id, desk, caller)
-    if variant != "video":
-        raise InvalidField(f"variant: only video is made, not {variant!r}", field="variant", value=variant)
-    if job.artefact is None:
+    if job.artefact is None or job.result is None:
         state = _STATUSES[job.status]
         raise InvalidField(f"the video is {state} and has no content", field="video_id", value=video_id)
-    return desk.artefact_response(job.artefact, {})
+    if variant == "video":
+        return desk.artefact_response(job.artefact, {})
+    return await desk.still(job.artefact, variant, num_frames=job.result["num_frames"])
 
 
 @router.delete("/{video_id}", response_model=Deleted, responses=raises(*LOOK), summary="Delete")

@@ -74,7 +74,7 @@ class AnimateParams:
     overlap: frames carried from one segment into the next.
     retarget: give the driver the reference character's proportions first (animate mode).
     start, duration: seconds; the part of the driving video that is used, in whole frames. None: to its end.
-    longest_s: a longer driving video is refused, as by the service that was asked. None: the server's limits decide.
+    longest_s: a longer driving video is refused. None: the server's own limit decides.
     num_frames: render only this many frames from the start; None renders all.
     output_size: (width, height) of the result, both even; None takes the driving video's aspect and `resolution`.
     fit: how a driving video of another aspect comes into `output_size`: with black at two sides, or cut at two sides.

@@ -110,6 +110,7 @@ ASKED = [
             "keep_audio": False,
             "overlap": 5,
             "num_frames": 9,
+            "longest_s": 30.0,
             "body_control": False,
             "expression": 5,
             "safety_check": True,
@@ -223,7 +224,7 @@ ASKED = [
         runninghub.TransferRequest,
         {"299##image": IMAGE, "275##video": VIDEO},
         {"299##image": OTHER, "275##video": OTHER, "webhookUrl": "https://example.com/hook"},
-        job=dataclasses.replace(JOB, mode="replace", longest_s=30.0),
+        job=dataclasses.replace(JOB, mode="replace"),
         seeded=False,
     ),
     Asked(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+from PIL import Image
 
 from animate_pipelines.params import DEFAULT_PROMPT
 from animate_server.dialects.openai import dialect
@@ -186,9 +192,34 @@ def test_the_clients_errors(idle: Any, connect: Any, png: bytes) -> None:
     made = idle.http.post("/v1/videos", json=URLS).json()
     with pytest.raises(openai.NotFoundError):
         connect(idle, "key-of-another").videos.retrieve(made["id"])
-    for variant, words in (("video", "the video is queued"), ("thumbnail", "variant: only video is made")):
+    for variant, words in (
+        ("video", "the video is queued"),
+        ("thumbnail", "the video is queued"),
+        ("gif", "variant: "),
+    ):
         with pytest.raises(openai.BadRequestError, match=words):
             client.videos.download_content(made["id"], variant=variant)
+
+
+@pytest.mark.parametrize(("frames", "shown"), [(40, 16), (6, 6)])
+def test_pictures_of_a_video(idle: Any, connect: Any, tmp_path: Path, frames: int, shown: int) -> None:
+    made = idle.http.post("/v1/videos", json=URLS).json()
+    job, video = idle.backend.store.claim("w"), tmp_path / "a.mp4"
+    source = f"color=c=red:s=96x64:r=20:d={frames / 20}"
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, str(video)], check=True)
+    artefact = idle.backend.artefacts.publish(video, seed=5)
+    idle.backend.store.finish(job, [artefact], {"num_frames": frames})
+    videos = connect(idle).videos
+    pictures = {
+        variant: Image.open(io.BytesIO(videos.download_content(made["id"], variant=variant).read()))
+        for variant in ("thumbnail", "spritesheet")
+    }
+    assert [(picture.format, picture.size) for picture in pictures.values()] == [
+        ("WEBP", (480, 320)),
+        ("JPEG", (960, 640)),
+    ]
+    red = np.asarray(pictures["spritesheet"].convert("RGB"))[80::160, 120::240, 0].reshape(-1) > 128
+    assert red.tolist() == [True] * shown + [False] * (16 - shown)
 
 
 def test_a_full_queue(serve: Any, connect: Any) -> None:

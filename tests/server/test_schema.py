@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
+from imageio_ffmpeg import get_ffmpeg_exe
 from schemathesis.checks import (
     content_type_conformance,
     not_a_server_error,
@@ -48,12 +51,19 @@ URLS = (
 PARAMS = AnimateParams(reference_image="https://example.com/a.png", driving_video="https://example.com/b.mp4")
 
 
+def make_video(path: Path) -> Path:
+    source = ["-f", "lavfi", "-i", "color=s=64x64:r=4:d=1"]
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", *source, str(path)], check=True)
+    return path
+
+
 class Jobs:
     """Jobs in every state, for requests that name one."""
 
     def __init__(self, backend: Backend) -> None:
         self._store, self._artefacts = backend.store, backend.artefacts
         self._folder = backend.settings.home
+        self._video = make_video(self._folder / "real.mp4")
         self._owner = Keyring([KEY]).owner({"x-api-key": KEY})
         self._makers = itertools.cycle((self._queued, self._canceled, self._failed, self._succeeded))
         self._dialects = itertools.cycle(("native", "eachlabs", "runninghub"))
@@ -91,9 +101,9 @@ class Jobs:
 
     def _succeeded(self) -> str:
         file = self._folder / f"{uuid.uuid4()}.mp4"
-        file.write_bytes(b"video")
+        shutil.copyfile(self._video, file)
         artefact = self._artefacts.publish(file, seed=5)
-        result = {"width": 64, "height": 64, "duration_s": 1.0, "warnings": ["fake"]}
+        result = {"width": 64, "height": 64, "duration_s": 1.0, "num_frames": 4, "warnings": ["fake"]}
         return self._store.finish(self._running(), [artefact], result).id
 
 

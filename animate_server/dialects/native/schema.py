@@ -151,6 +151,12 @@ class JobRequest(BaseModel):
         False, description="Give the driver the reference character's proportions first; mode animate only."
     )
     overlap: p.Overlap = Field(1, description="Frames carried from one segment into the next.")
+    longest_s: float | None = Field(
+        None,
+        ge=0,
+        le=p.MAX_SECONDS,
+        description="Refuse a longer driving video. Default: the server's own limit.",
+    )
     num_frames: int | None = Field(None, ge=1, le=10**6, description="Render only so many frames. Default: all.")
     start: float = Field(0.0, ge=0, le=p.MAX_SECONDS, description="Seconds of the driving video to leave out first.")
     duration: float | None = Field(

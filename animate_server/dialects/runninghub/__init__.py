@@ -119,7 +119,7 @@ _FAILURES = {ContentRefused.code: 1501, FetchError.code: 1001, MediaError.code: 
     summary="Submit",
 )
 async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return _submitted(await submit_body(request, desk, caller, dialect, terms=_numbered()), desk, caller)
+    return _submitted(await submit_body(request, desk, caller, dialect, terms=_terms()), desk, caller)
 
 
 @router.post(
@@ -307,7 +307,6 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
         reference_image=_reference(asked.image),
         driving_video=_reference(asked.video),
         mode="replace",
-        longest_s=LONGEST_S,
     )
 
 
@@ -370,16 +369,16 @@ async def _submit_nodes(asked: NodesRequest, body: Body, desk: Desk, caller: Cal
         if name in fields:
             raise InvalidField(f"nodeInfoList: {node.fieldName} is given twice", field="nodeInfoList")
         fields[name] = node.fieldValue
-    return await submit_fields(desk, caller, dialect, body, fields | {"webhookUrl": asked.webhookUrl}, _numbered())
+    return await submit_fields(desk, caller, dialect, body, fields | {"webhookUrl": asked.webhookUrl}, _terms())
 
 
 def _submitted(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return render(job, desk, caller) | {"clientId": "", "promptTips": ""}
 
 
-def _numbered() -> Terms:
+def _terms() -> Terms:
     """Their ids are numbers of 19 digits, and some callers keep them as such: in 64 bits with a sign."""
-    return Terms(job_id=str(random.SystemRandom().randrange(10**18, 2**63)))
+    return Terms(job_id=str(random.SystemRandom().randrange(10**18, 2**63)), longest_s=LONGEST_S)
 
 
 async def _named(request: Request, desk: Desk) -> tuple[Job, Caller]:
