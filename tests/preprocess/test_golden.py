@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.preprocess.detector import largest_box, person_boxes
 from animate_pipelines.preprocess.face import crop_face, face_box
-from animate_pipelines.preprocess.keypoints import body_20, interpolate
+from animate_pipelines.preprocess.keypoints import FACE, body_20, interpolate
 from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
 from animate_pipelines.preprocess.pose import crop_geometry, crop_input, decode_heatmaps
 from animate_pipelines.preprocess.resize import padding_resize, render_size
@@ -62,6 +62,12 @@ def test_padding_resize(size: tuple[int, int], flag: int, key: str, tensors: dic
 def test_body_20(poses: np.ndarray, tensors: dict[str, np.ndarray]) -> None:
     for i, pose in enumerate(poses):
         np.testing.assert_allclose(body_20(pose), tensors[f"body20_norm_{i}"], rtol=0, atol=1e-12)
+
+
+def test_face_points(poses: np.ndarray, tensors: dict[str, np.ndarray]) -> None:
+    for i, pose in enumerate(poses):
+        # The official code's first row is a heel, which it skips later.
+        np.testing.assert_allclose(pose[FACE], tensors[f"face69_norm_{i}"][1:], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (832, 480)])

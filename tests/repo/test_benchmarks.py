@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from animate_benchmarks import forward, forward_cpu
+from animate_benchmarks import forward, forward_cpu, preprocess
 from animate_benchmarks.gpu import attention, ceilings, operators
 from animate_benchmarks.gpu.summary import last_object
 
@@ -57,3 +57,17 @@ def test_cpu_benchmark_compares_the_same_thing(
     assert (result["dim"], result["layers"], result["tokens"]) == (160, 6, 216)
     assert result["largest_difference"] < 1e-4
     assert min(result["ratio_over_diffusers"], result["ratio_blocks"]) > 0
+
+
+def test_preprocess_benchmark_names_every_stage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["preprocess", "--sizes", "96x64,64x96", "--frames", "3", "--repeats", "1"])
+    preprocess.main()
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(result["rows"]) == ["96x64", "64x96"]
+    stages = ["decode", "detect", "pose", "read the film", "draw skeleton", "crop face", "mask, background"]
+    for rows in result["rows"].values():
+        assert [row["stage"] for row in rows] == stages
+        assert ["ratio" in row for row in rows] == [True] * 4 + [False] * 3
+        assert min(min(row["ours_fps"], row["ours_cpu_ms"]) for row in rows) > 0
