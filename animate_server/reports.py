@@ -9,8 +9,12 @@ from animate_pipelines.detection_report import ReportFiles
 from animate_server.errors import JobNotFound
 from animate_server.files import move_durably
 
-ReportKind = Literal["report.json", "timeline.png"]
-REPORT_TYPES: dict[ReportKind, str] = {"report.json": "application/json", "timeline.png": "image/png"}
+ReportKind = Literal["report.json", "timeline.png", "masks.png"]
+REPORT_TYPES: dict[ReportKind, str] = {
+    "report.json": "application/json",
+    "timeline.png": "image/png",
+    "masks.png": "image/png",
+}
 
 
 class Reports:
@@ -20,7 +24,8 @@ class Reports:
     def keep(self, job_id: str, video: Path) -> None:
         """Take over the report beside `video`, if the render got so far as to write one."""
         files = ReportFiles.beside(video)
-        for kind, file in (("report.json", files.report), ("timeline.png", files.timeline)):
+        made = (("report.json", files.report), ("timeline.png", files.timeline), ("masks.png", files.masks))
+        for kind, file in made:
             if file.is_file():
                 move_durably(file, self._folder / f"{job_id}.{kind}")
 
@@ -28,7 +33,9 @@ class Reports:
         """Raises `JobNotFound` when there is none (yet)."""
         path = self._folder / f"{job_id}.{kind}"
         if not path.is_file():
-            raise JobNotFound(f"job {job_id} has no report: nothing has been looked at", field="id", value=job_id)
+            raise JobNotFound(
+                f"job {job_id} has no {kind}: nothing of that has been looked at", field="id", value=job_id
+            )
         return path
 
     def remove(self, job_id: str) -> None:

@@ -181,7 +181,9 @@ class Desk(Protocol):
     def artefact_url(self, artefact: Artefact, caller: Caller, *, dialect: str) -> str:
         """Where the file can be read, without credentials; dialects may have hosts of their own for it."""
 
-    async def report(self, job_id: str, kind: Literal["report.json", "timeline.png"], caller: Caller) -> Response:
+    async def report(
+        self, job_id: str, kind: Literal["report.json", "timeline.png", "masks.png"], caller: Caller
+    ) -> Response:
         """What was seen in the driving video, as JSON or as a picture. Raises `JobNotFound`, also for none."""
 
     def artefact_response(self, artefact: Artefact, headers: Mapping[str, str]) -> Response:

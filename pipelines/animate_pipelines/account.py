@@ -66,7 +66,7 @@ def account_for(
         turbo=params.turbo,
         audio=audio,
         loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
-        mask_source=_mask_source(models, params),
+        mask_source=mask_source(models, params),
         reference_taken_at_s=character.taken_at_s,
         repeated_frames=clip.repeats,
         frames_without_person=conditioning.people.num_without,
@@ -126,7 +126,8 @@ def _warnings(
     return tuple(sentence for sentence, applies in said.items() if sentence and applies)
 
 
-def _mask_source(models: Models, params: AnimateParams) -> str | None:
+def mask_source(models: Models, params: AnimateParams) -> str | None:
+    """The name of what finds the person to replace; None in animate mode."""
     if params.mode != "replace":
         return None
     return models.masks.name if params.mask_video is None else MaskVideo.name

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from animate_pipelines.account import account_for, metadata_of
+from animate_pipelines.account import account_for, mask_source, metadata_of
 from animate_pipelines.capability import check_turbo
 from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, pose_in, preprocess
 from animate_pipelines.detection_report import ReportFiles
@@ -38,8 +38,8 @@ from animate_pipelines.models import Models
 from animate_pipelines.params import INPUTS, AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
-from animate_pipelines.preflight.mask_preview import preview_masks
-from animate_pipelines.preflight.mask_sheet import add_masks
+from animate_pipelines.preflight.mask_preview import masks_used, preview_masks
+from animate_pipelines.preflight.mask_sheet import SHEET_PX, add_masks, draw_masks
 from animate_pipelines.preflight.overlay import write_overlay
 from animate_pipelines.preflight.pair import check_media
 from animate_pipelines.preprocess.eyes import Eyes
@@ -166,7 +166,7 @@ def animate(
                 fit_to=fit_to,
             )
         finally:
-            _write_report(files, frames, destination)
+            _write_report(files, frames, params, mask_source(models, params), destination)
         if cache is not None:
             cache.keep(key, files.found_files())
         if not params.body_control:
@@ -290,14 +290,22 @@ def _mezzanine(
     )
 
 
-def _write_report(files: Workspace, frames: DrivingFrames, destination: Path) -> None:
-    """The report on what was seen, beside the video; nothing where nobody has looked yet."""
+def _write_report(
+    files: Workspace, frames: DrivingFrames, params: AnimateParams, source: str | None, destination: Path
+) -> None:
+    """The report on what was seen, beside the video; nothing where nobody has looked yet.
+
+    source: what found the masks, in replace mode.
+    """
     if not files.has_people():
         return
-    people = files.load_people()
-    masks = files.masked(people.frames.tolist()) if frames.mode == "replace" and files.has_masks() else None
+    people, there = files.load_people(), ReportFiles.beside(destination)
+    looked_at, masks = people.frames.tolist(), None
+    if source is not None and files.has_masks():
+        masks = files.masked(looked_at)
+        used = masks_used(files.load_masks, frames, looked_at, params.mask_fit, source)
+        draw_masks(used, SHEET_PX).save(there.masks, optimize=True)
     report = report_people(people, frames.size, frames.clip.source_fps, masks)
-    there = ReportFiles.beside(destination)
     there.report.write_text(json.dumps(report.to_json()))
     draw_timeline(report).save(there.timeline, optimize=True)
 

@@ -69,11 +69,19 @@ class DetectionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFiles:
-    """Where the report of a render lies: beside its video, also when the render has failed after looking."""
+    """Where the report of a render lies: beside its video, also when the render has failed after looking.
+
+    masks: a picture of what is regenerated; there only in replace mode.
+    """
 
     report: Path
     timeline: Path
+    masks: Path
 
     @classmethod
     def beside(cls, video: Path) -> ReportFiles:
-        return cls(report=video.with_suffix(".report.json"), timeline=video.with_suffix(".timeline.png"))
+        return cls(
+            report=video.with_suffix(".report.json"),
+            timeline=video.with_suffix(".timeline.png"),
+            masks=video.with_suffix(".masks.png"),
+        )

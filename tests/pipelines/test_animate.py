@@ -154,6 +154,7 @@ def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: Media, tm
     params = _params(mode="replace", turbo=True, num_frames=17, overlap=5, keep_audio=False)
     result = animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert (result.mask_source, result.num_steps, result.turbo) == ("keypoint_box", 4, True)
+    assert Image.open(tmp_path / "out.masks.png").convert("RGB").width == 1200
     assert result.audio == "none"
     assert probe_video(result.path, MediaLimits()).audio is None
 

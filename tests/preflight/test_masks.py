@@ -15,10 +15,11 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.preflight.look import Look
-from animate_pipelines.preflight.mask_preview import MaskedFrame, MaskPreview, preview_masks
+from animate_pipelines.preflight.mask_preview import MaskedFrame, MaskPreview, masks_used, preview_masks
 from animate_pipelines.preflight.mask_sheet import add_masks, draw_masks
 from animate_pipelines.preflight.seen import Seen
 from animate_pipelines.preprocess.masks import KeypointBoxes, fit_mask
+from animate_pipelines.workspace import Workspace
 from animate_weights.puppet import demo_pair
 from animate_weights.puppet.files import write_pair
 
@@ -74,6 +75,18 @@ def test_the_callers_masks_are_shown_where_there_are_any(frames: DrivingFrames) 
     assert preview.source == "mask_video"
     for shown, picture in zip(preview.frames, frames.read([0, 10]), strict=True):
         np.testing.assert_array_equal(shown.person, picture.mean(axis=2) >= 128)
+
+
+def test_of_a_render_the_masks_that_were_kept_are_shown(frames: DrivingFrames, tmp_path: Path) -> None:
+    looked_at = [2, 4, 6, 11, 19]
+    masks = np.random.default_rng(0).integers(0, 2, (FRAMES, *reversed(RENDER)), np.uint8)
+    files = Workspace(tmp_path)
+    files.save_masks(enumerate(masks), FRAMES, RENDER)
+    used = masks_used(files.load_masks, frames, looked_at, "tight", "sam2")
+    assert (used.source, [frame.second for frame in used.frames]) == ("sam2", [0.1, 0.2, 0.3, 0.55, 0.95])
+    for shown, index, picture in zip(used.frames, looked_at, frames.read(looked_at), strict=True):
+        np.testing.assert_array_equal(shown.person, masks[index])
+        np.testing.assert_array_equal(shown.picture, picture)
 
 
 def _frame(*, empty: bool = False) -> MaskedFrame:

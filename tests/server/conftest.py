@@ -74,6 +74,8 @@ class FakeRenderer:
         self.seen.append(params)
         ReportFiles.beside(destination).report.write_text('{"num_frames": 90}')
         ReportFiles.beside(destination).timeline.write_bytes(make_png())
+        if params.mode == "replace":
+            ReportFiles.beside(destination).masks.write_bytes(make_png())
         if params.prompt == "nobody":
             raise NoPersonFound("no person in 0 of 90 frames", field="driving_video", value=0, limit="at least 1")
         if params.prompt == "crash":

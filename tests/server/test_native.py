@@ -199,6 +199,19 @@ def test_what_was_seen_is_told_of_every_job_that_looked(
     assert list(served.backend.settings.reports_dir.iterdir()) == []
 
 
+def test_the_masks_of_a_replacement_are_shown(served: Any, inline: dict[str, Any]) -> None:
+    answers = {}
+    for mode in ("animate", "replace"):
+        job = served.http.post("/v1/jobs", json=inline | {"mode": mode}).json()
+        served.wait(job["id"], "succeeded")
+        answers[mode] = served.http.get(job["url"] + "/masks.png")
+    shown = answers["replace"]
+    assert (shown.status_code, shown.content[:4], shown.headers["content-type"]) == (200, b"\x89PNG", "image/png")
+    assert (answers["animate"].status_code, answers["animate"].json()["error"]["code"]) == (404, "not_found")
+    served.http.delete(job["url"])
+    assert served.http.get(job["url"] + "/masks.png").status_code == 404
+
+
 def test_a_job_that_has_not_looked_has_no_report(idle: Any, inline: dict[str, Any]) -> None:
     job = idle.http.post("/v1/jobs", json=inline).json()
     assert idle.http.get(job["report_url"]).status_code == 404

@@ -243,6 +243,17 @@ async def get_timeline(job_id: str, desk: DeskDep, caller: CallerDep) -> Respons
     return await desk.report(job_id, "timeline.png", caller)
 
 
+@router.get(
+    "/jobs/{job_id}/masks.png",
+    response_class=Response,
+    responses=raises(*LOOK) | {200: {"content": {"image/png": {}}, "description": "The masks over eight frames."}},
+    summary="What was regenerated, as a picture",
+)
+async def get_masks(job_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+    """Of a job in mode replace; there when the job has ended. Before a job, preflight's picture shows the same."""
+    return await desk.report(job_id, "masks.png", caller)
+
+
 @router.post(
     "/uploads",
     status_code=201,

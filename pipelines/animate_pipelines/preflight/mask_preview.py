@@ -1,7 +1,8 @@
-"""`MaskPreview`: what replace mode would regenerate in a few frames of the driving video, seen before any render."""
+"""`MaskPreview`: what replace mode regenerates in a few frames of the driving video, to be looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class MaskedFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskPreview:
-    """source: what found the masks; see `AnimateResult.mask_source`. A tracker sees these frames only, not all."""
+    """source: what found the masks; see `AnimateResult.mask_source`."""
 
     source: str
     fit: MaskFit
@@ -55,6 +56,7 @@ def preview_masks(
 ) -> MaskPreview:
     """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
 
+    A tracker sees these frames only here, in a render all of them.
     given: the caller's own masks, of the same frames; `source` is then not asked.
     """
     chosen = _spread(video.times_s)
@@ -64,8 +66,31 @@ def preview_masks(
     finder = source if given is None else MaskVideo(given.read(indices))
     pictures = list(frames.read(indices))
     masks = finder.person_masks(pictures, frames.place_poses(video.poses[chosen]))
+    return _preview(finder.name, fit, seconds, pictures, masks)
+
+
+def masks_used(
+    load_masks: Callable[[Sequence[int], int], np.ndarray],
+    frames: DrivingFrames,
+    looked_at: Sequence[int],
+    fit: MaskFit,
+    source: str,
+) -> MaskPreview:
+    """The masks of a render, in eight of the source frames `looked_at`, evenly.
+
+    load_masks: gives `t h w` of source frames, for the width of a mask. source: the name of what found them.
+    """
+    seconds = np.array(looked_at) / float(frames.clip.source_fps)
+    chosen = _spread(seconds)
+    indices = [looked_at[index] for index in chosen]
+    return _preview(source, fit, seconds[chosen], frames.read(indices), load_masks(indices, frames.size[0]))
+
+
+def _preview(
+    source: str, fit: MaskFit, seconds: np.ndarray, pictures: Iterable[np.ndarray], masks: Iterable[np.ndarray]
+) -> MaskPreview:
     return MaskPreview(
-        source=finder.name,
+        source=source,
         fit=fit,
         frames=tuple(
             MaskedFrame(second=second, picture=picture, person=mask, regenerated=fit_mask(mask, fit))

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from animate_pipelines.preflight.mask_preview import MaskedFrame, MaskPreview
 
+SHEET_PX = 1200  # wide, where it stands alone
 _CELL_PX, _GAP_PX, _TITLE_PX, _CAPTION_PX = 200, 10, 26, 22
 _PAPER, _INK, _GREY, _ALARM = (250, 250, 250), (30, 30, 30), (110, 110, 110), (190, 30, 30)
 _TINT, _OUTLINE = np.array([255, 40, 120]), (255, 225, 0)
