@@ -24,8 +24,9 @@ class PersonSeen:
 class FrameSeen:
     """One frame, and in it the person who is followed; confidences are 0 to 1, and None where nobody is seen.
 
-    people: how many are seen in all. score: the detector's. sharpness: variance of the Laplacian of the person's
-    picture at 256 px of height. mask: whether there is anything to replace; None where it was not looked for.
+    people: how many are seen in all. score: the detector's; None also where the person was read behind somebody else.
+    sharpness: variance of the Laplacian of the person's picture at 256 px of height. mask: whether there is anything to
+        replace; None where it was not looked for.
     """
 
     frame: int

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from animate_pipelines.errors import InvalidField, NoPersonFound
 from animate_pipelines.person import PersonAt, read_person
 from animate_pipelines.preprocess.choice import choose_person, real_people
-from animate_pipelines.preprocess.sightings import Sighting, one_a_person
+from animate_pipelines.preprocess.hidden import hidden_boxes, is_person, misread
+from animate_pipelines.preprocess.sightings import Sighting, one_a_person, posture_similarity
 from animate_pipelines.preprocess.tracks import Track, link_tracks
 
 SIZE, FPS = (640, 360), 20.0
@@ -20,6 +23,22 @@ def sighting(frame: int, x: float, colour: int, *, width: float = 80, score: flo
     look[:, colour] = 1.0
     box = np.array([x - width / 2, 60.0, x + width / 2, 300.0, score])
     return Sighting(frame=frame, box=box, look=look)
+
+
+def standing(frame: int, x: float, colour: int, *, raised: float = 0.0) -> Sighting:
+    """With joints, as in frames with several people; `raised` bends all of them to the side, in pixels."""
+    seen = sighting(frame, x, colour)
+    side = np.where(np.arange(17) % 2, 1.0, -1.0) * 20
+    heights = np.linspace(70, 290, 17)
+    joints = np.stack([x + side + raised * np.linspace(0, 1, 17), heights, np.ones(17)], axis=1)
+    return replace(seen, joints=joints)
+
+
+def in_both(seen: Sighting, red: float) -> Sighting:
+    """The same in green clothes of which the share `red` is red."""
+    look = np.zeros((2, 64))
+    look[:, RED], look[:, GREEN] = np.sqrt(red), np.sqrt(1 - red)
+    return replace(seen, look=look)
 
 
 def colours(tracks: list[Track]) -> list[tuple[int, list[int]]]:
@@ -35,6 +54,87 @@ def test_two_who_cross_stay_who_they_are() -> None:
         frames.append(pair[:1] if hidden else pair)
     tracks = link_tracks(frames, [], FPS)
     assert colours(tracks) == [(RED, list(range(60))), (BLUE, [*range(28), *range(33, 60)])]
+
+
+def test_who_steps_in_front_of_somebody_is_not_taken_for_them() -> None:
+    frames = [[standing(frame, 300, RED)] for frame in range(20)]
+    # One box around both, read as the nearer one.
+    frames += [[standing(frame, 300 + 8 * (frame - 20), GREEN)] for frame in range(20, 30)]
+    frames += [[standing(frame, 300, RED), standing(frame, 380, GREEN)] for frame in range(30, 50)]
+    tracks = colours(link_tracks(frames, [], FPS))
+    assert tracks == [(RED, [*range(20), *range(30, 50)]), (GREEN, list(range(20, 50)))]
+
+
+def test_who_turns_round_in_place_is_the_same_person() -> None:
+    frames = [[standing(frame, 300, RED), standing(frame, 500, BLUE)] for frame in range(20)]
+    frames += [[standing(frame, 300, GREEN), standing(frame, 500, BLUE)] for frame in range(20, 40)]
+    assert [seen for _, seen in colours(link_tracks(frames, [], FPS))] == [list(range(40))] * 2
+
+
+def test_who_steps_in_front_in_similar_colours_is_somebody_else() -> None:
+    frames = [[standing(frame, 300, RED)] for frame in range(20)]
+    frames += [[in_both(standing(frame, 300 + 6 * (frame - 20), RED), 0.25)] for frame in range(20, 30)]
+    frames += [
+        [standing(frame, 300, RED), in_both(standing(frame, 300 + 6 * (frame - 20), RED), 0.25)]
+        for frame in range(30, 45)
+    ]
+    tracks = [[s.frame for s in track.sightings] for track in link_tracks(frames, [], FPS)]
+    assert tracks == [[*range(20), *range(30, 45)], list(range(20, 45))]
+
+
+def test_what_looks_more_like_somebody_else_is_taken_out_of_a_track() -> None:
+    frames = [[standing(frame, 300, RED), in_both(standing(frame, 380, RED), 0.5)] for frame in range(20)]
+    frames += [[in_both(standing(frame, 300, RED), 0.5)] for frame in range(20, 25)]
+    frames += [[standing(frame, 300, RED), in_both(standing(frame, 380, RED), 0.5)] for frame in range(25, 45)]
+    tracks = [[s.frame for s in track.sightings] for track in link_tracks(frames, [], FPS)]
+    assert tracks == [[*range(20), *range(25, 45)], list(range(45))]  # from left to right
+
+
+def test_a_moment_of_two_boxes_does_not_part_a_person() -> None:
+    frames = [[standing(frame, 300, RED)] for frame in range(28)]
+    frames += [[standing(frame, 300, RED), standing(frame, 380, RED)] for frame in (28, 29)]
+    frames += [[standing(frame, 380, RED)] for frame in range(30, 60)]
+    tracks = [{s.frame for s in track.sightings} for track in link_tracks(frames, [], FPS)]
+    assert set(range(60)) in tracks
+
+
+def test_nobody_is_where_they_could_not_have_come_to() -> None:
+    frames = [[standing(frame, 100, RED), standing(frame, 400, BLUE)] for frame in range(20)]
+    frames += [[standing(frame, 560, RED), standing(frame, 400, BLUE)] for frame in range(21, 40)]
+    assert [len(seen) for _, seen in colours(link_tracks(frames, [], FPS))] == [20, 39, 19]
+
+
+def test_left_and_right_may_be_mistaken() -> None:
+    seen = standing(0, 300, RED)
+    assert seen.joints is not None
+    mirrored = replace(seen, joints=seen.joints[[0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]])
+    assert posture_similarity(seen, mirrored) == pytest.approx(1.0)
+    apart = posture_similarity(seen, standing(0, 360, RED))
+    assert apart is not None
+    assert apart < 0.3
+
+
+def test_who_is_behind_somebody_is_looked_for_between() -> None:
+    seen = [standing(frame, 100 + 10 * frame, RED) for frame in (*range(10), *range(16, 26))]
+    (followed,) = link_tracks([[s] for s in seen], [], FPS)
+    others = {frame: [standing(frame, 230, BLUE)] for frame in range(10, 14)}
+    boxes = hidden_boxes(followed, others, [], FPS)
+    assert sorted(boxes) == [10, 11, 12, 13]
+    np.testing.assert_allclose(boxes[12][:4], standing(12, 220, RED).box[:4])
+    assert hidden_boxes(followed, others, [12], FPS) == {}  # nobody is behind anybody across a cut
+    nearly = standing(12, 222, RED)
+    assert nearly.joints is not None
+    assert is_person(nearly, nearly.joints, followed)
+    assert not is_person(replace(nearly, look=standing(12, 222, BLUE).look), nearly.joints, followed)
+    assert not is_person(nearly, nearly.joints + np.array([60.0, 0, 0]), followed)
+
+
+def test_a_mixture_of_two_people_is_misread() -> None:
+    readings = {frame: standing(frame, 100 + 2 * frame, RED) for frame in range(20)}
+    readings[9] = standing(9, 160, RED)
+    others = {frame: [standing(frame, 170, BLUE)] for frame in (8, 9)}
+    assert misread(readings, others, [], FPS) == {9}
+    assert misread(readings, {}, [], FPS) == set()
 
 
 def test_who_comes_back_after_a_minute_elsewhere_is_the_same_person() -> None:

@@ -13,17 +13,24 @@ import pytest
 from PIL import Image
 
 from animate_pipelines.animate import Media, animate
+from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import Models, load_eyes
 from animate_pipelines.params import AnimateParams
+from animate_pipelines.person import PersonAt
+from animate_pipelines.preprocess.gaps import bridge
+from animate_pipelines.preprocess.people import find_people, survey_people
 from animate_pipelines.report import Progress
+from animate_pipelines.stopwatch import Stopwatch
 from animate_weights.bundles import find_bundle
 from animate_weights.errors import BundleNotFound
 from animate_weights.puppet import Character, Performance, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
+from animate_weights.puppet.scene import Scene, draw_scene
 
 SIZE, FPS, NUM_FRAMES = (192, 192), 20, 60
+WIDE, SCENE_S = (400, 200), 4.0
 GONE, TURNED = range(20, 26), range(36, 48)  # a tenth and a fifth
 
 
@@ -93,3 +100,57 @@ def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_pa
         )
     assert stages == {"check", "preprocess"}
     assert json.loads((tmp_path / "out.report.json").read_text())["missing_person"] == [[0, NUM_FRAMES - 1]]
+
+
+def trunk(keypoints: np.ndarray) -> np.ndarray:
+    return np.asarray(keypoints[[5, 6, 11, 12], :2].mean(axis=0))
+
+
+def share_followed(poses: np.ndarray, truth: list[list[np.ndarray]], who: int) -> float:
+    """Of the frames, those in which the trunk of the pose `t 133 3` lies on the right person.
+
+    On: within a fifth of the person's true height, or within a quarter where nobody else is nearer. That is asked of
+    every frame alike, also where the person is wholly behind another and the pose is put between those around: who is
+    mistaken for somebody else there, or comes out as the other, is far off as soon as the two have parted.
+    """
+    hits = []
+    for pose, people in zip(poses, truth, strict=True):
+        height = np.ptp(people[who][:17, 1])
+        away = [np.hypot(*(trunk(pose) - trunk(person))) / height for person in people]
+        hits.append(away[who] <= 0.2 or (away[who] <= 0.25 and int(np.argmin(away)) == who))
+    return float(np.mean(hits))
+
+
+@pytest.mark.parametrize("seed", [20, 21, 22])
+def test_who_is_followed_stays_the_same_among_three_who_cross(
+    seed: int, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either of the two who cross, each at a fifth from an edge in the first second; a third leaves and comes back.
+
+    Nothing was settled on these seeds. Over 24 scenes 98.9 % of the frames are right, in the worst case 92 %. The
+    detector is the limit: it draws one box around both for 12 to 15 of the 80 frames, and in this box the pose network
+    reads the nearer one or a mixture.
+    """
+    scene = Scene.random(np.random.default_rng(seed), 3, SCENE_S)
+    drawn = [draw_scene(scene, frame / FPS, WIDE) for frame in range(round(SCENE_S * FPS))]
+    truth = [[actor.keypoints for actor in frame.actors] for frame in drawn]
+    read = lambda indices: (drawn[index].rgb for index in indices)  # noqa: E731
+    watch, frames = Stopwatch(PARTS), range(len(drawn))
+    survey = survey_people(models.eyes, read, frames, WIDE, FPS, watch, lambda done: None)
+    monkeypatch.setattr("animate_pipelines.preprocess.people.survey_people", lambda *_: survey)
+    shares = []
+    for who, place in enumerate((0.22, 0.78)):
+        people = find_people(
+            models.eyes,
+            read,
+            frames,
+            size=WIDE,
+            fps=FPS,
+            person=PersonAt(x=place, y=0.55, time_s=0.75),
+            smoothing=False,
+            watch=watch,
+            on_frame=lambda done, total: None,
+        )
+        shares.append(share_followed(bridge(people.poses, people.found) * [*WIDE, 1], truth, who))
+    assert np.mean(shares) >= 0.97, shares
+    assert min(shares) >= 0.94, shares

@@ -86,7 +86,7 @@ def _frames_seen(people: FoundPeople, masks: Mapping[int, bool] | None) -> Itera
         yield FrameSeen(
             frame=frame,
             people=int(crowd[frame]),
-            score=round(scores[frame], 3) if seen else None,
+            score=round(scores[frame], 3) if seen and frame in scores else None,
             body=mean(BODY),
             face=mean(FACE),
             left_hand=mean(LEFT_HAND),

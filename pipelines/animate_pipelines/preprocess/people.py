@@ -1,14 +1,14 @@
 """Looks through the driving video: everybody in it, who is who, and the poses of the one to follow.
 
 Two passes over the frames, sixteen at a time: the detector's, after which it is known who is who and how long; then the
-pose network's, on that one person. In the first one poses are read only where there are several boxes, to tell people
-apart.
+pose network's, on that one person, also behind others. In the first one poses are read only where there are several
+boxes, or were a moment ago, to tell people apart.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from animate_pipelines.preprocess.choice import choose_person, real_people
 from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
 from animate_pipelines.preprocess.detector import CERTAIN, certain_boxes, detect_people, squash
 from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preprocess.gaps import bridge
+from animate_pipelines.preprocess.hidden import hidden_boxes, is_person, misread
 from animate_pipelines.preprocess.keypoints import BODY, NUM_KEYPOINTS
 from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
 from animate_pipelines.preprocess.pose import PersonCrop, crop_person, read_poses
@@ -33,6 +35,7 @@ from animate_pipelines.stopwatch import Stopwatch
 Size = tuple[int, int]
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 OnFrame = Callable[[int, int], None]
+_CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
 _THREADS = min(os.cpu_count() or 1, 8)
 _BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
 _BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
@@ -72,6 +75,15 @@ class FoundPeople:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What the pose network reads of one person in one frame. pose: `133 3`, fractions of the frame."""
+
+    sighting: Sighting
+    pose: np.ndarray
+    sharpness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """The first pass: everybody in every frame that was looked at, and the frames that begin a new scene."""
 
@@ -96,19 +108,27 @@ def find_people(
     fps: of the source. watch: counts the seconds of "detect" and "pose". on_frame: called with (work done, work in
     all). Raises `NoPersonFound` for a `person` that is not there; where there is nobody at all, `found` says so.
     """
-    survey = survey_people(eyes, read, frames, size, watch, lambda done: on_frame(done, 2 * len(frames)))
+    survey = survey_people(eyes, read, frames, size, fps, watch, lambda done: on_frame(done, 2 * len(frames)))
     tracks = link_tracks(survey.sightings, survey.cuts, fps)
     people = real_people(tracks, len(frames))
     chosen = choose_person(people, person, size, fps) if people else None
-    boxes = {sighting.frame: sighting.box for sighting in people[chosen].sightings} if chosen is not None else {}
-    if smoothing:
-        boxes = smooth_boxes(boxes, survey.cuts, fps)
-    poses = np.zeros((frames[-1] + 1, NUM_KEYPOINTS, 3), np.float32)
-    sharpness, found = np.zeros(len(poses), np.float32), np.zeros(len(poses), bool)
-    for done, (frame, pose, sharp) in enumerate(_follow(eyes, read, boxes, size, watch), start=1):
-        if pose[BODY, 2].mean() >= _BODY_SEEN:
-            poses[frame], sharpness[frame], found[frame] = pose, sharp, True
-        on_frame(len(frames) + done, len(frames) + len(boxes))
+    known: dict[int, _Reading] = {}
+    if chosen is not None:
+        boxes = {sighting.frame: sighting.box for sighting in people[chosen].sightings}
+        if smoothing:
+            boxes = smooth_boxes(boxes, survey.cuts, fps)
+        others = _by_frame(s for track in tracks if track is not people[chosen] for s in track.sightings)
+        hidden = hidden_boxes(people[chosen], others, survey.cuts, fps)
+        for done, reading in enumerate(_follow(eyes, read, boxes, size, watch), start=1):
+            if reading.pose[BODY, 2].mean() >= _BODY_SEEN:
+                known[reading.sighting.frame] = reading
+            on_frame(len(frames) + done, len(frames) + len(boxes) + len(hidden))
+        for frame in misread({frame: reading.sighting for frame, reading in known.items()}, others, survey.cuts, fps):
+            del known[frame]
+        known |= _read_hidden(_follow(eyes, read, hidden, size, watch), people[chosen], known, size)
+    poses, found = _poses(known, frames[-1] + 1)
+    sharpness = np.zeros(len(poses), np.float32)
+    sharpness[list(known)] = [reading.sharpness for reading in known.values()]
     numbered = [(number, s) for number, track in _numbered(tracks, people) for s in track.sightings]
     return FoundPeople(
         frames=np.array(frames),
@@ -128,20 +148,26 @@ def survey_people(
     read: Read,
     frames: Sequence[int],
     size: Size,
+    fps: float,
     watch: Stopwatch,
     on_frame: Callable[[int], None],
 ) -> Survey:
-    """Detect everybody; where there are several boxes, read postures and leave one box a person."""
+    """Detect everybody; where there are several people, read postures and leave one box a person."""
     sightings: list[list[Sighting]] = []
     thumbnails: list[np.ndarray] = []
+    crowd_until = -1.0
     with ThreadPoolExecutor(_THREADS) as pool:
         for pictures in read_ahead(read(frames), MAX_BATCH):
             with watch("detect"):
                 squashed = list(pool.map(squash, pictures))
                 found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
             thumbnails += map(thumbnail, squashed)
+            unsure = []
+            for frame, boxes in zip(frames[len(sightings) :], found, strict=False):
+                crowd_until = frame + _CROWD_S * fps if len(boxes) > 1 else crowd_until
+                unsure.append(frame <= crowd_until or bool((boxes[:, 4] < CERTAIN).any()))
             with watch("pose"):
-                joints = _joints_in_crowds(eyes.pose, pictures, found, size, pool)
+                joints = _joints_where(unsure, eyes.pose, pictures, found, size, pool)
             for small, boxes, known in zip(squashed, found, joints, strict=True):
                 frame = frames[len(sightings)]
                 seen = [
@@ -154,36 +180,71 @@ def survey_people(
     return Survey(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)])
 
 
-def _joints_in_crowds(
+def _joints_where(
+    unsure: Sequence[bool],
     pose: onnxruntime.InferenceSession,
     pictures: Sequence[np.ndarray],
     found: Sequence[np.ndarray],
     size: Size,
     pool: ThreadPoolExecutor,
 ) -> list[list[np.ndarray | None]]:
-    """For each box of each frame the joints `17 3` in pixels; None for a certain box that is the only one."""
+    """For each box of each frame the joints `17 3` in pixels; None in frames that are not `unsure`."""
     joints: list[list[np.ndarray | None]] = [[None] * len(boxes) for boxes in found]
-    crowded = [
-        (i, j) for i, boxes in enumerate(found) for j, box in enumerate(boxes) if len(boxes) > 1 or box[4] < CERTAIN
-    ]
-    if crowded:
-        crops = list(pool.map(lambda at: crop_person(pictures[at[0]], found[at[0]][at[1]]), crowded))
-        for (i, j), pose_points in zip(crowded, read_poses(pose, crops, size), strict=True):
-            joints[i][j] = pose_points[BODY] * [*size, 1]
+    wanted = [(i, j) for i, boxes in enumerate(found) for j in range(len(boxes)) if unsure[i]]
+    if wanted:
+        crops = list(pool.map(lambda at: crop_person(pictures[at[0]], found[at[0]][at[1]]), wanted))
+        for (i, j), pose_points in zip(wanted, read_poses(pose, crops, size), strict=True):
+            joints[i][j] = _joints(pose_points, size)
     return joints
 
 
-def _follow(
-    eyes: Eyes, read: Read, boxes: dict[int, np.ndarray], size: Size, watch: Stopwatch
-) -> Iterator[tuple[int, np.ndarray, float]]:
-    """Frame, pose and sharpness of the person in `boxes`, by frame."""
+def _follow(eyes: Eyes, read: Read, boxes: dict[int, np.ndarray], size: Size, watch: Stopwatch) -> Iterator[_Reading]:
+    """What is read in `boxes`, by frame."""
     frames = sorted(boxes)
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in read_ahead(zip(frames, read(frames), strict=True), MAX_BATCH):
             with watch("pose"):
                 crops = list(pool.map(lambda item: crop_person(item[1], boxes[item[0]]), batch))
                 poses = read_poses(eyes.pose, crops, size)
-            yield from zip((frame for frame, _ in batch), poses, map(sharpness_of, crops), strict=True)
+            for (frame, picture), crop, pose in zip(batch, crops, poses, strict=True):
+                joints = _joints(pose, size)
+                look = look_of(squash(picture), boxes[frame], joints, size)
+                sighting = Sighting(frame=frame, box=boxes[frame], look=look, joints=joints)
+                yield _Reading(sighting=sighting, pose=pose, sharpness=sharpness_of(crop))
+
+
+def _read_hidden(
+    readings: Iterable[_Reading], followed: Track, known: dict[int, _Reading], size: Size
+) -> dict[int, _Reading]:
+    """By frame, those of the readings behind somebody else that are of the one who is followed."""
+    if not known:
+        return {}
+    found, between = {}, bridge(*_poses(known, followed.sightings[-1].frame + 1))
+    for reading in readings:
+        frame = reading.sighting.frame
+        if is_person(reading.sighting, _joints(between[frame], size), followed):
+            found[frame] = reading
+    return found
+
+
+def _by_frame(sightings: Iterable[Sighting]) -> dict[int, list[Sighting]]:
+    found: dict[int, list[Sighting]] = {}
+    for sighting in sightings:
+        found.setdefault(sighting.frame, []).append(sighting)
+    return found
+
+
+def _joints(pose: np.ndarray, size: Size) -> np.ndarray:
+    """Of a whole-body pose `133 3` in fractions of a frame of `size`: the joints `17 3` in pixels."""
+    return np.asarray(pose[BODY] * [*size, 1])
+
+
+def _poses(known: dict[int, _Reading], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Poses `m 133 3` of all source frames up to `length`, and which of them (`m`) are known."""
+    poses, found = np.zeros((length, NUM_KEYPOINTS, 3), np.float32), np.zeros(length, bool)
+    for frame, reading in known.items():
+        poses[frame], found[frame] = reading.pose, True
+    return poses, found
 
 
 def sharpness_of(crop: PersonCrop) -> float:

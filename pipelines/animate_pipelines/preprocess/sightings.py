@@ -16,6 +16,7 @@ _FALLOFF = 2 * np.array([
     0.089,
 ])
 # fmt: on
+_MIRRORED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 _MIN_CONFIDENCE = 0.3
 _TOUCHING = 0.1  # of the smaller box: from here on boxes may be of one person, or people in each other's way
 _SAME_POSTURE = 0.5
@@ -74,26 +75,30 @@ def box_overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / max(box_area(a) + box_area(b) - shared, 1e-9)
 
 
-def touching(boxes: np.ndarray) -> np.ndarray:
-    """Of `n 5` boxes, which cover a tenth of another one, or have a tenth of themselves covered: `n` bool."""
-    found = np.zeros(len(boxes), bool)
-    for i, a in enumerate(boxes):
-        for j in range(i):
-            smaller = max(min(box_area(a), box_area(boxes[j])), 1e-9)
-            if shared_area(a, boxes[j]) > _TOUCHING * smaller:
-                found[[i, j]] = True
-    return found
+def touching(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two boxes share a tenth of the smaller one."""
+    return shared_area(a, b) > _TOUCHING * min(box_area(a), box_area(b))
 
 
 def posture_similarity(a: Sighting, b: Sighting) -> float | None:
-    """Object keypoint similarity, 0 to 1; None where joints are unknown or too few are seen in both."""
+    """Object keypoint similarity, 0 to 1; None where joints are unknown or too few are seen in both.
+
+    The better one of two: as read, and with one's left and right exchanged. Networks mistake a back for a front.
+    """
     if a.joints is None or b.joints is None:
         return None
-    seen = (a.joints[:, 2] >= _MIN_CONFIDENCE) & (b.joints[:, 2] >= _MIN_CONFIDENCE)
+    area = min(a.area, b.area)
+    similar = [_joint_similarity(a.joints, joints, area) for joints in (b.joints, b.joints[_MIRRORED])]
+    known = [value for value in similar if value is not None]
+    return max(known, default=None)
+
+
+def _joint_similarity(a: np.ndarray, b: np.ndarray, area: float) -> float | None:
+    seen = (a[:, 2] >= _MIN_CONFIDENCE) & (b[:, 2] >= _MIN_CONFIDENCE)
     if seen.sum() < 4:
         return None
-    squares = ((a.joints[seen, :2] - b.joints[seen, :2]) ** 2).sum(axis=1)
-    return float(np.exp(-squares / (2 * min(a.area, b.area) * _FALLOFF[seen] ** 2 + 1e-9)).mean())
+    squares = ((a[seen, :2] - b[seen, :2]) ** 2).sum(axis=1)
+    return float(np.exp(-squares / (2 * area * _FALLOFF[seen] ** 2 + 1e-9)).mean())
 
 
 def look_of(squashed: np.ndarray, box: np.ndarray, joints: np.ndarray | None, size: Size) -> np.ndarray:
