@@ -1,4 +1,4 @@
-"""Keypoints and masks of one's own reach the renderer like the other inputs, and only as what they are."""
+"""Keypoints, masks and neutral pictures of one's own reach the renderer as other inputs do, only as what they are."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def test_keypoints_and_masks_come_in_a_form(served: Any, png: bytes, mp4: bytes)
     assert all(done["params"][name].startswith("upload:") for name in files)
     assert served.renderer.given["keypoints"].endswith(done["params"]["keypoints"].removeprefix("upload:"))
     assert set(served.renderer.given) == {"keypoints", "mask_video"}
+
+
+def test_neutral_pictures_come_in_a_form_and_are_images(served: Any, png: bytes, mp4: bytes) -> None:
+    pair = {"reference_image": ("a.png", png), "driving_video": ("b.mp4", mp4), "neutral_reference": ("c.png", png)}
+    job = served.http.post(
+        "/v1/jobs", files=pair | {"neutral_driver": ("d.png", png)}, data={"retarget": "true"}
+    ).json()
+    served.wait(job["id"], "succeeded")
+    assert set(served.renderer.given) == {"neutral_reference", "neutral_driver"}
+    refused = served.http.post("/v1/jobs", files=pair | {"neutral_driver": ("d.mp4", mp4)}, data={"retarget": "true"})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "neutral_driver")
 
 
 def test_keypoints_are_uploaded_beforehand(idle: Any, png: bytes, mp4: bytes) -> None:

@@ -110,7 +110,8 @@ async def create_preflight(
     wait_s: Annotated[float, Query(ge=0, le=60, description="How long to wait for the answer.")] = 30.0,
 ) -> dict[str, Any]:
     """The body of a job, answered with `result`: score, findings that name a fix, suggested start, and an estimate of
-    time and memory from this installation's history. The artefact is a PNG of both under their skeletons.
+    time and memory from this installation's history. The artefact is a PNG of both under their skeletons, in
+    mode replace also of the masks.
 
     A free worker looks at it, ahead of all renders that wait.
     """
