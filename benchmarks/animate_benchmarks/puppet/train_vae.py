@@ -4,7 +4,7 @@
     python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet --refine-decoder
 
 The second command goes on with the decoder alone, which leaves the latents, and all that was trained on them, as they
-are.
+are; from latents as wrong as a transformer's, so that the decoder does not turn small errors into speckle.
 
 Whole frames are not needed: everything in it is local, so it sees crops.
 """
@@ -29,7 +29,7 @@ from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 
 CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 17, 4
 PATCH_PX = 2
-LATENT_NOISE = 0.05
+LATENT_NOISE, REFINING_NOISE = 0.05, 0.35  # of a channel's deviation; up to this much when refining
 PERSON_WEIGHT = 3.0
 SHIFT_TO_UNIT = 1e-3
 
@@ -82,11 +82,16 @@ def batch_of(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.
     return pixels.contiguous(memory_format=torch.channels_last_3d), weights
 
 
-def reconstruction_loss(vae: AutoencoderKLWan, pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Squared and absolute error of what is decoded from slightly noisy latents, and a pull of these to unit size."""
+def reconstruction_loss(
+    vae: AutoencoderKLWan, pixels: torch.Tensor, weights: torch.Tensor, spread: torch.Tensor
+) -> torch.Tensor:
+    """Squared and absolute error of what is decoded from noisy latents, and a pull of these to unit size.
+
+    spread: of the noise, `b c 1 1 1`.
+    """
     with torch.autocast(pixels.device.type, torch.bfloat16):
         latents = encode_clip(vae, pixels)
-        decoded = decode_clip(vae, latents + LATENT_NOISE * torch.randn_like(latents))
+        decoded = decode_clip(vae, latents + spread * torch.randn_like(latents))
     error = decoded.float() - pixels
     fidelity = (weights * (error.square() + 0.15 * error.abs())).sum() / (weights.sum() * 3)
     return fidelity + SHIFT_TO_UNIT * F.relu(latents.float().square() - 1).mean()
@@ -124,13 +129,16 @@ def main() -> None:
         vae = new_vae()
         start_near_linear(vae)
     vae.to(arguments.device)
+    deviations = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
     compiled = torch.compile(reconstruction_loss)
 
     batches = Prefetch(partial(batch_of, count=BATCH), workers=arguments.workers)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         pixels, weights = batches.batch(step)
-        return compiled(vae, pixels.to(arguments.device), weights.to(arguments.device))
+        levels = rng.uniform(0, REFINING_NOISE, BATCH) if arguments.refine_decoder else np.full(BATCH, LATENT_NOISE)
+        spread = torch.from_numpy(levels).float().view(-1, 1, 1, 1, 1) * deviations
+        return compiled(vae, *(tensor.to(arguments.device) for tensor in (pixels, weights, spread)))
 
     with batches:
         train(

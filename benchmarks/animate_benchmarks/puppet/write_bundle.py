@@ -6,6 +6,7 @@ python -m animate_benchmarks.puppet.write_bundle --out /tmp/puppet --bundle weig
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,16 @@ _PEAK_SCALE = 1.2
 
 
 def write_bundle(out: Path, folder: Path) -> None:
-    """Collect what stands in the training folder `out`; the LoRA is left out when it has not been trained."""
+    """Put what was trained in the folder `out` into a bundle; a part that was not stays as the bundle has it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "model_index.json", model_index())
     write_json(folder / "image_processor/preprocessor_config.json", image_processor_config(IMAGE["image_size"]))
     puppet_tokenizer().save_pretrained(folder / "tokenizer")
     scheduler(SHIFT).save_pretrained(folder / "scheduler")
-    vae = AutoencoderKLWan.from_pretrained(out / "vae" / "model")
-    vae.register_to_config(_name_or_path="puppet")
-    _save_half(vae, folder / "vae")
-    _write_animator(out, folder)
-    pose, detector = PoseNetwork(), Detector()
-    load_average(pose, out / "pose")
-    load_average(detector, out / "detector")
-    for parameter in pose.head.parameters():
-        parameter.data.mul_(_PEAK_SCALE)
-    write_pose_network(pose.eval(), folder / POSE_PATH)
-    write_detector(detector.eval(), folder / DETECTOR_PATH)
-    turbo = (out / "turbo" / "state.pt").is_file()
-    if turbo:
-        _write_turbo(out, folder)
+    for part, write in _PARTS.items():
+        if (out / part).is_dir():
+            write(out, folder)
+    turbo = (folder / _LORA_PATH).is_file()
     manifest = Manifest(
         name="puppet",
         render_areas=((96, 96),),
@@ -61,6 +52,12 @@ def write_bundle(out: Path, folder: Path) -> None:
     write_json(folder / MANIFEST_NAME, manifest.to_json())
 
 
+def _write_vae(out: Path, folder: Path) -> None:
+    vae = AutoencoderKLWan.from_pretrained(out / "vae" / "model")
+    vae.register_to_config(_name_or_path="puppet")
+    _save_half(vae, folder / "vae")
+
+
 def _write_animator(out: Path, folder: Path) -> None:
     animator = new_animator("cpu")
     load_average(animator, out / "animator")
@@ -69,11 +66,34 @@ def _write_animator(out: Path, folder: Path) -> None:
     _save_half(animator.image_encoder, folder / "image_encoder")
 
 
+def _write_pose_network(out: Path, folder: Path) -> None:
+    network = PoseNetwork()
+    load_average(network, out / "pose")
+    for parameter in network.head.parameters():
+        parameter.data.mul_(_PEAK_SCALE)
+    write_pose_network(network.eval(), folder / POSE_PATH)
+
+
+def _write_detector(out: Path, folder: Path) -> None:
+    network = Detector()
+    load_average(network, out / "detector")
+    write_detector(network.eval(), folder / DETECTOR_PATH)
+
+
 def _write_turbo(out: Path, folder: Path) -> None:
     layers = add_low_rank(new_animator("cpu"))
     trained = torch.nn.ModuleDict({name.replace(".", "/"): layer for name, layer in layers.items()})
     load_average(trained, out / "turbo")
     write_lora(layers, folder / _LORA_PATH)
+
+
+_PARTS: dict[str, Callable[[Path, Path], None]] = {
+    "vae": _write_vae,
+    "animator": _write_animator,
+    "pose": _write_pose_network,
+    "detector": _write_detector,
+    "turbo": _write_turbo,
+}
 
 
 def _save_half(model: Any, folder: Path) -> None:
