@@ -84,32 +84,39 @@ class JobDesk:
             refuse_unchecked=settings.unchecked == "refuse",
         )
 
+    @property
+    def max_running(self) -> int | None:
+        return self._settings.max_running_per_key
+
     def caller(self, request: Request) -> Caller:
         return Caller(owner=self._keyring.owner(request.headers), base_url=base_url(request, self._settings.public_url))
 
-    async def read(self, request: Request, caller: Caller) -> Body:
+    async def read(self, request: Request, caller: Caller, *, admit: bool = True) -> Body:
+        if not admit:
+            return await read_body(request, max_json_bytes=MIB, max_form_bytes=MIB)
         await run_in_threadpool(self._admit, caller.owner)
         both_files = 2 * self._settings.max_file_bytes + MIB
         return await read_body(request, max_json_bytes=self._settings.max_json_bytes, max_form_bytes=both_files)
 
-    async def read_with_key(self, request: Request) -> tuple[Body, Caller]:
+    async def read_with_key(self, request: Request, *, admit: bool = True) -> tuple[Body, Caller]:
         try:
             caller = self.caller(request)
-            body = await self.read(request, caller)
+            body = await self.read(request, caller, admit=admit)
             for name in _KEY_FIELDS:
                 body.fields.pop(name, None)
             return body, caller
         except NotAuthorized as refused:
-            return await self._read_stranger(request, refused)
+            return await self._read_stranger(request, refused, admit=admit)
 
-    async def _read_stranger(self, request: Request, refused: NotAuthorized) -> tuple[Body, Caller]:
+    async def _read_stranger(self, request: Request, refused: NotAuthorized, *, admit: bool) -> tuple[Body, Caller]:
         body = await read_body(request, max_json_bytes=MIB, max_form_bytes=STRANGERS_FORM_BYTES)
         try:
             keys = [key for key in (body.fields.pop(name, None) for name in _KEY_FIELDS) if isinstance(key, str)]
             if not keys:
                 raise refused
             owner = self._keyring.owner({"x-api-key": keys[0]})
-            await run_in_threadpool(self._admit, owner)
+            if admit:
+                await run_in_threadpool(self._admit, owner)
         except BaseException:
             with body:
                 raise

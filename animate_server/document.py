@@ -29,7 +29,8 @@ Errors = tuple[type[AnimateError], ...]
 Responses = dict[int | str, dict[str, Any]]
 
 LOOK: Errors = (NotAuthorized, JobNotFound)
-READ: Errors = (NotAuthorized, TooManyRequests, DiskFull, BodyInvalid, BodyTooLarge, InvalidField)
+ASK: Errors = (NotAuthorized, BodyInvalid, BodyTooLarge, InvalidField)
+READ: Errors = (*ASK, TooManyRequests, DiskFull)
 HAND_OVER: Errors = (*READ, MediaError, MediaTooLarge)
 SUBMIT: Errors = (*HAND_OVER, FetchError, QueueFull)
 FILE_FORM: dict[str, Any] = {

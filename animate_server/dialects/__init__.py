@@ -76,6 +76,10 @@ class StoredUpload(Protocol):
 class Desk(Protocol):
     """What the server does for a dialect. Jobs and uploads of other owners do not exist for a caller."""
 
+    @property
+    def max_running(self) -> int | None:
+        """How many jobs of one caller run at a time; None: as many as there are workers."""
+
     def caller(self, request: Request) -> Caller:
         """Raises `NotAuthorized`."""
 
@@ -85,13 +89,14 @@ class Desk(Protocol):
     async def admit(self, caller: Caller) -> None:
         """Before what costs something. Raises `TooManyRequests`, `DiskFull`."""
 
-    async def read(self, request: Request, caller: Caller) -> Body:
+    async def read(self, request: Request, caller: Caller, *, admit: bool = True) -> Body:
         """A JSON or form body under the limits. Raises `BodyInvalid`, `BodyTooLarge`.
 
-        Before anything is read, `TooManyRequests` and `DiskFull`.
+        admit: before anything is read, `TooManyRequests` and `DiskFull`; without it a small body, of a caller who only
+        asks how things are.
         """
 
-    async def read_with_key(self, request: Request) -> tuple[Body, Caller]:
+    async def read_with_key(self, request: Request, *, admit: bool = True) -> tuple[Body, Caller]:
         """Like `caller` and `read` for services whose clients put the key into the body, as `apiKey` or `apikey`.
 
         A stranger's body is read under small limits. The key is not among the fields.

@@ -199,7 +199,7 @@ async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
         "creditBalance": 0,
         "tier": {
             "maxMonthlyCreditSpend": 0,
-            "models": {"act_two": {"maxConcurrentGenerations": None, "maxDailyGenerations": None}},
+            "models": {"act_two": {"maxConcurrentGenerations": desk.max_running, "maxDailyGenerations": None}},
         },
         "usage": {
             "models": {"act_two": {"dailyGenerations": await count_jobs(desk, caller, since=time.time() - _DAY_S)}}

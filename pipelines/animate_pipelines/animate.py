@@ -128,7 +128,7 @@ def animate(
     cache: where to look for, and leave, what the networks find in the driving video.
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
     """
-    limits = (limits or MediaLimits()).with_videos_of(params.longest_s)
+    limits = limits or MediaLimits()
     forget_peak_memory(models.device)
     check_turbo(params.turbo, bundle=models.manifest.name, lora=models.manifest.turbo_lora)
     tracker = ProgressTracker(report)
@@ -136,7 +136,7 @@ def animate(
     files = Workspace.claim(workspace, _identity(models, params, media))
     given = read_reference(media.reference_image, params.reference_kind, files, limits)
     neutral = read_neutral(media.neutral_reference, media.neutral_driver, limits)
-    source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
+    source = _probe(media, params, limits)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
@@ -231,12 +231,12 @@ def preflight(
     `PreflightReport.to_json()`, the plan that a render would have and `MaskPreview.to_json()`. Raises as `animate` does
     for what cannot be read.
     """
-    limits = (limits or MediaLimits()).with_videos_of(params.longest_s)
+    limits = limits or MediaLimits()
     tracker = ProgressTracker(report)
     tracker.enter("check")
     files = Workspace.claim(workspace, {"params": params.to_json()} | _digests(media))
     given = read_reference(media.reference_image, params.reference_kind, files, limits)
-    source = trim(probe_video(media.driving_video, limits), params.start, params.duration)
+    source = _probe(media, params, limits)
     mezzanine = _mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(manifest, params, clip.size, clip.num_frames)
@@ -267,6 +267,12 @@ def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> No
         width, height = plan.render_size
         segment = SegmentSize(width=width, height=height, num_frames=models.manifest.segment_frames)
         models.memory.check(segment, field="render_area" if params.render_area else "resolution")
+
+
+def _probe(media: Media, params: AnimateParams, limits: MediaLimits) -> VideoInfo:
+    """The part of the driving video that is used."""
+    info = probe_video(media.driving_video, limits.with_videos_of(params.longest_s))
+    return trim(info, params.start, params.duration)
 
 
 def _mezzanine(

@@ -38,6 +38,9 @@ def test_runninghub(server: str, inputs: Inputs) -> None:
         pair = {"299##image": names[0], "275##video": names[1]}
         done = ended(call(submit, **pair)["taskId"])
         assert (done["status"], count_frames(done["results"][0]["url"])) == ("SUCCESS", NUM_FRAMES)
+        values = zip(("image", "video"), names, strict=True)
+        run = [{"nodeId": "7", "fieldName": field, "fieldValue": name} for field, name in values]
+        assert ended(call("run/ai-app/1937084629516193794", nodeInfoList=run)["taskId"])["status"] == "SUCCESS"
         assert call(submit, **pair, colour="red")["errorCode"] == "1007"
         assert call("query", taskId="unknown")["errorCode"] == "1004"
         failed = ended(call(submit, **pair | {"275##video": inputs.missing})["taskId"])

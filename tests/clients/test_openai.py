@@ -23,6 +23,8 @@ def test_openai(server: str, inputs: Inputs) -> None:
         video = wait(client, client.videos.create(**asked, extra_body=driving).id)
         assert video.status == "completed"
         assert decode(client.videos.download_content(video.id).content) == NUM_FRAMES
+        thumbnail = client.videos.download_content(video.id, variant="thumbnail").content
+        assert thumbnail[8:12] == b"WEBP"
         with pytest.raises(openai.BadRequestError):
             client.videos.create(**asked, extra_body=driving | {"fps": 1000})
         with pytest.raises(openai.NotFoundError):

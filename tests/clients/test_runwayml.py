@@ -35,6 +35,10 @@ def test_runwayml(server: str, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) 
         asked = ask(inputs, uploaded)
         task = client.character_performance.create(**asked, ratio="960:960").wait_for_task_output(timeout=240)
         assert count_frames(task.output[0]) == NUM_FRAMES
+        moving = asked | {"character": {"type": "video", "uri": uploaded}}
+        task = client.character_performance.create(**moving).wait_for_task_output(timeout=240)
+        assert count_frames(task.output[0]) == NUM_FRAMES
+        assert any("of the character's video" in warning for warning in task.warnings)
         with pytest.raises(runwayml.BadRequestError):
             client.character_performance.create(**asked, ratio="16:9")
         with pytest.raises(runwayml.NotFoundError):

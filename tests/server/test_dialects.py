@@ -364,6 +364,8 @@ def test_a_job_behind_others_of_its_key_waits_in_each_services_words(serve: Any,
             served.http.post("/v1/jobs", files=files, data={"prompt": "endless"}).json()["id"] for _ in range(2)
         )
         served.wait(first, "running")
+        models = served.http.get("/runway/v1/organization").json()["tier"]["models"]
+        assert models["act_two"]["maxConcurrentGenerations"] == 1
         shown = {path: served.http.get(f"{path}/{second}").json()["status"] for path in WAITING}
         assert shown == WAITING
         served.http.delete(f"/v1/jobs/{first}")

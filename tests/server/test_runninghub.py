@@ -179,11 +179,21 @@ def test_bad_fields(idle: Any, subtests: pytest.Subtests) -> None:
     assert (missing["errorCode"], missing["errorMessage"]) == ("1007", "275##video: field required")
     for fields, words in (
         (nodes(URLS) + nodes(URLS), "nodeInfoList: image is given twice"),
-        (nodes(URLS | {"1##text": "x"}), "1##text: extra inputs are not permitted"),
+        (nodes(URLS | {"1##text": "x"}), "nodeInfoList: text is not a field of this app; there are image, video"),
+        ([{"nodeId": "299"}], "nodeInfoList.0.fieldName: field required"),
     ):
         refused = old(idle, "create", workflowId="1", nodeInfoList=fields)
-        assert (refused["code"], refused["msg"].startswith(words), refused["data"]) == (301, True, None)
+        assert (refused["code"], refused["msg"].startswith(words), refused["data"]) == (803, True, None)
     assert idle.http.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_asking_how_things_are_is_not_counted(serve: Any) -> None:
+    with serve(worker=False, max_requests_per_minute=1) as idle:
+        task_id = idle.http.post(SUBMIT, json=URLS).json()["taskId"]
+        for _ in range(3):
+            assert idle.http.post(f"{V2}/query", json={"taskId": task_id}).json()["status"] == "QUEUED"
+            assert old(idle, "status", taskId=task_id)["code"] == 0
+        assert idle.http.post(SUBMIT, json=URLS).json()["errorCode"] == "1003"
 
 
 def test_fields_of_create_that_change_nothing(idle: Any) -> None:

@@ -61,7 +61,7 @@ from animate_server.dialects.runninghub.schema import (
     Uploaded,
     WebhookDetail,
 )
-from animate_server.document import FILE_FORM, HAND_OVER, READ, SUBMIT, raises
+from animate_server.document import ASK, FILE_FORM, HAND_OVER, SUBMIT, raises
 from animate_server.errors import (
     BodyTooLarge,
     JobNotFound,
@@ -77,6 +77,7 @@ from animate_server.jobs import Job, JobStatus
 from animate_server.webhooks import CallStatus, Webhook
 
 router = APIRouter(prefix="/runninghub", tags=["runninghub"])
+_NODES = "nodeInfoList"
 _INPUTS = {"image": IMAGE, "video": VIDEO}
 _NODE = "299"
 _COUNTED = 1000
@@ -146,12 +147,12 @@ async def run_nodes(request: Request, desk: DeskDep, caller: CallerDep) -> dict[
 @router.post(
     "/openapi/v2/query",
     response_model=Task,
-    responses=raises(*READ, JobNotFound),
+    responses=raises(*ASK, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Look at a task",
 )
 async def query(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read(request, caller) as body:
+    with await desk.read(request, caller, admit=False) as body:
         asked = read_fields(TaskRequest, body.fields)
     return render(await _find(asked.task_id, desk, caller), desk, caller)
 
@@ -198,7 +199,7 @@ async def run_app(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/status",
     response_model=Said[str],
-    responses=raises(*READ, JobNotFound),
+    responses=raises(*ASK, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Status (older call)",
 )
@@ -210,7 +211,7 @@ async def get_status(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/outputs",
     response_model=Said[list[OutputFile] | FailedTask | None],
-    responses=raises(*READ, JobNotFound),
+    responses=raises(*ASK, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Outputs (older call)",
 )
@@ -223,7 +224,7 @@ async def get_outputs(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/cancel",
     response_model=Said[None],
-    responses=raises(*READ, JobNotFound),
+    responses=raises(*ASK, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Cancel",
 )
@@ -258,7 +259,7 @@ async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/getWebhookDetail",
     response_model=Said[WebhookDetail],
-    responses=raises(*READ, JobNotFound),
+    responses=raises(*ASK, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="A task's webhook",
 )
@@ -276,12 +277,12 @@ async def get_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/retryWebhook",
     response_model=Said[None],
-    responses=raises(*READ, JobNotFound, JobUnfinished),
+    responses=raises(*ASK, JobNotFound, JobUnfinished),
     openapi_extra=show_body(RetryRequest),
     summary="Call a webhook again",
 )
 async def retry_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request)
+    body, caller = await desk.read_with_key(request, admit=False)
     with body:
         asked = read_fields(RetryRequest, body.fields)
     elsewhere = Webhook(url=asked.webhookUrl, field="webhookUrl") if asked.webhookUrl else None
@@ -289,9 +290,9 @@ async def retry_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(None)
 
 
-@router.post("/uc/openapi/accountStatus", response_model=Said[Account], responses=raises(*READ), summary="The account")
+@router.post("/uc/openapi/accountStatus", response_model=Said[Account], responses=raises(*ASK), summary="The account")
 async def get_account(request: Request, desk: DeskDep) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request)
+    body, caller = await desk.read_with_key(request, admit=False)
     with body:
         live = [await desk.list(caller, limit=_COUNTED, status=s) for s in (JobStatus.QUEUED, JobStatus.RUNNING)]
     account = {"remainCoins": "0", "currentTaskCounts": str(sum(map(len, live))), "remainMoney": None}
@@ -349,6 +350,8 @@ def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
 
 def render_error(error: AnimateError) -> Response:
     newer, older = next(((new, old) for kind, new, old in _CODES if isinstance(error, kind)), (1005, 500))
+    if (error.field or "").partition(".")[0] == _NODES:
+        newer, older = 1101, 803
     message = _in_their_words(error.message)
     shown = {"errorCode": str(newer), "errorMessage": message, "code": older, "msg": message, "data": None}
     return JSONResponse(shown | {"taskId": "", "status": "FAILED", "results": None}, headers=http_headers(error))
@@ -365,9 +368,10 @@ async def _create(model: type[NodesRequest], request: Request, desk: Desk) -> di
 async def _submit_nodes(asked: NodesRequest, body: Body, desk: Desk, caller: Caller) -> Job:
     fields: dict[str, Any] = {}
     for node in asked.nodeInfoList:
-        name = _INPUTS.get(node.fieldName, f"{node.nodeId}##{node.fieldName}")
-        if name in fields:
-            raise InvalidField(f"nodeInfoList: {node.fieldName} is given twice", field="nodeInfoList")
+        name = _INPUTS.get(node.fieldName)
+        if name is None or name in fields:
+            wrong = "is given twice" if name else f"is not a field of this app; there are {', '.join(_INPUTS)}"
+            raise InvalidField(f"nodeInfoList: {node.fieldName} {wrong}", field=_NODES, value=node.fieldName)
         fields[name] = node.fieldValue
     return await submit_fields(desk, caller, dialect, body, fields | {"webhookUrl": asked.webhookUrl}, _terms())
 
@@ -382,7 +386,7 @@ def _terms() -> Terms:
 
 
 async def _named(request: Request, desk: Desk) -> tuple[Job, Caller]:
-    body, caller = await desk.read_with_key(request)
+    body, caller = await desk.read_with_key(request, admit=False)
     with body:
         asked = read_fields(TaskRequest, body.fields)
     return await _find(asked.task_id, desk, caller), caller
