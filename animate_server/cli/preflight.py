@@ -19,6 +19,7 @@ def preflight(
     output: Annotated[
         Path | None, typer.Option(help="A PNG of both under their skeletons; to replace, with the masks.")
     ] = None,
+    reference_kind: Annotated[str, typer.Option(help="As for `render`.")] = "image",
     mode: Annotated[Mode, typer.Option(help="As for `render`.")] = Mode.ANIMATE,
     align: Annotated[
         bool, typer.Option("--align", help="Look at the image cropped and padded to the video's framing.")
@@ -36,6 +37,7 @@ def preflight(
             "mask_fit": mask_fit,
             "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
             "reference_image": str(find_file(image, "image")),
+            "reference_kind": reference_kind,
             "driving_video": str(find_file(video, "video")),
         }
         report = _look(fields, output, bundle, as_json=as_json)

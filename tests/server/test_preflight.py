@@ -108,6 +108,13 @@ def test_the_command_shows_masks_before_a_replacement(puppets: tuple[Path, Path]
         assert picture.height > height + 100
 
 
+def test_the_command_takes_a_video_of_the_character(puppets: tuple[Path, Path]) -> None:
+    _, video = puppets
+    arguments = ["preflight", "--image", str(video), "--reference-kind", "video", "--video", str(video), "--json"]
+    report = json.loads(CliRunner().invoke(app, arguments).stdout.splitlines()[-1])
+    assert report["reference_taken_at_s"] == 0.0  # of its own poses the first frame is nearest to the first
+
+
 def test_a_strict_render_of_a_bad_pair_is_refused(puppets: tuple[Path, Path], tmp_path: Path) -> None:
     flat = tmp_path / "flat.png"
     Image.new("RGB", (96, 96), (90, 90, 90)).save(flat)

@@ -26,7 +26,7 @@ from animate_server.settings import Settings
 from animate_server.webhooks import Call, CallStatus, Webhook
 
 KEY = "key-of-one-studio"
-# from the specification of Standard Webhooks
+# the reference vector of the Standard Webhooks libraries
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SIGNED = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, '{"test": 2432232314}')
 SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
