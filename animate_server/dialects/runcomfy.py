@@ -59,21 +59,22 @@ _ALIASES = (
 
 
 class ModelRequest(BaseModel):
-    """The fields of every model.
-
-    Other names of the two inputs are taken too: `img_url`, `reference_image_url`, `NN_image`; `reference_video_url`,
-    `NN_video`.
-    """
+    """The fields of every model."""
 
     model_config = ConfigDict(extra="forbid")
 
-    image_url: str = Field(min_length=1, description="Who: a URL, data URI or `upload:ID`.")
-    video_url: str = Field(min_length=1, description="How: a URL, data URI or `upload:ID`.")
+    image_url: str = Field(
+        min_length=1,
+        description="Who: a URL, data URI or `upload:ID`. Also as `img_url`, `reference_image_url` or `NN_image`.",
+    )
+    video_url: str = Field(
+        min_length=1, description="How: a URL, data URI or `upload:ID`. Also as `reference_video_url` or `NN_video`."
+    )
     mode: Mode | None = Field(
         None, description="Animate the image, or put its character in place of the person. Default: as the id ends."
     )
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
-    resolution: Resolution = "720p"
+    resolution: Resolution = Field("720p", description="Class of the output's size.")
     fps: int | None = Field(None, ge=1, le=MAX_FPS, description="Default: the driving video's.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
     keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")

@@ -47,12 +47,16 @@ class NodeInfo(BaseModel):
 
 
 class NodesRequest(BaseModel):
-    """Values for the nodes of an app or a workflow: here always 299 (image) and 275 (video)."""
+    """Values for the nodes of an app or a workflow."""
 
     model_config = ConfigDict(extra="forbid")
 
-    nodeInfoList: list[NodeInfo] = Field(max_length=16)  # noqa: N815
-    webhookUrl: str | None = Field(None, max_length=2000)  # noqa: N815
+    nodeInfoList: list[NodeInfo] = Field(  # noqa: N815
+        max_length=16, description="One value for the field `image` and one for `video`, of whatever nodes."
+    )
+    webhookUrl: str | None = Field(  # noqa: N815
+        None, max_length=2000, description="Called when the task has ended."
+    )
     instanceType: str | None = Field(None, max_length=64)  # noqa: N815
     usePersonalQueue: bool | str | None = None  # noqa: N815
     addMetadata: bool | None = None  # noqa: N815
