@@ -24,6 +24,7 @@ FACE_PX = 32  # as the tiny bundle reads it
 
 Draw = Callable[[Segment], SegmentFrames]
 OnStep = Callable[[Segment, int], None]
+Readers = Callable[[], set[threading.Thread]]
 
 
 def _draw(segment: Segment) -> SegmentFrames:
@@ -59,8 +60,15 @@ def _render(
     )
 
 
-def _readers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+@pytest.fixture
+def readers() -> Readers:
+    """The threads that draw ahead, without any that an earlier test has left."""
+
+    def running() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")}
+
+    known = running()
+    return lambda: running() - known
 
 
 def test_the_next_segment_is_drawn_while_this_one_denoises(tiny_models: Models) -> None:
@@ -85,7 +93,7 @@ def test_the_next_segment_is_drawn_while_this_one_denoises(tiny_models: Models) 
         assert torch.equal(pixels, same)
 
 
-def test_what_spoils_a_drawing_ends_the_render_at_its_segment(tiny_models: Models) -> None:
+def test_what_spoils_a_drawing_ends_the_render_at_its_segment(tiny_models: Models, readers: Readers) -> None:
     def draw(segment: Segment) -> SegmentFrames:
         if segment.index == 1:
             raise MediaError("frame 12 cannot be read")
@@ -95,20 +103,20 @@ def test_what_spoils_a_drawing_ends_the_render_at_its_segment(tiny_models: Model
     assert next(rendered)[0].index == 0
     with pytest.raises(MediaError, match="frame 12 cannot be read"):
         next(rendered)
-    assert not _readers()
+    assert not readers()
 
 
-def test_a_canceled_render_leaves_no_thread(tiny_models: Models) -> None:
+def test_a_canceled_render_leaves_no_thread(tiny_models: Models, readers: Readers) -> None:
     def cancel(segment: Segment, step: int) -> None:
         raise Canceled
 
     with pytest.raises(Canceled) as caught:
         list(_render(tiny_models, on_step=cancel))
-    assert not _readers()
+    assert not readers()
     assert caught.tb is not None  # which keeps the frames of the render alive
 
     abandoned = _render(tiny_models)
     next(abandoned)
-    assert _readers()
+    assert readers()
     abandoned.close()
-    assert not _readers()
+    assert not readers()

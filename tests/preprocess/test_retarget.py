@@ -160,6 +160,19 @@ def _someone(pose: np.ndarray, seed: int, cut: str, *, dropped: float = 0.0) -> 
     return other
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, cut=cuts)
+def test_hands_hang_on_their_wrists(seed: int, cut: str, driving: np.ndarray, reference: np.ndarray) -> None:
+    """Where the right hand is the nearer one to the right wrist; else the lists change sides."""
+    pose, target = _someone(driving[0], seed, cut), _someone(reference, seed + 1, "full")
+    (skeleton,) = retarget(pose[None], DRIVING, target, REFERENCE)
+    body, root = skeleton_of(pose, *DRIVING).body, pose[RIGHT_HAND.start, :2] * DRIVING
+    right, left = (np.hypot(*(body[wrist, :2] - root)) for wrist in (4, 7))
+    roots = np.stack([hand[0, :2] for hand in skeleton.hands])
+    on_wrists = np.abs(roots - skeleton.body[[4, 7], :2]).max() < 1  # whole pixels
+    assert on_wrists == (right <= left)
+
+
 def _limbs(body: np.ndarray) -> np.ndarray:
     starts, ends = zip(*LIMBS, strict=True)
     return body[list(ends), :2] - body[list(starts), :2]
