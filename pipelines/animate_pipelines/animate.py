@@ -143,10 +143,11 @@ def animate(
         _check_memory(models, params, plan)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
-        character = settle_reference(given, models.eyes, clip)
+        watch, key = Stopwatch(PARTS), cache_key(_found_by(models, params, media, frames))
+        with watch("preflight"):
+            character = settle_reference(given, models.eyes, clip, on_look=lambda: tracker.advance(0, 1))
         if params.safety_check and models.safety is not None:
             models.safety.check(character.picture[None], field="reference_image")
-        watch, key = Stopwatch(PARTS), cache_key(_found_by(models, params, media, frames))
         cached = cache is not None and not files.found_files() and cache.restore(key, files.folder)
         with watch("preflight"):
             checked, reference = check_media(models.eyes, character.picture, clip, files, params, plan.render_size)
@@ -241,7 +242,7 @@ def preflight(
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(manifest, params, clip.size, clip.num_frames)
         tracker.enter("preprocess")
-        character = settle_reference(given, eyes, clip)
+        character = settle_reference(given, eyes, clip, on_look=lambda: tracker.advance(0, 1))
         always = dataclasses.replace(params, preflight="only")
         checked, reference = check_media(
             eyes, character.picture, clip, files, always, plan.render_size, tracker.advance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +44,14 @@ def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: Me
     return write_mezzanine(path, files.character_mezzanine, source, limits, field="reference_image", check_audio=False)
 
 
-def settle_reference(given: Picture | Mezzanine, eyes: Eyes, driving: Clip) -> Reference:
+def settle_reference(
+    given: Picture | Mezzanine, eyes: Eyes, driving: Clip, on_look: Callable[[], None] = lambda: None
+) -> Reference:
     """An image as it is; of a character's video the frame nearest in pose to the first frame of `driving`.
 
-    Where no pose can be compared, the frame whose pose is surest. Raises `NoPersonFound` where nobody is seen, and
-    `BundleError` where the bundle has no networks to look with.
+    Where no pose can be compared, the frame whose pose is surest. on_look: called after every frame; what it raises
+    stops the work. Raises `NoPersonFound` where nobody is seen, and `BundleError` where the bundle has no networks to
+    look with.
     """
     if not isinstance(given, Mezzanine):
         return Reference(picture=given)
@@ -60,6 +64,7 @@ def settle_reference(given: Picture | Mezzanine, eyes: Eyes, driving: Clip) -> R
             rank = None if look is None else _rank(look, goal, clip.size, driving.size)
             if rank is not None and (best is None or rank < best[0]):
                 best = (rank, index, frame)
+            on_look()
         if best is None:
             message = f"no person was found in {len(indices)} frames of the character's video"
             raise NoPersonFound(message, field="reference_image", value=0, limit="at least 1")

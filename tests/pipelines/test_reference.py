@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from animate_pipelines.animate import Media, animate
-from animate_pipelines.errors import MediaError, NoPersonFound
+from animate_pipelines.errors import Canceled, MediaError, NoPersonFound
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
@@ -19,6 +19,7 @@ from animate_pipelines.models import Models, load_eyes
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.reference import Reference, read_reference, settle_reference
+from animate_pipelines.report import Progress
 from animate_pipelines.workspace import Workspace
 from animate_weights.bundles import find_bundle
 from animate_weights.errors import BundleNotFound
@@ -96,5 +97,15 @@ def test_a_render_names_the_frame(tiny_models: Models, media: Media, tmp_path: P
     said = f"the reference is the frame at {result.reference_taken_at_s} s of the character's video"
     assert result.reference_taken_at_s is not None
     assert said in result.warnings
+    looks: list[Progress] = []
+
+    def cancel(progress: Progress) -> None:
+        looks.append(progress)
+        if progress.stage == "preprocess" and len([look for look in looks if look.stage == "preprocess"]) == 4:
+            raise Canceled
+
+    with pytest.raises(Canceled):
+        animate(tiny_models, params, moving, tmp_path / "no.mp4", workspace=tmp_path / "other", report=cancel)
+    assert {look.fraction for look in looks if look.stage == "preprocess"} == {looks[-1].fraction}
     with pytest.raises(MediaError, match="reference_image"):
         animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
