@@ -163,6 +163,8 @@ def _join(
 
 def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
     """The tracks without what looks more like somebody else, who came into the way unseen; that is put beside them."""
+    if not tracks:
+        return []
     looks = np.array([track.look for track in tracks]).reshape(len(tracks), -1)
     unknown = np.array([2.0 if len(track.sightings) < _KNOWN else 0.0 for track in tracks])  # more than any distance
     parts: dict[tuple[int, int], list[Sighting]] = {}
