@@ -26,6 +26,7 @@ def preflight(
     ] = False,
     mask_video: Annotated[Path | None, typer.Option(help="As for `render`.")] = None,
     mask_fit: Annotated[str, typer.Option(help="As for `render`.")] = "box",
+    person: Annotated[str, typer.Option(help="As for `render`.")] = "largest",
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON, for machines.")] = False,
 ) -> None:
@@ -35,6 +36,7 @@ def preflight(
             "mode": mode.value,
             "align": align,
             "mask_fit": mask_fit,
+            "person": person,
             "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
             "reference_image": str(find_file(image, "image")),
             "reference_kind": reference_kind,
@@ -105,6 +107,9 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"score {report['score']} of 100")
     for finding in report["findings"]:
         print(f"{finding['severity']}: {finding['message']}\n    {finding['fix']}")
+    for who in report.get("people", ()):
+        followed = ", followed" if who["number"] == report["following"] else ""
+        print(f"person {who['number']}: frames {who['first_frame']} to {who['last_frame']}{followed}")
     masks = report.get("masks")
     if masks and masks["frames"]:
         shares = [frame["regenerated"] for frame in masks["frames"]]

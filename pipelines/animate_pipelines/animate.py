@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -38,10 +38,12 @@ from animate_pipelines.models import Models
 from animate_pipelines.params import INPUTS, AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
+from animate_pipelines.preflight.crowd import add_still, find_crowd, see_followed
 from animate_pipelines.preflight.mask_preview import masks_used, preview_masks
 from animate_pipelines.preflight.mask_sheet import SHEET_PX, add_masks, draw_masks
 from animate_pipelines.preflight.overlay import write_overlay
 from animate_pipelines.preflight.pair import check_media
+from animate_pipelines.preflight.survey import survey_clip
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import report_people
 from animate_pipelines.preprocess.held_body import hold_body
@@ -228,6 +230,8 @@ def preflight(
 ) -> dict[str, Any]:
     """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
 
+    Where several people are seen, or `person` names one, the PNG also shows them numbered, as a job numbers them, and
+    what is said of the video is said of the one who is followed.
     masks: what finds the person to replace; in replace mode the PNG then also shows what would be regenerated.
     `PreflightReport.to_json()`, the plan that a render would have and `MaskPreview.to_json()`. Raises as `animate` does
     for what cannot be read.
@@ -243,6 +247,11 @@ def preflight(
         plan = plan_render(manifest, params, clip.size, clip.num_frames)
         tracker.enter("preprocess")
         character = settle_reference(given, eyes, clip, on_look=lambda: tracker.advance(0, 1))
+        seen, crowd = survey_clip(eyes, clip, tracker.advance), None
+        if seen.people > 1 or params.person != "largest":
+            crowd = find_crowd(eyes, clip, params.person, tracker.advance)
+            seen = see_followed(seen, crowd, clip)
+        files.save_survey(seen)
         always = dataclasses.replace(params, preflight="only")
         checked, reference = check_media(
             eyes, character.picture, clip, files, always, plan.render_size, tracker.advance
@@ -253,6 +262,9 @@ def preflight(
             "plan": plan.to_json(clip.num_frames),
             "reference_taken_at_s": character.taken_at_s,
         }
+        if crowd is not None and crowd.num_people:
+            found["people"] = [asdict(who) for who in add_still(crowd, clip, destination)]
+            found["following"] = crowd.chosen
         if params.mode == "replace" and masks is not None:
             frames = DrivingFrames(clip, params.mode, plan.render_size)
             own_masks = _given_masks(media.mask_video, files, params, limits, frames)

@@ -82,6 +82,7 @@ class Workspace:
                 num_pictures=int(saved["num_pictures"]),
                 people=int(saved["people"]),
                 size=(width, height),
+                cuts_s=tuple(saved["cuts_s"].tolist()),
             )
 
     def count_done(self) -> int:

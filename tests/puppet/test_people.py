@@ -6,13 +6,14 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import Media, animate, preflight
 from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import Models, load_eyes
@@ -48,7 +49,7 @@ def models(tiny_models: Models, home: Path) -> Models:
 def write_media(folder: Path, frames: list[np.ndarray]) -> Media:
     video, image = folder / "driving.mp4", folder / "reference.png"
     Image.fromarray(frames[0]).save(image)
-    film = imageio_ffmpeg.write_frames(str(video), SIZE, fps=FPS, macro_block_size=2)
+    film = imageio_ffmpeg.write_frames(str(video), frames[0].shape[1::-1], fps=FPS, macro_block_size=2)
     film.send(None)
     for frame in frames:
         film.send(np.ascontiguousarray(frame))
@@ -100,6 +101,30 @@ def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_pa
         )
     assert stages == {"check", "preprocess"}
     assert json.loads((tmp_path / "out.report.json").read_text())["missing_person"] == [[0, NUM_FRAMES - 1]]
+
+
+def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path: Path) -> None:
+    cut, rng = 16, np.random.default_rng(40)
+    scene, elsewhere = Scene.random(rng, 2, SCENE_S), Scene.random(rng, 1, SCENE_S)
+    frames = [draw_scene(scene, frame / FPS, WIDE).rgb for frame in range(cut)]
+    frames += [draw_scene(elsewhere, frame / FPS, WIDE).rgb for frame in range(8)]
+    media, sheet = write_media(tmp_path, frames), tmp_path / "sheet.png"
+
+    def look(person: str | int) -> dict[str, Any]:
+        params = AnimateParams(reference_image="-", driving_video="-", person=person, preflight="only")
+        return preflight(models.eyes, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None)
+
+    left, right = look("0.22,0.5@0.2"), look("0.78,0.5@0.2")
+    assert left["following"] != right["following"]
+    for report in (left, right):
+        assert report["following"] in [who["number"] for who in report["people"]]
+        (finding,) = [finding for finding in report["findings"] if finding["code"] == "cuts"]
+        assert f"at {cut / FPS:.1f} s" in finding["message"]
+    with Image.open(sheet) as picture:
+        assert picture.height > 600  # the overlay alone has 360 and a few lines
+    with pytest.raises(NoPersonFound) as caught:
+        look(50)
+    assert caught.value.field == "person"
 
 
 def trunk(keypoints: np.ndarray) -> np.ndarray:

@@ -111,7 +111,8 @@ async def create_preflight(
 ) -> dict[str, Any]:
     """The body of a job, answered with `result`: score, findings that name a fix, suggested start, and an estimate of
     time and memory from this installation's history. The artefact is a PNG of both under their skeletons, in
-    mode replace also of the masks.
+    mode replace also of the masks. Where several people are seen, or `person` is given, it shows them numbered too, and
+    `result.people` lists them.
 
     A free worker looks at it, ahead of all renders that wait.
     """

@@ -128,8 +128,8 @@ def _several(image: Seen, video: Seen) -> Iterator[Finding]:
         yield _finding(
             "several_people_in_video",
             "video",
-            f"the driving video shows {video.people} people at once; the largest is followed",
-            "choose one with `person`, or film one person alone",
+            f"the driving video shows {video.people} people at once; one of them is followed",
+            "look at the numbered people and choose one with `person`, or film one person alone",
         )
 
 
@@ -247,10 +247,11 @@ def _quality(image: Seen, video: Seen) -> Iterator[Finding]:
 def _cutting(cutting: Cutting) -> Iterator[Finding]:
     if cutting.cuts_s:
         times = ", ".join(f"{second:.1f} s" for second in cutting.cuts_s[:5])
+        often = "once" if len(cutting.cuts_s) == 1 else f"{len(cutting.cuts_s)} times"
         yield _finding(
             "cuts",
             "video",
-            f"the driving video changes its scene {len(cutting.cuts_s)} times, at {times}",
+            f"the driving video changes its scene {often}, at {times}",
             "render each scene as a job of its own",
             severity="hint",
         )

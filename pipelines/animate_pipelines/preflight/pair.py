@@ -45,7 +45,7 @@ def check_media(
         image = survey_image(eyes, reference)
     if params.preflight == "off":
         return None, reference
-    report = check_pair(image, video, Cutting(cuts_s=(), duration_s=float(clip.duration_s)))
+    report = check_pair(image, video, Cutting(cuts_s=video.cuts_s, duration_s=float(clip.duration_s)))
     if params.preflight == "strict":
         refuse_problems(report)
     return report, reference

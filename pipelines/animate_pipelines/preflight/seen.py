@@ -20,6 +20,7 @@ class Seen:
     times_s: `n`, when. num_pictures: how many were looked at. size: (width, height).
     boxes: `n 4` (x1, y1, x2, y2), fractions of the picture.
     people: how many of them there usually are in one picture. sharpness: `n`, of the person; see `Look`.
+    cuts_s: when new scenes begin.
     """
 
     poses: np.ndarray
@@ -29,9 +30,16 @@ class Seen:
     num_pictures: int
     people: int
     size: tuple[int, int]
+    cuts_s: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, looks: Sequence[Look | None], times_s: Sequence[float], size: tuple[int, int]) -> Seen:
+    def of(
+        cls,
+        looks: Sequence[Look | None],
+        times_s: Sequence[float],
+        size: tuple[int, int],
+        cuts_s: tuple[float, ...] = (),
+    ) -> Seen:
         """From what each picture shows, in order of time."""
         found = [(look, time_s) for look, time_s in zip(looks, times_s, strict=True) if look is not None]
         return cls(
@@ -42,6 +50,7 @@ class Seen:
             num_pictures=len(looks),
             people=int(np.median([look.people for look, _ in found])) if found else 0,
             size=size,
+            cuts_s=cuts_s,
         )
 
     @property

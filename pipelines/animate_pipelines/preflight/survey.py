@@ -9,6 +9,7 @@ import numpy as np
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.preflight.look import look_at
 from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
 from animate_pipelines.preprocess.eyes import Eyes
 
 # Frames of a video: these first ones, since the render begins with them, and as many over the whole of it. The pose
@@ -23,13 +24,20 @@ def survey_image(eyes: Eyes, picture: np.ndarray) -> Seen:
 
 
 def survey_clip(eyes: Eyes, clip: Clip, on_frame: Callable[[int, int], None] = lambda done, total: None) -> Seen:
-    """What a driving video shows, from at most 15 of its frames. on_frame: called with (frames done, frames in all)."""
-    indices = sampled_frames(clip.num_frames, float(clip.fps))
-    looks = []
-    for done, frame in enumerate(clip.read_source(clip.indices[indices]), start=1):
-        looks.append(look_at(eyes, frame))
-        on_frame(done, len(indices))
-    return Seen.of(looks, [index / float(clip.fps) for index in indices], clip.size)
+    """What a driving video shows: its person in at most 15 of its frames, and its cuts, for which all are read.
+
+    on_frame: called with (frames done, frames in all).
+    """
+    fps = float(clip.fps)
+    sampled = sampled_frames(clip.num_frames, fps)
+    looks, thumbnails = [], []
+    for index, frame in enumerate(clip.read_source(clip.indices)):
+        thumbnails.append(thumbnail(frame))
+        if index in sampled:
+            looks.append(look_at(eyes, frame))
+        on_frame(index + 1, clip.num_frames)
+    cuts_s = tuple(index / fps for index in find_cuts(thumbnails))
+    return Seen.of(looks, [index / fps for index in sampled], clip.size, cuts_s)
 
 
 def sampled_frames(num_frames: int, fps: float) -> list[int]:

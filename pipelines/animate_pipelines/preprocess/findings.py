@@ -35,7 +35,7 @@ def report_people(
         fps=f"{fps.numerator}/{fps.denominator}",
         num_frames=len(frames),
         chosen=people.chosen,
-        people=tuple(_people_seen(people, size)),
+        people=tuple(people_seen(people, size)),
         missing_person=tuple(stretches_of(looked_at, ~found)),
         missing_face=tuple(stretches_of(looked_at, ~face)),
         missing_hands=tuple(stretches_of(looked_at, ~(found & (hands >= _HAND_SEEN).any(axis=0)))),
@@ -49,7 +49,8 @@ def report_people(
     )
 
 
-def _people_seen(people: FoundPeople, size: tuple[int, int]) -> Iterable[PersonSeen]:
+def people_seen(people: FoundPeople, size: tuple[int, int]) -> Iterable[PersonSeen]:
+    """Everybody by number; false alarms are left out. size: (width, height) of the frames looked at."""
     for number in range(1, people.num_people + 1):
         mine = people.box_people == number
         frames, boxes = people.box_frames[mine], people.boxes[mine]

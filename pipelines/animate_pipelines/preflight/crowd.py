@@ -1,0 +1,74 @@
+"""Who is in a driving video with several people: everybody with the number by which `person` names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from animate_pipelines.detection_report import PersonSeen
+from animate_pipelines.media.clip import Clip
+from animate_pipelines.person import read_person
+from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.preflight.survey import sampled_frames
+from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preprocess.findings import people_seen
+from animate_pipelines.preprocess.people import FoundPeople, find_people
+from animate_pipelines.preprocess.people_still import people_still
+from animate_pipelines.stopwatch import Stopwatch
+
+_PAPER, _INK = (250, 250, 250), (30, 30, 30)
+_GAP_PX, _TITLE_PX, _WIDEST_PX = 10, 28, 960
+
+
+def find_crowd(eyes: Eyes, clip: Clip, person: str | int, on_frame: Callable[[int, int], None]) -> FoundPeople:
+    """Everybody in every frame, as a job finds and numbers them. Raises `NoPersonFound` for a `person` not there."""
+    return find_people(
+        eyes,
+        clip.read_source,
+        sorted(set(clip.indices.tolist())),
+        size=clip.size,
+        fps=float(clip.source_fps),
+        person=read_person(person),
+        smoothing=False,
+        watch=Stopwatch(("detect", "pose")),
+        on_frame=on_frame,
+    )
+
+
+def see_followed(seen: Seen, people: FoundPeople, clip: Clip) -> Seen:
+    """What the sampled frames show of the one who is followed; `seen` as it is where they do not show that one."""
+    boxes = dict(
+        zip(*(part[people.box_people == people.chosen] for part in (people.box_frames, people.boxes)), strict=True)
+    )
+    sampled = [(index, int(clip.indices[index])) for index in sampled_frames(clip.num_frames, float(clip.fps))]
+    shown = [(index, frame) for index, frame in sampled if people.found[frame] and frame in boxes]
+    if not shown:
+        return seen
+    frames = [frame for _, frame in shown]
+    sides = np.tile(clip.size, 2)
+    return replace(
+        seen,
+        poses=people.poses[frames],
+        boxes=np.array([np.clip(boxes[frame][:4] / sides, 0, 1) for frame in frames]),
+        times_s=np.array([index / float(clip.fps) for index, _ in shown]),
+        sharpness=people.sharpness[frames],
+    )
+
+
+def add_still(people: FoundPeople, clip: Clip, picture: Path) -> tuple[PersonSeen, ...]:
+    """Draw everybody, numbered, below what the PNG `picture` shows. Who they are."""
+    still = people_still(people, clip.read_source)
+    with Image.open(picture) as above:
+        width = min(above.width - 2 * _GAP_PX, _WIDEST_PX)
+        below = still.resize((width, round(still.height * width / still.width)))
+        both = Image.new("RGB", (above.width, above.height + _TITLE_PX + below.height + _GAP_PX), _PAPER)
+        both.paste(above, (0, 0))
+    title = f"people in the video, by number for `person`; {people.chosen} is followed"
+    ImageDraw.Draw(both).text((_GAP_PX, above.height + 5), title, _INK, ImageFont.load_default(14))
+    both.paste(below, (_GAP_PX, above.height + _TITLE_PX))
+    both.save(picture, optimize=True)
+    return tuple(people_seen(people, clip.size))
