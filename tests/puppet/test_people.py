@@ -19,6 +19,7 @@ from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import Models, load_eyes
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.person import PersonAt
+from animate_pipelines.preflight.look import look_at
 from animate_pipelines.preprocess.gaps import bridge
 from animate_pipelines.preprocess.people import find_people, survey_people
 from animate_pipelines.report import Progress
@@ -101,6 +102,12 @@ def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_pa
         )
     assert stages == {"check", "preprocess"}
     assert json.loads((tmp_path / "out.report.json").read_text())["missing_person"] == [[0, NUM_FRAMES - 1]]
+
+
+@pytest.mark.parametrize("grey", [0, 64, 128, 255])
+def test_nobody_is_in_a_flat_picture(grey: int, models: Models) -> None:
+    """The detector draws a box there with a score of up to 0.7; the joints in it have a confidence of 0.04 at most."""
+    assert look_at(models.eyes, np.full((192, 320, 3), grey, np.uint8)) is None
 
 
 def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from animate_pipelines.preprocess.detector import list_people
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.keypoints import FACE
+from animate_pipelines.preprocess.people import BODY_SEEN
 from animate_pipelines.preprocess.pose import estimate_pose
 
 _BODY, _HEAD, _SHOULDERS = slice(0, 17), slice(0, 5), [5, 6]
@@ -43,7 +44,10 @@ def look_at(eyes: Eyes, picture: np.ndarray) -> Look | None:
     if not len(boxes):
         return None
     poses = [estimate_pose(eyes.pose, picture, box) for box in boxes]
-    chosen = int(np.argmax([pose[_BODY, 2].mean() for pose in poses]))
+    sure = [pose[_BODY, 2].mean() for pose in poses]
+    chosen = int(np.argmax(sure))
+    if sure[chosen] < BODY_SEEN:
+        return None
     x1, y1, x2, y2 = np.clip(boxes[chosen, :4], 0, [width, height, width, height])
     return Look(
         pose=poses[chosen],

@@ -37,7 +37,7 @@ Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 OnFrame = Callable[[int, int], None]
 _CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
 _THREADS = min(os.cpu_count() or 1, 8)
-_BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
+BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
 _BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
 
 
@@ -120,7 +120,7 @@ def find_people(
         others = _by_frame(s for track in tracks if track is not people[chosen] for s in track.sightings)
         hidden = hidden_boxes(people[chosen], others, survey.cuts, fps)
         for done, reading in enumerate(_follow(eyes, read, boxes, size, watch), start=1):
-            if reading.pose[BODY, 2].mean() >= _BODY_SEEN:
+            if reading.pose[BODY, 2].mean() >= BODY_SEEN:
                 known[reading.sighting.frame] = reading
             on_frame(len(frames) + done, len(frames) + len(boxes) + len(hidden))
         for frame in misread({frame: reading.sighting for frame, reading in known.items()}, others, survey.cuts, fps):
@@ -173,7 +173,7 @@ def survey_people(
                 seen = [
                     Sighting(frame=frame, box=box, joints=points, look=look_of(small, box, points, size))
                     for box, points in zip(boxes, known, strict=True)
-                    if points is None or points[:, 2].mean() >= _BODY_SEEN
+                    if points is None or points[:, 2].mean() >= BODY_SEEN
                 ]
                 sightings.append(one_a_person(seen))
             on_frame(len(sightings))
