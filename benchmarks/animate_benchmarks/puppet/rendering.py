@@ -44,7 +44,7 @@ class DrawnClip(Clip):
         self.indices = np.arange(len(frames))
 
     def read_source(self, indices: Sequence[int] | Indices) -> Iterator[np.ndarray]:
-        yield from self._frames[np.asarray(indices)]
+        yield from self._frames[np.asarray(indices, int)]
 
     def close(self) -> None:
         """Nothing is open."""

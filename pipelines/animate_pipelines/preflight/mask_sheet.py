@@ -19,11 +19,11 @@ _OPACITY = 0.4
 
 def draw_masks(preview: MaskPreview, width: int) -> Image.Image:
     """An RGB picture of that width."""
-    columns = max((width - _GAP_PX) // (_CELL_PX + _GAP_PX), 1)
-    cell_width = (width - _GAP_PX) // columns - _GAP_PX
+    rows = -(-len(preview.frames) // max((width - _GAP_PX) // (_CELL_PX + _GAP_PX), 1))
+    columns = max(-(-len(preview.frames) // max(rows, 1)), 1)  # as many in each row
+    cell_width = min((width - _GAP_PX) // columns - _GAP_PX, 2 * _CELL_PX)
     cells = [_cell(frame, cell_width) for frame in preview.frames]
     row_px = max((cell.shape[0] for cell in cells), default=0) + _CAPTION_PX
-    rows = -(-len(cells) // columns)
     sheet = Image.new("RGB", (width, 2 * _TITLE_PX + rows * row_px), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     pen.text((_GAP_PX, 5), f"masks from {preview.source}, mask_fit {preview.fit}", _INK, font)

@@ -19,7 +19,7 @@ class Seen:
 
     times_s: `n`, when. num_pictures: how many were looked at. size: (width, height).
     boxes: `n 4` (x1, y1, x2, y2), fractions of the picture.
-    people: how many of them there usually are in one picture. sharpness: `n`, of the person; see `Look`.
+    people: the most of them that a quarter of the pictures show. sharpness: `n`, of the person; see `Look`.
     cuts_s: when new scenes begin.
     """
 
@@ -48,7 +48,7 @@ class Seen:
             times_s=np.array([time_s for _, time_s in found]),
             sharpness=np.array([look.sharpness for look, _ in found]),
             num_pictures=len(looks),
-            people=int(np.median([look.people for look, _ in found])) if found else 0,
+            people=int(np.quantile([look.people for look, _ in found], 0.75, method="lower")) if found else 0,
             size=size,
             cuts_s=cuts_s,
         )
