@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ with open_backend(settings) as backend:
 """
 
 
+def _wait(until: Callable[[], object], limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not until() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def test_no_job_is_lost_when_workers_are_killed(make_settings: Any, new_job: Any, png: bytes, mp4: bytes) -> None:
     rng = random.Random(7)
     with open_backend(make_settings(lease_s=0.5)) as backend:
@@ -54,13 +61,13 @@ def test_no_job_is_lost_when_workers_are_killed(make_settings: Any, new_job: Any
             backend.store.add(new_job(params=type(params).from_json(values)))
         command = [sys.executable, "-c", _WORKER, str(backend.settings.home)]
         for _ in range(5):
+            done = backend.store.counts()[JobStatus.SUCCEEDED] + rng.randrange(4)
             with subprocess.Popen(command) as process:
-                time.sleep(rng.uniform(0.9, 1.6))  # it needs most of a second to start
+                _wait(lambda done=done: backend.store.counts()[JobStatus.SUCCEEDED] > done)  # type: ignore[misc]
+                _wait(lambda: backend.store.counts()[JobStatus.RUNNING])
                 process.kill()
         with subprocess.Popen(command) as process:
-            deadline = time.monotonic() + 30
-            while backend.store.counts()[JobStatus.SUCCEEDED] < 60 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            _wait(lambda: backend.store.counts()[JobStatus.SUCCEEDED] == 60)
             process.terminate()
         jobs = backend.store.list("owner", limit=100)
         assert len(jobs) == 60
