@@ -98,6 +98,14 @@ def test_a_moment_of_two_boxes_does_not_part_a_person() -> None:
     assert set(range(60)) in tracks
 
 
+def test_a_person_in_two_boxes_shortly_before_the_end_is_followed_to_it() -> None:
+    frames = [[standing(frame, 300, RED)] for frame in range(40)]
+    frames += [[standing(40, 290, RED), standing(40, 310, RED)]]
+    frames += [[standing(frame, 310, RED)] for frame in range(41, 46)]
+    tracks = link_tracks([*frames], [], FPS)
+    assert max(colours(tracks), key=lambda track: len(track[1])) == (RED, list(range(46)))
+
+
 def test_nobody_is_where_they_could_not_have_come_to() -> None:
     frames = [[standing(frame, 100, RED), standing(frame, 400, BLUE)] for frame in range(20)]
     frames += [[standing(frame, 560, RED), standing(frame, 400, BLUE)] for frame in range(21, 40)]

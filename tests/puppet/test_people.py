@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animate_benchmarks.puppet.rendering import held_out_case
 from animate_pipelines.animate import Media, animate, preflight
 from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
@@ -151,6 +152,24 @@ def share_followed(poses: np.ndarray, truth: list[list[np.ndarray]], who: int) -
         away = [np.hypot(*(trunk(pose) - trunk(person))) / height for person in people]
         hits.append(away[who] <= 0.2 or (away[who] <= 0.25 and int(np.argmin(away)) == who))
     return float(np.mean(hits))
+
+
+@pytest.mark.parametrize("index", [0, 9])
+def test_one_person_alone_is_followed_in_every_frame(index: int, models: Models) -> None:
+    """In the second clip the detector's box is by turns around the upper and the lower half, at times around both."""
+    driving = held_out_case(index, 49, (96, 96), native=SIZE).driving
+    people = find_people(
+        models.eyes,
+        lambda indices: (driving[index] for index in indices),
+        range(len(driving)),
+        size=SIZE,
+        fps=FPS,
+        person="largest",
+        smoothing=False,
+        watch=Stopwatch(PARTS),
+        on_frame=lambda done, total: None,
+    )
+    assert people.found.all()
 
 
 @pytest.mark.parametrize("seed", [20, 21, 22])

@@ -27,7 +27,7 @@ _IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and postur
 _LOOK_RATE = 0.1  # share of a new look in what is remembered
 _VELOCITY_S = 0.25
 _KNOWN, _CLEARLY = 5, 0.1  # sightings from which on a look is known; by so much nearer is clearly somebody else
-_MOST_ODD = 0.1  # share of the shorter of two tracks that may be left out for them to be one person's
+_MOST_ODD = 0.15  # share of the shorter of two tracks that may be left out for them to be one person's; or one sighting
 _MAX_PLACE = 0.3  # what a far place adds to the distance of two stretches' looks, at most
 
 
@@ -152,7 +152,8 @@ def _join(
             continue
         whole = _track(groups[a].sightings + groups[b].sightings)
         kept, odd = _possible(whole, cuts, fps)
-        if len(odd) > _MOST_ODD * min(len(groups[a].sightings), len(groups[b].sightings)):
+        shorter = min(len(groups[a].sightings), len(groups[b].sightings))
+        if len(odd) > max(_MOST_ODD * shorter, 1) or len(odd) > shorter / 2:
             continue
         groups[a] = _track(kept)
         loose += odd
