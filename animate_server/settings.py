@@ -46,7 +46,6 @@ class Settings(BaseSettings):
     devices: Annotated[tuple[str, ...], NoDecode] = Field(
         ("auto",), min_length=1, description="One worker for each: cpu, cuda:0, ...; auto: every GPU, or cpu."
     )
-
     shortcuts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated approximations for speed: fp8-linears, 8-bit-attention, density-0.2, ..."
     )

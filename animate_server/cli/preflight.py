@@ -10,7 +10,7 @@ import typer
 
 from animate_pipelines.errors import AnimateError
 from animate_server.cli.console import EXIT_FAILED, print_error, print_json, progress_report
-from animate_server.cli.render import Mode, find_file
+from animate_server.cli.render import Mode, find_file, find_given
 
 
 def preflight(
@@ -37,7 +37,7 @@ def preflight(
             "align": align,
             "mask_fit": mask_fit,
             "person": person,
-            "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
+            "mask_video": find_given(mask_video, "mask_video"),
             "reference_image": str(find_file(image, "image")),
             "reference_kind": reference_kind,
             "driving_video": str(find_file(video, "video")),

@@ -114,10 +114,10 @@ def render(
         "person": person,
         "max_gap_s": max_gap_s,
         "smoothing": smoothing,
-        "keypoints": str(find_file(keypoints, "keypoints")) if keypoints else None,
-        "mask_video": str(find_file(mask_video, "mask_video")) if mask_video else None,
-        "neutral_reference": str(find_file(neutral_reference, "neutral_reference")) if neutral_reference else None,
-        "neutral_driver": str(find_file(neutral_driver, "neutral_driver")) if neutral_driver else None,
+        "keypoints": find_given(keypoints, "keypoints"),
+        "mask_video": find_given(mask_video, "mask_video"),
+        "neutral_reference": find_given(neutral_reference, "neutral_reference"),
+        "neutral_driver": find_given(neutral_driver, "neutral_driver"),
         "num_frames": frames,
         "overlap": overlap,
         "reference_image": str(find_file(image, "image")),
@@ -189,6 +189,11 @@ def _print_result(result: AnimateResult, *, as_json: bool) -> None:
         print(f"note: {warning}")
     for finding in (result.preflight or {}).get("findings", []):
         print(f"{finding['severity']}: {finding['message']}; {finding['fix']}")
+
+
+def find_given(path: Path | None, field: str) -> str | None:
+    """As `find_file`, of an input that may be left out."""
+    return None if path is None else str(find_file(path, field))
 
 
 def find_file(path: Path, option: str) -> Path:
