@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib import import_module
@@ -20,13 +20,14 @@ from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
 from animate_server.desk import JobDesk
-from animate_server.dialects import Desk, Dialect, find_dialect, native
+from animate_server.dialects import Dialect, find_dialect, native
 from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
+from animate_server.webhooks import Method
 
 log = logging.getLogger(__name__)
 SWEEP_S = 10.0
-COURIERS = 4  # a receiver that answers slowly holds up one
+COURIERS: Mapping[Method, int] = {"POST": 4, "PUT": 2}  # a receiver that answers slowly holds up one
 COURIER_CLOSE_S = 1.0
 
 
@@ -49,7 +50,11 @@ def create_app(backend: Backend) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stopped = threading.Event()
         sweeper = threading.Thread(target=_sweep, args=(backend, stopped), name="sweep", daemon=True)
-        couriers = [threading.Thread(target=courier.run, args=(stopped,), daemon=True) for _ in range(COURIERS)]
+        couriers = [
+            threading.Thread(target=courier.run, args=(method, stopped), daemon=True)
+            for method, count in COURIERS.items()
+            for _ in range(count)
+        ]
         for thread in (sweeper, *couriers):
             thread.start()
         yield
@@ -75,12 +80,12 @@ def create_app(backend: Backend) -> FastAPI:
     return app
 
 
-def make_courier(backend: Backend, desk: Desk, dialects: Sequence[Dialect]) -> Courier:
-    """What calls webhooks, under the same rules as input URLs are fetched."""
+def make_courier(backend: Backend, desk: JobDesk, dialects: Sequence[Dialect]) -> Courier:
+    """What calls webhooks and sends files, under the same rules as input URLs are fetched."""
     rules = {dialect.name: dialect.webhooks for dialect in dialects if dialect.webhooks is not None}
     settings = backend.settings
     policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
-    return Courier(backend.outbox, backend.store, desk, rules, policy)
+    return Courier(backend.outbox, backend.store, desk, rules, policy, find_file=desk.find_file)
 
 
 def load_dialects(names: Sequence[str]) -> list[Dialect]:

@@ -1,23 +1,24 @@
-"""`Courier`: makes the calls that the outbox owes, each in the words of its job's dialect, until they are taken."""
+"""`Courier`: makes the calls that the outbox owes until they are taken: words in a job's dialect, or its file."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 
 from animate_pipelines.errors import AnimateError
 from animate_server.addresses import AddressPolicy, redact
 from animate_server.dialects import Caller, Desk, WebhookRules
 from animate_server.errors import JobNotFound
-from animate_server.fetch import Resolver, post, resolve
-from animate_server.jobs import JobStatus
+from animate_server.fetch import Resolver, post, put_file, resolve
+from animate_server.jobs import Job, JobStatus
 from animate_server.outbox import Outbox
 from animate_server.store import Store
-from animate_server.webhooks import Attempt, Call
+from animate_server.webhooks import Attempt, Call, Method
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ JITTER = 0.2  # of a pause, either way: receivers that come back must not be met
 
 
 class Courier:
-    """rules: by the name of the dialect. jitter: a number between the two given."""
+    """rules: by the name of the dialect. find_file: path and media type of the artefact of a name.
+
+    jitter: a number between the two given.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Courier:
         rules: Mapping[str, WebhookRules],
         policy: AddressPolicy,
         *,
+        find_file: Callable[[str], tuple[Path, str]],
         jitter: Callable[[float, float], float] = random.uniform,
         resolver: Resolver = resolve,
     ) -> None:
@@ -44,63 +49,76 @@ class Courier:
         self._desk = desk
         self._rules = rules
         self._policy = policy
+        self._find_file = find_file
         self._jitter = jitter
         self._resolver = resolver
 
-    def run(self, stopped: threading.Event) -> None:
+    def run(self, method: Method, stopped: threading.Event) -> None:
         """Until `stopped`. Several threads, of several servers too, may run at once."""
         while not stopped.is_set():
             try:
-                if not self.send_one():
+                if not self.send_one(method):
                     stopped.wait(POLL_S)
             except Exception:  # an outer wall: one failed round must not be the last
                 log.exception("a webhook could not be called; it will be tried again")
                 stopped.wait(POLL_S)
 
-    def send_one(self) -> bool:
-        """Make the call that is due longest. False when none is."""
-        call = self._outbox.take_due()
+    def send_one(self, method: Method = "POST") -> bool:
+        """Make the call by that method that is due longest. False when none is."""
+        call = self._outbox.take_due(method)
         if call is None:
             return False
         try:
-            call = self._with_body(call)
+            job = self._job_of(call)
+            if method == "PUT":
+                self._send_file(call, job)
+            else:
+                self._tell(call, job)
         except AnimateError as error:
             self._outbox.note(call, None, self._failed(error), None)
-            return True
-        if call.body is None:
-            self._outbox.drop(call)
-            return True
-        self._send(call, call.body)
         return True
 
-    def _with_body(self, call: Call) -> Call:
-        """Body None: the service does not call at such an end. Raises `JobNotFound` when there is no job to tell of."""
-        rules = self._rules.get(call.dialect)
-        if rules is None:
+    def _job_of(self, call: Call) -> Job:
+        """Raises `JobNotFound` when there is no job to tell of, or nobody to tell."""
+        if call.dialect not in self._rules:
             raise JobNotFound(f"the interface {call.dialect} is switched off")
-        if call.body is not None:
-            return call
         job = self._store.get(call.job_id)
-        if job.status is JobStatus.EXPIRED:
+        if job.status is JobStatus.EXPIRED and call.body is None:
             raise JobNotFound(f"job {job.id} has expired")
-        body = rules.render(job, self._desk, Caller(owner=call.owner, base_url=call.base_url))
-        return call if body is None else dataclasses.replace(call, body=json.dumps(body, ensure_ascii=False))
+        return job
 
-    def _send(self, call: Call, body: str) -> None:
-        rules = self._rules[call.dialect]
+    def _tell(self, call: Call, job: Job) -> None:
+        rules, now = self._rules[call.dialect], self._outbox.clock()
+        text = call.body
+        if text is None:
+            body = rules.render(job, self._desk, Caller(owner=call.owner, base_url=call.base_url))
+            if body is None:  # the service does not call at such an end
+                self._outbox.drop(call)
+                return
+            text = json.dumps(body, ensure_ascii=False)
+        headers = {"content-type": "application/json"} | rules.headers(call, text, now)
+        self._attempt(call, text, partial(post, call.url, text.encode(), headers))
+
+    def _send_file(self, call: Call, job: Job) -> None:
+        if job.artefact is None:  # nothing came of the job
+            self._outbox.drop(call)
+            return
+        path, media_type = self._find_file(job.artefact.name)
+        self._attempt(call, None, partial(put_file, call.url, path, media_type))
+
+    def _attempt(self, call: Call, body: str | None, send: Callable[..., tuple[int, str]]) -> None:
         now = self._outbox.clock()
-        headers = {"content-type": "application/json"} | rules.headers(call, body, now)
         try:
-            code, text = post(call.url, body.encode(), headers, policy=self._policy, resolver=self._resolver)
+            code, text = send(policy=self._policy, resolver=self._resolver)
             attempt = Attempt(at=now, status_code=code, response=text)
         except AnimateError as error:
             attempt = self._failed(error)
-        again_at = None
-        if not attempt.delivered and call.tries < len(rules.pauses_s):
-            again_at = now + rules.pauses_s[call.tries] * self._jitter(1 - JITTER, 1 + JITTER)
+        again_at, pauses_s = None, self._rules[call.dialect].pauses_s
+        if not attempt.delivered and call.tries < len(pauses_s):
+            again_at = now + pauses_s[call.tries] * self._jitter(1 - JITTER, 1 + JITTER)
         self._outbox.note(call, body, attempt, again_at)
         said = attempt.status_code or attempt.error
-        log.info("job %s: %s answered %s, attempt %d", call.job_id, redact(call.url), said, call.tries + 1)
+        log.info("job %s: %s %s: %s, attempt %d", call.job_id, call.method, redact(call.url), said, call.tries + 1)
 
     def _failed(self, error: AnimateError) -> Attempt:
         return Attempt(at=self._outbox.clock(), status_code=None, error=error.message)

@@ -150,11 +150,11 @@ class JobDesk:
         *,
         dialect: str,
         idempotency_key: str | None = None,
-        webhook: Webhook | None = None,
+        webhooks: Sequence[Webhook] = (),
         terms: Terms | None = None,
     ) -> Job:
         wanted = terms or Terms()
-        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhook, wanted)
+        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhooks, wanted)
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         return await run_in_threadpool(self.store.get, job_id, caller.owner)
@@ -202,9 +202,11 @@ class JobDesk:
     async def find_call(self, job_id: str, caller: Caller) -> Call:
         return await run_in_threadpool(self.outbox.of_job, job_id, caller.owner)
 
-    async def list_calls(self, caller: Caller, *, dialect: str) -> Sequence[Call]:
+    async def list_calls(
+        self, caller: Caller, *, dialect: str | None = None, job_id: str | None = None
+    ) -> Sequence[Call]:
         def read() -> Sequence[Call]:
-            return self.outbox.list(caller.owner, dialect=dialect)
+            return self.outbox.list(caller.owner, dialect=dialect, job_id=job_id)
 
         return await run_in_threadpool(read)
 
@@ -281,10 +283,10 @@ class JobDesk:
         caller: Caller,
         dialect: str,
         idempotency_key: str | None,
-        webhook: Webhook | None,
+        webhooks: Sequence[Webhook],
         terms: Terms,
     ) -> Job:
-        if webhook is not None:
+        for webhook in webhooks:
             self._check_webhook(webhook)
         self._check_retention(terms.retention_s)
         if terms.longest_s is not None and self._settings.service_limits == "keep":
@@ -301,7 +303,7 @@ class JobDesk:
             request=body.fields,
             retention_s=terms.retention_s,
             uploads=accepted.uploads,
-            webhook=webhook,
+            webhooks=tuple(webhooks),
             base_url=caller.base_url,
         )
         try:

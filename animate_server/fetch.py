@@ -1,4 +1,6 @@
-"""Fetching input URLs (gate two) and calling webhooks. Every address is checked, and connected to as it was checked.
+"""Fetching input URLs (gate two), calling webhooks, sending results.
+
+Every address is checked, and connected to as it was checked.
 
 httpx's own client resolves names itself, after any check of ours, and follows redirects without asking; so a name
 that changes its address in between (DNS rebinding), or a redirect, would lead into the private network.
@@ -22,10 +24,10 @@ import httpx
 from animate_pipelines.errors import AnimateError, FetchError, MediaTooLarge
 from animate_server.addresses import Address, AddressPolicy, Target, check_url, redact, refusal
 from animate_server.errors import BodyTooLarge
-from animate_server.files import Written, write_limited
+from animate_server.files import Written, read_chunks, write_limited
 
 MAX_REDIRECTS = 3
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S, POST_TIMEOUT_S = 10.0, 30.0, 15.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S, POST_TIMEOUT_S, PUT_TIMEOUT_S = 10.0, 30.0, 15.0, 600.0
 ANSWER_BYTES = 1024  # what is kept of a webhook's answer
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -76,11 +78,46 @@ def post(
 
     Raises `FetchError` and `InvalidField`, as `fetch` does.
     """
+    return _send("POST", url, body, headers, policy=policy, resolver=resolver, timeout_s=timeout_s)
+
+
+def put_file(
+    url: str,
+    path: Path,
+    media_type: str,
+    *,
+    policy: AddressPolicy,
+    resolver: Resolver = resolve,
+    timeout_s: float = PUT_TIMEOUT_S,
+) -> tuple[int, str]:
+    """Like `post`, for a file as the whole body. Its length is told: signed URLs of object stores ask for that."""
     deadline = time.monotonic() + timeout_s
+
+    def chunks() -> Iterator[bytes]:
+        for chunk in read_chunks(path):
+            if time.monotonic() > deadline:
+                raise FetchError(f"{redact(url)} took longer than {timeout_s:g} s", value=redact(url), limit=timeout_s)
+            yield chunk
+
+    headers = {"content-type": media_type, "content-length": str(path.stat().st_size)}
+    return _send("PUT", url, chunks(), headers, policy=policy, resolver=resolver, timeout_s=READ_TIMEOUT_S)
+
+
+def _send(
+    method: str,
+    url: str,
+    body: bytes | Iterator[bytes],
+    headers: Mapping[str, str],
+    *,
+    policy: AddressPolicy,
+    resolver: Resolver,
+    timeout_s: float,
+) -> tuple[int, str]:
+    """timeout_s: of each read and write."""
     with _network_errors(url, None), httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
-        response = transport.handle_request(_pinned(url, policy, resolver, "POST", body, headers, timeout_s))
+        response = transport.handle_request(_pinned(url, policy, resolver, method, body, headers, timeout_s))
         try:
-            return response.status_code, _beginning(response, deadline)
+            return response.status_code, _beginning(response, time.monotonic() + timeout_s)
         finally:
             response.close()
 
@@ -140,7 +177,7 @@ def _pinned(
     policy: AddressPolicy,
     resolver: Resolver,
     method: str = "GET",
-    body: bytes | None = None,
+    body: bytes | Iterator[bytes] | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
     read_timeout_s: float = READ_TIMEOUT_S,
 ) -> httpx.Request:

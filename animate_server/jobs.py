@@ -115,7 +115,7 @@ class NewJob:
 
     fingerprint: a hash of the whole request, compared when an idempotency key comes a second time.
     uploads: ids of the uploads it reads. id: as the caller chose it, where the service lets callers choose.
-    base_url: scheme and host by which the caller reaches us: the URLs in the webhook's body begin with it.
+    base_url: scheme and host by which the caller reaches us: the URLs in webhooks' bodies begin with it.
     """
 
     id: str
@@ -127,5 +127,5 @@ class NewJob:
     request: Mapping[str, Any] | None = None
     retention_s: float | None = None
     uploads: tuple[str, ...] = ()
-    webhook: Webhook | None = None
+    webhooks: tuple[Webhook, ...] = ()
     base_url: str = ""

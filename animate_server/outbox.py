@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from animate_server.database import writing
 from animate_server.errors import JobNotFound, JobUnfinished
+from animate_server.fetch import PUT_TIMEOUT_S
 from animate_server.files import unguessable
 from animate_server.jobs import NewJob
 from animate_server.tables import webhooks
-from animate_server.webhooks import Attempt, Call, CallStatus
+from animate_server.webhooks import Attempt, Call, CallStatus, Method, Webhook
 
-HOLD_S = 60.0  # longer than one attempt can take
+# Longer than one attempt can take.
+HOLD_S: Mapping[Method, float] = {"POST": 60.0, "PUT": 2 * PUT_TIMEOUT_S}
 
 
 class Outbox:
@@ -27,15 +29,16 @@ class Outbox:
         self._writer = writing(engine)
         self.clock = clock
 
-    def take_due(self) -> Call | None:
-        """The call that is due longest; nobody else is given it for `HOLD_S`."""
-        due = select(webhooks).where(webhooks.c.due_at <= self.clock()).order_by(webhooks.c.due_at).limit(1)
+    def take_due(self, method: Method = "POST") -> Call | None:
+        """The call by that method that is due longest; nobody else is given it for `HOLD_S`."""
+        is_due = (webhooks.c.due_at <= self.clock()) & (webhooks.c.method == method)
+        due = select(webhooks).where(is_due).order_by(webhooks.c.due_at).limit(1)
         with self._engine.begin() as connection:
             if connection.execute(due).one_or_none() is None:
                 return None  # the common case takes no write lock
         with self._writer.begin() as connection:
             row = connection.execute(due).one_or_none()
-            return None if row is None else self._change(connection, row.id, {"due_at": self.clock() + HOLD_S})
+            return None if row is None else self._change(connection, row.id, {"due_at": self.clock() + HOLD_S[method]})
 
     def note(self, call: Call, body: str | None, attempt: Attempt, again_at: float | None) -> None:
         """Log an attempt, if the job is still there. again_at: when the next one is due; None when none will be."""
@@ -57,11 +60,11 @@ class Outbox:
             connection.execute(delete(webhooks).where(webhooks.c.id == call.id))
 
     def of_job(self, job_id: str, owner: str) -> Call:
-        """Raises `JobNotFound`, also for a job without a webhook."""
-        found = self.list(owner, job_id=job_id)
-        if not found:
-            raise JobNotFound(f"job {job_id} has no webhook", field="id", value=job_id)
-        return found[0]
+        """Of its end. Raises `JobNotFound`, also for a job without a webhook."""
+        for call in self.list(owner, job_id=job_id):
+            if call.method == "POST":
+                return call
+        raise JobNotFound(f"job {job_id} has no webhook", field="id", value=job_id)
 
     def list(self, owner: str, *, job_id: str | None = None, dialect: str | None = None) -> Sequence[Call]:
         """The newest hundred of `owner`."""
@@ -91,17 +94,21 @@ class Outbox:
         return _call(connection.execute(statement).one())
 
 
-def add_call(connection: Connection, new: NewJob, now: float) -> None:
-    """Owed once the job has ended; nothing for a job without a webhook."""
-    if new.webhook is None:
-        return
-    values = {
+def add_calls(connection: Connection, new: NewJob, now: float) -> None:
+    """Owed once the job has ended."""
+    for webhook in new.webhooks:
+        connection.execute(insert(webhooks).values(_owed(webhook, new, now)))
+
+
+def _owed(webhook: Webhook, new: NewJob, now: float) -> dict[str, Any]:
+    return {
         "id": "msg_" + unguessable(),
         "job_id": new.id,
         "owner": new.owner,
         "dialect": new.dialect,
-        "url": new.webhook.url,
-        "secret": new.webhook.secret,
+        "method": webhook.method,
+        "url": webhook.url,
+        "secret": webhook.secret,
         "base_url": new.base_url,
         "status": CallStatus.WAITING,
         "tries": 0,
@@ -109,10 +116,9 @@ def add_call(connection: Connection, new: NewJob, now: float) -> None:
         "created_at": now,
         "updated_at": now,
     }
-    connection.execute(insert(webhooks).values(values))
 
 
-def arm_call(connection: Connection, job_id: str, now: float) -> None:
+def arm_calls(connection: Connection, job_id: str, now: float) -> None:
     """The job has ended."""
     owed = (webhooks.c.job_id == job_id) & (webhooks.c.status == CallStatus.WAITING)
     connection.execute(update(webhooks).where(owed).values(status=CallStatus.PENDING, due_at=now, updated_at=now))
@@ -124,6 +130,7 @@ def _call(row: Row[Any]) -> Call:
         job_id=row.job_id,
         owner=row.owner,
         dialect=row.dialect,
+        method=row.method,
         url=row.url,
         secret=row.secret,
         base_url=row.base_url,

@@ -21,7 +21,7 @@ from animate_pipelines.report import Progress
 from animate_server.database import writing
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
 from animate_server.jobs import TRANSITIONS, Artefact, Failure, Job, JobStatus, NewJob
-from animate_server.outbox import add_call, arm_call
+from animate_server.outbox import add_calls, arm_calls
 from animate_server.tables import files, job_uploads, jobs, totals, uploads
 
 IDEMPOTENCY_S = 24 * 3600
@@ -75,7 +75,7 @@ class Store:
             row = connection.execute(insert(jobs).values(self._columns(new)).returning(jobs)).one()
             for upload_id in sorted(set(new.uploads)):
                 connection.execute(insert(job_uploads).values(job_id=new.id, upload_id=upload_id))
-            add_call(connection, new, self._clock())
+            add_calls(connection, new, self._clock())
             return _job(row)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
@@ -361,7 +361,7 @@ class Store:
         start = now if job.started_at is None else job.started_at
         spent = {"queue_s": start - job.created_at, "run_s": now - start}
         _add_total(connection, status, spent)
-        arm_call(connection, job.id, now)
+        arm_calls(connection, job.id, now)
         kept_s = self._retention_s if job.retention_s is None else job.retention_s
         times = {"finished_at": now, "expires_at": now + kept_s, "worker": None, "lease_expires_at": None}
         return _move(connection, job, status, times | dict(values))

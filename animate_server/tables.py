@@ -66,7 +66,7 @@ job_uploads = Table(
     Column("upload_id", String, ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
 )
 
-# One row for each job that has a webhook. `due_at` is null while there is nothing to send.
+# One row for each webhook of a job. `due_at` is null while there is nothing to send.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -85,6 +85,7 @@ webhooks = Table(
     Column("due_at", Float),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("method", String, nullable=False, server_default="POST"),
     Index("webhooks_by_job", "job_id"),
     Index("webhooks_by_due", "due_at"),
 )

@@ -1,18 +1,25 @@
-"""`Webhook`: where a caller wants to be told that a job has ended, and what came of telling. Data only."""
+"""`Webhook`: where a caller wants to hear of a job's end, or be sent its file, and what came of that. Data only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+Method = Literal["POST", "PUT"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """url: where to. secret: what the service's own way of signing needs. field: the request's name for the URL."""
+    """url: where to. secret: what the service's own way of signing needs. field: the request's name for the URL.
+
+    method: POST tells of the job's end in the words of its dialect; PUT sends the finished file itself.
+    """
 
     url: str
     secret: str = ""
     field: str = "webhook"
+    method: Method = "POST"
 
 
 class CallStatus(StrEnum):
@@ -38,16 +45,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One job's call to its webhook. Times are seconds since the epoch.
+    """One job's call to one of its webhooks. Times are seconds since the epoch.
 
     id: the same at each attempt, for the receiver to know a repetition by. base_url: begins the URLs in the body.
-    body: JSON text, made at the first attempt. tries: attempts since it was last asked for.
+    body: JSON text, made at the first attempt; None of a PUT. tries: attempts since it was last asked for.
     """
 
     id: str
     job_id: str
     owner: str
     dialect: str
+    method: Method
     url: str
     secret: str
     base_url: str

@@ -119,7 +119,7 @@ class Desk(Protocol):
         *,
         dialect: str,
         idempotency_key: str | None = None,
-        webhook: Webhook | None = None,
+        webhooks: Sequence[Webhook] = (),
         terms: Terms | None = None,
     ) -> Job:
         """A stored job. Raises what gate one finds wrong, `IdTaken`, `KeyReused` and `QueueFull`."""
@@ -156,7 +156,9 @@ class Desk(Protocol):
     async def find_call(self, job_id: str, caller: Caller) -> Call:
         """What became of the job's webhook. Raises `JobNotFound`, also for a job without one."""
 
-    async def list_calls(self, caller: Caller, *, dialect: str) -> Sequence[Call]:
+    async def list_calls(
+        self, caller: Caller, *, dialect: str | None = None, job_id: str | None = None
+    ) -> Sequence[Call]:
         """The newest hundred."""
 
     async def resend(self, call_id: str, caller: Caller, webhook: Webhook | None = None) -> Call:
@@ -202,12 +204,12 @@ class Desk(Protocol):
 class WebhookRules:
     """How a service calls back.
 
-    find: the caller's wish in the fields of a request that `parse` found good. render: the body, as JSON values, of
-    the call about an ended job; None when the service does not call at such an end. headers: beside the content type,
+    find: the caller's wishes in the fields of a request that `parse` found good. render: the body, as JSON values, of
+    the POST about an ended job; None when the service does not call at such an end. headers: beside the content type,
     for a call with that body at that time. pauses_s: between one attempt and the next; as many retries as pauses.
     """
 
-    find: Callable[[Mapping[str, Any]], Webhook | None]
+    find: Callable[[Mapping[str, Any]], Sequence[Webhook]]
     render: Callable[[Job, Desk, Caller], Any]
     headers: Callable[[Call, str, float], dict[str, str]] = lambda call, body, now: {}
     pauses_s: tuple[float, ...]
@@ -266,8 +268,8 @@ async def submit_fields(
     """Translate and store, for fields that are not exactly those of `body`. Raises like `submit_body`."""
     try:
         params = dialect.parse(fields)
-        webhook = dialect.webhooks.find(fields) if dialect.webhooks else None
-        return await desk.submit(params, body, caller, dialect=dialect.name, webhook=webhook, terms=terms)
+        webhooks = dialect.webhooks.find(fields) if dialect.webhooks else ()
+        return await desk.submit(params, body, caller, dialect=dialect.name, webhooks=webhooks, terms=terms)
     except JobNotFound as missing:
         raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
 

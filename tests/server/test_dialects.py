@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -53,10 +53,10 @@ class Asked:
     job: AnimateParams = JOB
     seeded: bool = True
 
-    def read(self, request: Mapping[str, Any]) -> tuple[AnimateParams, Webhook | None]:
+    def read(self, request: Mapping[str, Any]) -> tuple[AnimateParams, Sequence[Webhook]]:
         """All that the request asks for."""
         rules = DIALECTS[self.dialect].webhooks
-        return self.parse(request), rules.find(request) if rules else None
+        return self.parse(request), rules.find(request) if rules else ()
 
     def parse(self, request: Mapping[str, Any]) -> AnimateParams:
         """Of an interface that has no seed the drawn one is set aside."""
@@ -324,7 +324,7 @@ def test_every_field_counts_is_refused_or_is_listed_as_ignored(asked: Asked) -> 
     assert without_effect == {f"{asked.inside}.{name}" if asked.inside else name for name in own}
 
 
-def _outcome(asked: Asked, request: dict[str, Any]) -> tuple[AnimateParams, Webhook | None] | str:
+def _outcome(asked: Asked, request: dict[str, Any]) -> tuple[AnimateParams, Sequence[Webhook]] | str:
     """What is asked for, or the name of the field that is refused."""
     try:
         return asked.read(request)

@@ -82,7 +82,7 @@ class Jobs:
     def _queued(self) -> str:
         webhook = Webhook(url="http://10.0.0.1/hook")  # where nobody may be called
         new = NewJob(
-            id=str(uuid.uuid4()), owner=self._owner, dialect=next(self._dialects), params=PARAMS, webhook=webhook
+            id=str(uuid.uuid4()), owner=self._owner, dialect=next(self._dialects), params=PARAMS, webhooks=(webhook,)
         )
         return self._store.add(new).id
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ class Receiver:
     codes: list[int] = field(default_factory=list)
     seen: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    files: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     def wait(self, count: int) -> None:
         deadline = time.monotonic() + 10
@@ -61,6 +63,11 @@ def receiver() -> Iterator[Receiver]:
             self.send_header("location", f"{made.url}/elsewhere")
             self.end_headers()
             self.wfile.write(b"thanks")
+
+        def do_PUT(self) -> None:
+            made.files.append((dict(self.headers), self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(made.codes.pop(0) if made.codes else 200)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -94,7 +101,7 @@ def ended(allowed: Backend, new_job: Callable[..., NewJob]) -> Callable[..., Job
 
     def end(url: str, *, dialect: str = "native", secret: str = "", failed: bool = False) -> Job:
         webhook = Webhook(url=url, secret=secret)
-        allowed.store.add(new_job(dialect=dialect, webhook=webhook, base_url="https://studio.example"))
+        allowed.store.add(new_job(dialect=dialect, webhooks=(webhook,), base_url="https://studio.example"))
         job = allowed.store.claim("w")
         assert job is not None
         if failed:
@@ -115,7 +122,7 @@ def of(backend: Backend, job: Job) -> Call:
 def test_a_call_is_owed_from_the_transaction_that_ends_the_job(
     allowed: Backend, new_job: Callable[..., NewJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allowed.store.add(new_job(webhook=Webhook(url="http://127.0.0.1:9/hook")))
+    allowed.store.add(new_job(webhooks=(Webhook(url="http://127.0.0.1:9/hook"),)))
     job = allowed.store.claim("w")
     assert job is not None
     assert (of(allowed, job).status, allowed.outbox.take_due()) == (CallStatus.WAITING, None)
@@ -124,7 +131,7 @@ def test_a_call_is_owed_from_the_transaction_that_ends_the_job(
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "arm_call", crash)
+        patched.setattr(store_module, "arm_calls", crash)
         with pytest.raises(RuntimeError):
             allowed.store.fail(job, NoPersonFound())
     assert allowed.store.get(job.id).status is JobStatus.RUNNING
@@ -165,7 +172,7 @@ def test_a_restart_and_a_sender_that_died(
     with open_backend(make_settings(fetch_allow="127.0.0.1"), clock=clock) as again:
         courier = open_courier(again)
         assert not courier.send_one()
-        clock.now += HOLD_S
+        clock.now += HOLD_S["POST"]
         assert courier.send_one()
         assert of(again, job).status is CallStatus.DELIVERED
     ((headers, body),) = receiver.seen
@@ -200,6 +207,60 @@ def test_a_job_that_expired_before_the_first_attempt(
     assert (of(allowed, job).status, receiver.seen) == (CallStatus.FAILED, [])
 
 
+# ---------------------------------------------------------------- sending the file
+
+
+def finish_with_file(backend: Backend, new: NewJob, data: bytes, folder: Path) -> Job:
+    backend.store.add(new)
+    job = backend.store.claim("w")
+    assert job is not None
+    file = folder / "made.mp4"
+    file.write_bytes(data)
+    return backend.store.finish(job, [backend.artefacts.publish(file, 1)], {"warnings": []})
+
+
+def test_a_file_is_put_where_it_is_wanted(
+    allowed: Backend, clock: Any, receiver: Receiver, new_job: Callable[..., NewJob], tmp_path: Path
+) -> None:
+    receiver.codes = [503]
+    data = bytes(range(256)) * 9000  # more than one chunk
+    wanted = (Webhook(url=receiver.url), Webhook(url=receiver.url + "/put?signature=hunter2", method="PUT"))
+    job = finish_with_file(allowed, new_job(dialect="runware", webhooks=wanted), data, tmp_path)
+    courier = open_courier(allowed)
+    assert (courier.send_one("PUT"), courier.send_one("PUT")) == (True, False)
+    clock.now += 10
+    assert courier.send_one("PUT")
+    (first, _), (headers, body) = receiver.files
+    assert (body == data, headers["content-type"], headers["content-length"]) == (True, "video/mp4", str(len(data)))
+    assert "transfer-encoding" not in {name.lower() for name in first}
+    put, told = allowed.outbox.list(job.owner)
+    assert (put.method, put.status, [made.status_code for made in put.attempts]) == ("PUT", "delivered", [503, 200])
+    assert (told.method, told.status, of(allowed, job).id) == ("POST", "pending", told.id)
+    assert (courier.send_one("POST"), len(receiver.seen)) == (True, 1)
+
+
+def test_nothing_is_put_for_a_job_that_failed(
+    allowed: Backend, receiver: Receiver, new_job: Callable[..., NewJob]
+) -> None:
+    allowed.store.add(new_job(dialect="runware", webhooks=(Webhook(url=receiver.url, method="PUT"),)))
+    job = allowed.store.claim("w")
+    assert job is not None
+    allowed.store.fail(job, NoPersonFound("nobody in driving_video"))
+    assert open_courier(allowed).send_one("PUT")
+    assert (receiver.files, allowed.outbox.list(job.owner)) == ([], [])
+
+
+def test_a_file_that_is_gone_is_not_put(
+    allowed: Backend, receiver: Receiver, new_job: Callable[..., NewJob], tmp_path: Path
+) -> None:
+    wanted = (Webhook(url=receiver.url, method="PUT"),)
+    job = finish_with_file(allowed, new_job(dialect="runware", webhooks=wanted), b"x", tmp_path)
+    allowed.artefacts.remove(job.artefacts)
+    assert open_courier(allowed).send_one("PUT")
+    (call,) = allowed.outbox.list(job.owner)
+    assert (call.status, call.attempts[0].error, receiver.files) == ("failed", "there is no such file", [])
+
+
 # ---------------------------------------------------------------- what each service sends
 
 
@@ -210,6 +271,7 @@ def test_the_signature_of_the_specification() -> None:
         job_id="",
         owner="",
         dialect="native",
+        method="POST",
         url="",
         secret=SECRET,
         base_url="",
@@ -289,7 +351,7 @@ def test_eachlabs_end_to_end(serve: Any, receiver: Receiver, png: bytes, mp4: by
 def test_eachlabs_does_not_call_about_a_cancelled_prediction(
     allowed: Backend, receiver: Receiver, new_job: Callable[..., NewJob]
 ) -> None:
-    new = new_job(dialect="eachlabs", webhook=Webhook(url=receiver.url))
+    new = new_job(dialect="eachlabs", webhooks=(Webhook(url=receiver.url),))
     allowed.store.add(new)
     allowed.store.request_cancel(new.id, new.owner)
     courier = open_courier(allowed)
@@ -327,23 +389,41 @@ def test_runninghub_event_detail_and_retry(serve: Any, receiver: Receiver, png: 
         assert old("getWebhookDetail", taskId=silent)["code"] == 807
 
 
-def test_runware_is_told_what_getresponse_would_say(serve: Any, receiver: Receiver, png: bytes, mp4: bytes) -> None:
+def test_runware_is_told_what_getresponse_would_say_and_sent_the_file(
+    serve: Any, receiver: Receiver, png: bytes, mp4: bytes
+) -> None:
     image, video = _inline(png, mp4)
-    task = {
-        "taskType": "videoInference",
-        "taskUUID": "5f0d3c6e-3a52-4a6e-9a3e-0a4c1a0d9f11",
-        "model": "prunaai:p-video@animate",
-        "inputs": {"referenceImages": [image], "referenceVideos": [video]},
-        "deliveryMethod": "async",
-        "numberResults": 2,
-        "webhookURL": f"{receiver.url}?token=x",
-    }
+    two, one = (
+        {
+            "taskType": "videoInference",
+            "taskUUID": f"5f0d3c6e-3a52-4a6e-9a3e-0a4c1a0d9f1{count}",
+            "model": "prunaai:p-video@animate",
+            "inputs": {"referenceImages": [image], "referenceVideos": [video]},
+            "deliveryMethod": "async",
+            "numberResults": count,
+        }
+        for count in (2, 1)
+    )
     with serve(fetch_allow="127.0.0.1") as served:
-        served.http.post("/runware/v1", json=[task])
+
+        def say(**task: Any) -> Any:
+            return served.http.post("/runware/v1", json=[task]).json()
+
+        say(**two, webhookURL=f"{receiver.url}?token=x")
         receiver.wait(1)
-        ask = {"taskType": "getResponse", "taskUUID": task["taskUUID"]}
-        assert receiver.seen[0][1] == served.http.post("/runware/v1", json=[ask]).json()
+        assert receiver.seen[0][1] == say(taskType="getResponse", taskUUID=two["taskUUID"])
         assert len(receiver.seen[0][1]["data"]) == 2
+
+        say(**one, uploadEndpoint=f"{receiver.url}?signature=x")
+        deadline = time.monotonic() + 10
+        while not (uploads := say(taskType="getTaskDetails", taskUUID=one["taskUUID"])["data"][0]["uploads"]) or (
+            uploads[0]["status"] not in ("delivered", "failed")
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert uploads == [{"url": f"{receiver.url}?...", "status": "delivered", "attempts": 1}]
+        url = say(taskType="getResponse", taskUUID=one["taskUUID"])["data"][0]["videoURL"]
+        assert receiver.files[0][1] == served.http.get(url).content
 
 
 def test_native_log_and_resend(serve: Any, receiver: Receiver, png: bytes, mp4: bytes) -> None:

@@ -5,7 +5,7 @@ Their JavaScript client sends `X-API-Key` and a trailing slash, their documents 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -297,9 +297,9 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     }
 
 
-def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
     url = fields.get("webhook_url")
-    return Webhook(url=url, secret=fields.get("webhook_secret") or "", field="webhook_url") if url else None
+    return [Webhook(url=url, secret=fields.get("webhook_secret") or "", field="webhook_url")] if url else []
 
 
 def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
@@ -404,7 +404,7 @@ dialect = Dialect(
         "version": "there is one version of each model",
     },
     webhooks=WebhookRules(
-        find=find_webhook,
+        find=find_webhooks,
         render=render_webhook,
         headers=lambda call, body, now: {"X-Webhook-Secret": call.secret} if call.secret else {},
         pauses_s=(10.0, 10.0),  # three attempts, as theirs

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -87,9 +87,9 @@ async def create_job(
     """Answers at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
     with await desk.read(request, caller) as body:
         fields = _typed(body.fields) if body.is_form else body.fields
-        params, webhook = parse(fields), find_webhook(fields)
+        params, webhooks = parse(fields), find_webhooks(fields)
         job = await desk.submit(
-            params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key, webhook=webhook
+            params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key, webhooks=webhooks
         )
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
     return render(job, desk, caller)
@@ -312,14 +312,14 @@ def _shaped(params: AnimateParams, aspect: Any) -> AnimateParams:
     return replace(params, output_size=output_size(params.resolution, *_ASPECTS[aspect]))
 
 
-def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
     """Raises `InvalidField` for a secret that cannot sign."""
     if fields.get("webhook") is None:
-        return None
+        return []
     asked = read_fields(WebhookField, fields).webhook
     if asked.secret is not None:
         read_webhook_secret(asked.secret)
-    return Webhook(url=asked.url, secret=asked.secret or "", field="webhook.url")
+    return [Webhook(url=asked.url, secret=asked.secret or "", field="webhook.url")]
 
 
 def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
@@ -444,7 +444,7 @@ dialect = Dialect(
     schemas={"POST /v1/jobs": JobRequest},
     ignored={},
     webhooks=WebhookRules(
-        find=find_webhook,
+        find=find_webhooks,
         render=render_webhook,
         headers=sign_webhook,
         # the schedule that Standard Webhooks recommends: ten attempts in three days

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -337,9 +337,9 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return shown
 
 
-def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
+def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
     url = fields.get("webhookUrl")
-    return Webhook(url=url, field="webhookUrl") if url else None
+    return [Webhook(url=url, field="webhookUrl")] if url else []
 
 
 def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
@@ -462,5 +462,5 @@ dialect = Dialect(
         "fileType": "the bytes say what they are",
     },
     # theirs retries "about three times", at pauses that are not written down; these are ours
-    webhooks=WebhookRules(find=find_webhook, render=render_webhook, pauses_s=(10.0, 60.0, 300.0)),
+    webhooks=WebhookRules(find=find_webhooks, render=render_webhook, pauses_s=(10.0, 60.0, 300.0)),
 )

@@ -7,7 +7,7 @@ task running. A task is answered by an object in `data` or one in `errors`, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from animate_server.document import SUBMIT, raises
 from animate_server.errors import JobNotFound, MissingField, UnsupportedField, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Job
-from animate_server.webhooks import Webhook
+from animate_server.webhooks import Method, Webhook
 
 router = APIRouter(prefix="/runware/v1", tags=["runware"])
 _FORMATS: Mapping[str, OutputFormat] = {"MP4": "mp4", "MOV": "mov", "WEBM": "webm"}
@@ -71,10 +71,9 @@ async def talk(socket: WebSocket, desk: DeskDep) -> None:
 def parse(fields: Mapping[str, Any]) -> AnimateParams:
     """A `videoInference` task. Raises `InvalidField`, naming Runware's parameter by its path."""
     asked = read_fields(VideoInference, fields)
-    if asked.uploadEndpoint:
-        raise UnsupportedField(
-            "uploadEndpoint: this server sends results nowhere; fetch videoURL", field="uploadEndpoint"
-        )
+    if asked.uploadEndpoint and asked.numberResults > 1:
+        message = f"uploadEndpoint: one address takes one result, not numberResults {asked.numberResults}"
+        raise UnsupportedField(message, field="uploadEndpoint", value=asked.numberResults, limit=1)
     image, video = _pair(asked.model, asked.inputs)
     return AnimateParams(
         reference_image=image,
@@ -120,9 +119,9 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     return {"errors": [describe_failure(job) | named | {"status": "error"}]}
 
 
-def find_webhook(fields: Mapping[str, Any]) -> Webhook | None:
-    url = fields.get("webhookURL")
-    return Webhook(url=url, field="webhookURL") if url else None
+def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
+    wanted: tuple[tuple[str, Method], ...] = (("webhookURL", "POST"), ("uploadEndpoint", "PUT"))
+    return [Webhook(url=fields[name], field=name, method=method) for name, method in wanted if fields.get(name)]
 
 
 def render_error(error: AnimateError) -> Response:
@@ -173,5 +172,5 @@ dialect = Dialect(
     ignored={
         "routing": "a task runs where there is a worker",
     },
-    webhooks=WebhookRules(find=find_webhook, render=render, pauses_s=(10.0, 60.0, 300.0)),
+    webhooks=WebhookRules(find=find_webhooks, render=render, pauses_s=(10.0, 60.0, 300.0)),
 )

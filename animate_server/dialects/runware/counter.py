@@ -40,6 +40,7 @@ from animate_server.errors import (
 )
 from animate_server.fields import read_fields
 from animate_server.jobs import Job, JobStatus
+from animate_server.webhooks import Call
 
 _DAY_S = 24 * 3600.0
 _MODELS: list[dict[str, Any]] = [
@@ -138,12 +139,22 @@ class Counter:
         return Answer(**self._dialect.render(job, self._desk, self._caller), follow=follow)
 
     async def _get_details(self, body: Body) -> Answer:
-        """`request` is what was asked, without data and the queries of URLs; `response` as getResponse would be."""
+        """`request` is what was asked, without data and the queries of URLs; `response` as getResponse would be.
+
+        `uploads`: what became of sending the file to `uploadEndpoint`, which theirs does not tell.
+        """
         asked = read_fields(Lookup, body.fields)
         job = await self._find(asked.taskUUID)
-        response = self._dialect.render(job, self._desk, self._caller)
-        named = {"taskType": asked.taskType, "taskUUID": job.id}
-        return Answer(data=[named | {"request": [_redacted(job.request or {})], "response": response}])
+        shown = {
+            "taskType": asked.taskType,
+            "taskUUID": job.id,
+            "request": [_redacted(job.request or {})],
+            "response": self._dialect.render(job, self._desk, self._caller),
+        }
+        sent = [
+            _show(call) for call in await self._desk.list_calls(self._caller, job_id=job.id) if call.method == "PUT"
+        ]
+        return Answer(data=[shown | ({"uploads": sent} if sent else {})])
 
     async def _upload_image(self, body: Body) -> Answer:
         asked = read_fields(ImageUpload, body.fields)
@@ -197,6 +208,10 @@ class Counter:
     async def _find(self, task_uuid: str) -> Job:
         missing = JobNotFound(f"there is no task {task_uuid}, or it has expired", field="taskUUID", value=task_uuid)
         return await find_job(task_uuid, self._desk, self._caller, missing)
+
+
+def _show(call: Call) -> dict[str, Any]:
+    return {"url": redact(call.url), "status": call.status, "attempts": len(call.attempts)}
 
 
 def _is_sought(model: Mapping[str, Any], asked: ModelSearch) -> bool:

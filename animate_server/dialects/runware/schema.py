@@ -100,7 +100,9 @@ class VideoInference(Task):
         None, ge=60, le=MAX_TTL_S, description="Seconds to keep the result; at most as long as the server keeps any."
     )
     webhookURL: str | None = Field(None, max_length=2000, description="Called when the task has ended.")  # noqa: N815
-    uploadEndpoint: str | None = Field(None, description="Refused: results are fetched from videoURL.")  # noqa: N815
+    uploadEndpoint: str | None = Field(  # noqa: N815
+        None, max_length=2000, description="Where the file is sent to by PUT when it is there; for one result."
+    )
     safety: Safety | None = Field(None, description="Whether image and output are checked. Default: they are not.")
     routing: dict[str, Any] | None = Field(None, description="Taken; a task runs where there is a worker.")
 
