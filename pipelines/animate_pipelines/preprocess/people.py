@@ -22,6 +22,7 @@ from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
 from animate_pipelines.preprocess.detector import CERTAIN, certain_boxes, detect_people, squash
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.gaps import bridge
+from animate_pipelines.preprocess.hands import hide_stray_fingers
 from animate_pipelines.preprocess.hidden import hidden_boxes, is_person, misread
 from animate_pipelines.preprocess.keypoints import BODY, NUM_KEYPOINTS
 from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
@@ -205,7 +206,7 @@ def _follow(eyes: Eyes, read: Read, boxes: dict[int, np.ndarray], size: Size, wa
         for batch in read_ahead(zip(frames, read(frames), strict=True), MAX_BATCH):
             with watch("pose"):
                 crops = list(pool.map(lambda item: crop_person(item[1], boxes[item[0]]), batch))
-                poses = read_poses(eyes.pose, crops, size)
+                poses = [hide_stray_fingers(pose, size) for pose in read_poses(eyes.pose, crops, size)]
             for (frame, picture), crop, pose in zip(batch, crops, poses, strict=True):
                 joints = _joints(pose, size)
                 look = look_of(squash(picture), boxes[frame], joints, size)
