@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import cv2
@@ -157,8 +158,8 @@ def survey_people(
     sightings: list[list[Sighting]] = []
     thumbnails: list[np.ndarray] = []
     crowd_until = -1.0
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for pictures in read_ahead(read(frames), MAX_BATCH):
+    with ThreadPoolExecutor(_THREADS) as pool, closing(read_ahead(read(frames), MAX_BATCH)) as batches:
+        for pictures in batches:
             with watch("detect"):
                 squashed = list(pool.map(squash, pictures))
                 found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
@@ -202,8 +203,9 @@ def _joints_where(
 def _follow(eyes: Eyes, read: Read, boxes: dict[int, np.ndarray], size: Size, watch: Stopwatch) -> Iterator[_Reading]:
     """What is read in `boxes`, by frame."""
     frames = sorted(boxes)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for batch in read_ahead(zip(frames, read(frames), strict=True), MAX_BATCH):
+    seen = zip(frames, read(frames), strict=True)
+    with ThreadPoolExecutor(_THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
+        for batch in batches:
             with watch("pose"):
                 crops = list(pool.map(lambda item: crop_person(item[1], boxes[item[0]]), batch))
                 poses = [hide_stray_fingers(pose, size) for pose in read_poses(eyes.pose, crops, size)]
