@@ -17,10 +17,12 @@ from animate_benchmarks.puppet.batches import tokenize
 from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip
 from animate_benchmarks.puppet.muon import orthogonalize
 from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
-from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
+from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
+from animate_benchmarks.puppet.people import random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
 from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, noise_levels
+from animate_benchmarks.puppet.train_readers import settle
 from animate_benchmarks.puppet.train_vae import new_vae
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
@@ -173,6 +175,39 @@ def test_the_onnx_files_say_what_the_networks_say(tmp_path: Path):
     assert found > 3
     assert np.allclose(boxes[0, :3], expected[0, :3], atol=0.5)
     assert np.allclose(boxes[..., 4], expected[..., 4], atol=1e-3)
+
+
+@torch.no_grad()
+def test_networks_are_read_back_and_go_on_as_they_were(tmp_path: Path):
+    torch.manual_seed(0)
+    written, read = PoseNetwork().eval(), PoseNetwork()
+    for module in written.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    write_pose_network(written, tmp_path / "pose.onnx")
+    read_pose_network(read, tmp_path / "pose.onnx")
+    pixels = torch.randn(2, 3, 256, 192)
+    wanted = written(pixels)
+    assert torch.allclose(read.eval()(pixels), wanted, atol=2e-3)
+    settle(read, pixels)
+    assert read.training
+    # In training a norm uses the batch's own statistics, which are those that it took over.
+    assert torch.allclose(read(pixels), wanted, atol=5e-3)
+
+
+def test_who_is_hidden_in_a_crowd_is_not_listed():
+    rng = np.random.default_rng(2)
+    for _ in range(40):
+        crowd = random_crowd(rng, (96, 96))
+        assert len(crowd.boxes) == len(crowd.masks) == len(crowd.keypoints) >= 1
+        assert crowd.masks.shape[1:] == crowd.rgb.shape[:2]
+        assert (crowd.masks.astype(int).sum(axis=0) <= 257).all()  # nothing is seen of two people; 2 for rounding
+        for box, mask in zip(crowd.boxes, crowd.masks, strict=True):
+            rows, columns = np.nonzero(mask > 127)
+            left, top, right, bottom = box
+            assert left - 1 <= columns.min() <= columns.max() <= right + 1
+            assert top - 1 <= rows.min() <= rows.max() <= bottom + 1
 
 
 def _run(path: Path, name: str, value: torch.Tensor) -> list[np.ndarray]:

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 NUM_KEYPOINTS = 133
-GRID = 40  # the detector's cells along each side of its 640 pixel square
+GRID = 40  # the detector's cells along each side of its square of 640 pixels
 NUM_BOXES = 300
+SHRINK = 4  # of that square's sides before the network looks at it: a person is large in the frame
 _CELL_PX = 640 // GRID
 
 
@@ -79,7 +80,7 @@ class PoseNetwork(nn.Module):
 
 
 class Detector(nn.Module):
-    """`b 3 640 640` RGB in 0..1 to what each of 40 x 40 cells sees: `b 5 40 40`, a score's logit and four distances.
+    """`b 3 160 160` RGB in 0..1 to what each of 40 x 40 cells sees: `b 5 40 40`, a score's logit and four distances.
 
     The distances, in cells and in log1p, run from the cell's centre to the left, top, right and bottom of the person.
     """
@@ -93,8 +94,7 @@ class Detector(nn.Module):
         self.head = nn.Conv2d(widths[0], 5, 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        small = F.avg_pool2d(pixels, 4)  # 160 x 160: a person is large in the frame
-        cells: torch.Tensor = self.head(self.pyramid(self.stem_down(F.relu(self.stem(small)))))
+        cells: torch.Tensor = self.head(self.pyramid(self.stem_down(F.relu(self.stem(pixels)))))
         return cells
 
 
@@ -112,7 +112,7 @@ class BoxOutput(nn.Module):
         self.register_buffer("centres_y", centres.repeat_interleave(GRID))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        cells = self.detector(images)
+        cells = self.detector(F.avg_pool2d(images, SHRINK))
         scores = torch.sigmoid(cells[:, :1])
         peaks = scores * (F.max_pool2d(scores, 3, stride=1, padding=1) == scores).to(scores.dtype)
         top, order = peaks.flatten(1).topk(NUM_BOXES, dim=1)

@@ -1,4 +1,7 @@
-"""Writes the two readers as ONNX graphs with the real ones' inputs and outputs: weights in fp16, arithmetic in fp32."""
+"""The two readers as ONNX graphs with the real ones' inputs and outputs: weights in fp16, arithmetic in fp32.
+
+A graph is a walk over the network; the same walk reads the weights back.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from animate_benchmarks.puppet.networks import (
     GRID,
     NUM_BOXES,
     NUM_KEYPOINTS,
+    SHRINK,
     BoxOutput,
     ConvBlock,
     Detector,
@@ -108,29 +112,75 @@ class Graph:
         onnx.save(model, path)
 
 
+class WeightReader(Graph):
+    """Gives each layer it meets the next weights of a file that the same walk has written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        kept = (numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer)
+        self._kept = (torch.from_numpy(array.astype(np.float32)) for array in kept if array.dtype == np.float16)
+
+    @torch.no_grad()
+    def conv(self, x: str, layer: nn.Conv2d) -> str:
+        assert layer.bias is not None
+        layer.weight.copy_(next(self._kept))
+        layer.bias.copy_(next(self._kept))
+        return super().conv(x, layer)
+
+    @torch.no_grad()
+    def norm(self, x: str, layer: nn.BatchNorm2d) -> str:
+        """The statistics went into the weights when they were written: what is left has mean 0 and variance 1."""
+        layer.reset_running_stats()
+        layer.running_var.sub_(layer.eps)  # type: ignore[union-attr]
+        layer.weight.copy_(next(self._kept).flatten())
+        layer.bias.copy_(next(self._kept).flatten())
+        return super().norm(x, layer)
+
+
 def write_pose_network(network: PoseNetwork, path: Path) -> None:
     """`input` n 3 256 192 -> `output` n 133 64 48."""
     graph = Graph()
-    x = graph.op("Relu", graph.conv("input", network.stem))
-    x = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)
-    graph.conv(graph.op("Relu", graph.norm(x, network.norm)), network.head)
+    _walk_pose_network(graph, network)
     graph.save(path, "pose", ("input", ["n", 3, 256, 192]), ("output", ["n", NUM_KEYPOINTS, 64, 48]))
+
+
+def read_pose_network(network: PoseNetwork, path: Path) -> None:
+    """Give the network the weights that `write_pose_network` wrote."""
+    _walk_pose_network(WeightReader(path), network)
 
 
 def write_detector(detector: Detector, path: Path) -> None:
     """`images` 1 3 640 640 -> `output0` 1 300 6."""
     graph = Graph()
-    x = graph.op("AveragePool", "images", kernel_shape=[4, 4], strides=[4, 4])
+    _list_boxes(graph, _walk_detector(graph, detector), BoxOutput(detector))
+    graph.save(path, "detector", ("images", [1, 3, 640, 640]), ("output0", [1, NUM_BOXES, 6]))
+
+
+def read_detector(detector: Detector, path: Path) -> None:
+    """Give the network the weights that `write_detector` wrote."""
+    _walk_detector(WeightReader(path), detector)
+
+
+def _walk_pose_network(graph: Graph, network: PoseNetwork) -> None:
+    x = graph.op("Relu", graph.conv("input", network.stem))
+    x = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)
+    graph.conv(graph.op("Relu", graph.norm(x, network.norm)), network.head)
+
+
+def _walk_detector(graph: Graph, detector: Detector) -> str:
+    x = graph.op("AveragePool", "images", kernel_shape=[SHRINK] * 2, strides=[SHRINK] * 2)
     x = graph.op("Relu", graph.conv(x, detector.stem))
-    x = graph.conv(graph.pyramid(graph.conv(x, detector.stem_down), detector.pyramid), detector.head)
-    parts = graph.node("Split", [x, graph.constant(np.array([1, 1, 1, 1, 1], np.int64))], outputs=5, axis=1)
+    return graph.conv(graph.pyramid(graph.conv(x, detector.stem_down), detector.pyramid), detector.head)
+
+
+def _list_boxes(graph: Graph, cells: str, centres: BoxOutput) -> None:
+    parts = graph.node("Split", [cells, graph.constant(np.array([1, 1, 1, 1, 1], np.int64))], outputs=5, axis=1)
     flat = graph.constant(np.array([1, GRID * GRID], np.int64))
     score = graph.op("Sigmoid", parts[0])
     highest = graph.op("MaxPool", score, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
     peak = graph.op("Cast", graph.op("Equal", highest, score), to=TensorProto.FLOAT)
     peaks = graph.op("Reshape", graph.op("Mul", score, peak), flat)
     top, order = graph.node("TopK", [peaks, graph.constant(np.array([NUM_BOXES], np.int64))], outputs=2, axis=1)
-    centres = BoxOutput(detector)
     columns = [
         _corner(graph, graph.op("Reshape", part, flat), centre, sign, order)
         for part, centre, sign in zip(
@@ -140,7 +190,6 @@ def write_detector(detector: Detector, path: Path) -> None:
     columns += [top, graph.op("Mul", top, graph.constant(np.zeros(1, np.float32)))]
     last = graph.constant(np.array([2], np.int64))
     graph.op("Concat", *(graph.op("Unsqueeze", column, last) for column in columns), axis=2)
-    graph.save(path, "detector", ("images", [1, 3, 640, 640]), ("output0", [1, NUM_BOXES, 6]))
 
 
 def _corner(graph: Graph, log_cells: str, centre: torch.Tensor, sign: float, order: str) -> str:

@@ -20,25 +20,66 @@ class Crowd:
 
     rgb: np.ndarray  # h w 3 uint8
     keypoints: np.ndarray  # people 133 3
-    boxes: np.ndarray  # people 4: x1 y1 x2 y2 in pixels, inside the picture
+    boxes: np.ndarray  # people 4: x1 y1 x2 y2 in pixels, inside the picture, with what nearer people hide
+    masks: np.ndarray  # people h w, 0..255: what is seen of each
+
+
+_LEAST_SEEN = 0.25  # of a person who counts
+_CLOSE_SHARE = 0.5  # of the crowds: those who stand before one another, as people who cross do
 
 
 def random_crowd(rng: np.random.Generator, size: tuple[int, int], *, most: int = 3, turned: float = 0.15) -> Crowd:
-    """Draw people side by side, near ones over far ones; `turned` is the share who show their back."""
+    """Draw people, near ones over far ones; `turned` is the share who show their back.
+
+    Who is all but hidden by nearer people is in the picture, but not in the lists.
+    """
     width, height = size
     scale = Canvas.scale_for(width, height)
     canvas = Canvas(Backdrop.random(rng).paint(width * scale, height * scale), scale)
     count = int(rng.choice(np.arange(most) + 1, p=None if most == 1 else (0.6, 0.25, 0.15)))
     zooms = sorted(float(0.5 + 1.5 * rng.random() ** 2) for _ in range(count))
-    places = rng.permutation(np.linspace(0.2, 0.8, count)) if count > 1 else np.array([0.5])
-    keypoints, boxes = [], []
-    for zoom, place in zip(zooms, places, strict=True):
+    keypoints, covers = [], []
+    for zoom, place in zip(zooms, _places(rng, count), strict=True):
         canvas.mask[:] = 0
         pose = Performance.random(rng, 0.5, turns=bool(rng.random() < turned)).pose_at(rng.uniform(0, 0.4))
         camera = Camera.framing(zoom, x=place + rng.normal(0, 0.06), head_room=rng.uniform(0.04, 0.2))
         keypoints.append(draw_on(canvas, Character.random(rng), pose, size, camera))
-        boxes.append(_box_of(canvas.mask, scale))
-    return Crowd(rgb=_soften(rng, canvas.finish()[0]), keypoints=np.stack(keypoints), boxes=np.stack(boxes))
+        covers.append(canvas.mask.copy())
+    seen = _seen(covers)
+    listed = [i for i in range(count) if seen[i].sum() >= _LEAST_SEEN * max(covers[i].sum(), 1)]
+    return Crowd(
+        rgb=_soften(rng, canvas.finish()[0]),
+        keypoints=np.stack([keypoints[i] for i in listed]),
+        boxes=np.stack([_box_of(covers[i], scale) for i in listed]),
+        masks=np.stack([cv2.resize(seen[i], size, interpolation=cv2.INTER_AREA) for i in listed]),
+    )
+
+
+def empty_scene(rng: np.random.Generator, size: tuple[int, int]) -> Crowd:
+    """Nobody: a backdrop, or now and then noise."""
+    rgb = Backdrop.random(rng).paint(*size)
+    if rng.random() < 0.3:
+        rgb = rng.integers(0, 256, rgb.shape, dtype=np.uint8)
+    nobody = {"keypoints": np.zeros((0, 133, 3)), "boxes": np.zeros((0, 4)), "masks": np.zeros((0, *rgb.shape[:2]))}
+    return Crowd(rgb=_soften(rng, rgb), **nobody)
+
+
+def _places(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Where people stand, as parts of the width: side by side, or close together."""
+    if count == 1:
+        return np.array([0.5])
+    if rng.random() < _CLOSE_SHARE:
+        return 0.5 + rng.uniform(-0.2, 0.2, count)
+    return rng.permutation(np.linspace(0.2, 0.8, count))
+
+
+def _seen(covers: list[np.ndarray]) -> list[np.ndarray]:
+    """Of masks from the farthest to the nearest, what no nearer one covers."""
+    seen, nearer = [], np.zeros_like(covers[0])
+    for cover in reversed(covers):
+        seen.append(np.minimum(cover, 255 - nearer))
+        nearer = np.maximum(nearer, cover)
+    return seen[::-1]
 
 
 def _box_of(mask: np.ndarray, scale: int) -> np.ndarray:

@@ -17,18 +17,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, Detector, PoseNetwork
-from animate_benchmarks.puppet.people import random_crowd
+from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, SHRINK, Detector, PoseNetwork
+from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_network
+from animate_benchmarks.puppet.people import empty_scene, random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.training import train
 from animate_pipelines.preprocess.pose import crop_geometry, crop_input
+from animate_weights.manifest import DETECTOR_PATH, POSE_PATH
 
 SIDES_PX = (96, 128, 192, 320)
 MAP_WIDTH, MAP_HEIGHT = 48, 64
 SIGMA_CELLS = 1.5
 BODY_KEYPOINTS, BODY_WEIGHT = 23, 4.0
 SHARPNESS, PLACE_WEIGHT = 10.0, 0.5
-POSE_BATCH, DETECTOR_BATCH = 16, 12
+OFF_CENTRE_WEIGHT, SCORE_WEIGHT = 0.1, 3.0
+SHOULDERS = [5, 6]
+EMPTY_SHARE = 0.05
+DETECTOR_ERROR = 0.1  # of a box's sides, at most: how far its edges are off
+# The pose network's peaks are 0.71 high on average where a joint is seen; the skeleton hides joints under 0.5.
+PEAK_SCALE = 1.2
+POSE_BATCH, DETECTOR_BATCH = 16, 24
 
 
 def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +46,7 @@ def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     crowd = random_crowd(rng, size)
     who = int(rng.integers(len(crowd.boxes)))
     sides = np.tile(crowd.boxes[who, 2:] - crowd.boxes[who, :2], 2)
-    box = np.append(crowd.boxes[who] + rng.normal(0, 0.04, 4) * sides, 1.0)
+    box = np.append(crowd.boxes[who] + rng.normal(0, rng.uniform(0.01, DETECTOR_ERROR), 4) * sides, 1.0)
     if rng.random() < 0.15:
         box = np.array([0, 0, *size, 1.0])
     centre, scale = crop_geometry(box, *size)
@@ -73,26 +81,30 @@ def pose_loss(network: nn.Module, pixels: torch.Tensor, points: torch.Tensor) ->
 
 
 def detector_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Input `3 640 640`, wanted scores `40 40` and distances `4 40 40` (log1p of cells, NaN where nobody is)."""
+    """Input `3 160 160`, wanted scores `40 40` and distances `4 40 40` (log1p of cells, NaN where nobody is).
+
+    A score is highest at the base of a person's neck, which is found more surely than the middle of a box that depends
+    on stretched arms. The box is asked of every cell in which the person is seen.
+    """
     side = int(rng.choice(SIDES_PX[:3]))
     size = (side, side) if rng.random() < 0.5 else (round(side * rng.uniform(0.5, 1.8)), side)
-    crowd = random_crowd(rng, size)
-    pixels = cv2.resize(crowd.rgb, (640, 640)).astype(np.float32) / 255
+    crowd = empty_scene(rng, size) if rng.random() < EMPTY_SHARE else random_crowd(rng, size)
+    seen = cv2.resize(cv2.resize(crowd.rgb, (640, 640)), (640 // SHRINK,) * 2, interpolation=cv2.INTER_AREA)
     scores, distances = np.zeros((GRID, GRID)), np.full((4, GRID, GRID), np.nan)
-    cells = np.arange(GRID) + 0.5
-    for box in crowd.boxes:
+    columns, rows = np.meshgrid(np.arange(GRID) + 0.5, np.arange(GRID) + 0.5)
+    for box, mask, points in zip(crowd.boxes, crowd.masks, crowd.keypoints, strict=True):
         x1, y1, x2, y2 = box / np.tile(size, 2) * GRID
         if x2 - x1 < 1 or y2 - y1 < 1:
             continue
-        across = np.exp(-(((cells - (x1 + x2) / 2) / (0.12 * (x2 - x1) + 0.7)) ** 2))
-        along = np.exp(-(((cells - (y1 + y2) / 2) / (0.12 * (y2 - y1) + 0.7)) ** 2))
-        bump = along[:, None] * across[None]
-        nearer = bump > np.maximum(scores, 0.3)
+        x, y = np.clip(points[SHOULDERS, :2].mean(axis=0) / size * GRID, (x1, y1), (x2, y2))
+        bump = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (0.7 + 0.04 * (y2 - y1)) ** 2)
+        central = bump > np.maximum(scores, 0.3)
+        part = cv2.resize(mask, (GRID, GRID), interpolation=cv2.INTER_AREA) > 127
+        edges = np.log1p(np.maximum(np.stack([columns - x1, rows - y1, x2 - columns, y2 - rows]), 0))
+        own = central | (part & (scores <= 0.3))
+        distances[:, own] = edges[:, own]
         scores = np.maximum(scores, bump)
-        columns, rows = np.meshgrid(cells, cells)
-        edges = np.stack([columns - x1, rows - y1, x2 - columns, y2 - rows])
-        distances[:, nearer] = np.log1p(np.maximum(edges, 0))[:, nearer]
-    return pixels.transpose(2, 0, 1), scores, distances
+    return (seen.astype(np.float32) / 255).transpose(2, 0, 1), scores, distances
 
 
 def detector_loss(
@@ -100,10 +112,10 @@ def detector_loss(
 ) -> torch.Tensor:
     with torch.autocast(pixels.device.type, torch.bfloat16):
         cells = network(pixels).float()
-    inside = (~torch.isnan(distances)).float()
+    weight = (~torch.isnan(distances)) * (OFF_CENTRE_WEIGHT + scores[:, None])
     scoring = F.binary_cross_entropy_with_logits(cells[:, 0], scores, reduction="none")
     placing = F.smooth_l1_loss(cells[:, 1:], torch.nan_to_num(distances), beta=0.05, reduction="none")
-    return (scoring * (1 + 20 * scores)).mean() + (placing * inside).sum() / inside.sum().clamp_min(1)
+    return (scoring * (1 + 4 * scores)).mean() * SCORE_WEIGHT + (placing * weight).sum() / weight.sum().clamp_min(1)
 
 
 def batch_of(
@@ -115,6 +127,34 @@ def batch_of(
     return [pixels.contiguous(memory_format=torch.channels_last), *truth]
 
 
+def load_bundle(network: nn.Module, bundle: Path) -> None:
+    """Give a network the weights that stand in a bundle."""
+    if isinstance(network, PoseNetwork):
+        read_pose_network(network, bundle / POSE_PATH)
+        for parameter in network.head.parameters():
+            parameter.data.div_(PEAK_SCALE)
+    elif isinstance(network, Detector):
+        read_detector(network, bundle / DETECTOR_PATH)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, pixels: torch.Tensor) -> None:
+    """Let the norms of a network read from a file take the statistics of `pixels`, without a change of what it says."""
+
+    def take(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3))
+        norm.bias.add_(norm.weight * mean)
+        norm.weight.mul_((variance + norm.eps).sqrt())
+        norm.running_mean, norm.running_var = mean, variance
+
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(take) for norm in norms]
+    network.eval()(pixels)
+    network.train()
+    for hook in hooks:
+        hook.remove()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", choices=("pose", "detector"), required=True)
@@ -124,15 +164,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
+    parser.add_argument("--start", type=Path, help="a bundle folder")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(0)
-    network: nn.Module = PoseNetwork() if arguments.network == "pose" else Detector()
-    network = network.to(arguments.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    compiled = torch.compile(pose_loss if arguments.network == "pose" else detector_loss)
-
-    example, count = (pose_example, POSE_BATCH) if arguments.network == "pose" else (detector_example, DETECTOR_BATCH)
+    pose = arguments.network == "pose"
+    network, loss, example, count = (
+        (PoseNetwork(), pose_loss, pose_example, POSE_BATCH)
+        if pose
+        else (Detector(), detector_loss, detector_example, DETECTOR_BATCH)
+    )
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if arguments.start is not None:
+        load_bundle(network, arguments.start)
+        settle(network, batch_of(example, np.random.default_rng(0), count)[0])
+    network = network.to(arguments.device)
+    compiled = torch.compile(loss)
     batches = Prefetch(partial(batch_of, example, count=count), workers=arguments.workers)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:

@@ -19,14 +19,13 @@ from animate_benchmarks.puppet.networks import Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
 from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
+from animate_benchmarks.puppet.train_readers import PEAK_SCALE
 from animate_benchmarks.puppet.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
 from animate_benchmarks.puppet.training import load_average
 from animate_weights.manifest import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
 from animate_weights.tiny import image_processor_config, model_index, scheduler, write_json
 
 _LORA_PATH = f"loras/{LORA_FILE}"
-# The pose network's peaks are 0.71 high on average where a joint is seen; the skeleton hides joints under 0.5.
-_PEAK_SCALE = 1.2
 
 
 def write_bundle(out: Path, folder: Path) -> None:
@@ -70,7 +69,7 @@ def _write_pose_network(out: Path, folder: Path) -> None:
     network = PoseNetwork()
     load_average(network, out / "pose")
     for parameter in network.head.parameters():
-        parameter.data.mul_(_PEAK_SCALE)
+        parameter.data.mul_(PEAK_SCALE)
     write_pose_network(network.eval(), folder / POSE_PATH)
 
 
