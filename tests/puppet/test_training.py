@@ -22,11 +22,13 @@ from animate_benchmarks.puppet.people import random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
 from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, noise_levels
-from animate_benchmarks.puppet.train_readers import settle
+from animate_benchmarks.puppet.train_readers import PEAK_SCALE, settle
 from animate_benchmarks.puppet.train_vae import new_vae
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_benchmarks.puppet.write_bundle import write_bundle
+from animate_weights.manifest import POSE_PATH
 from animate_weights.puppet.performance import STEERING_WORDS
 
 
@@ -194,6 +196,24 @@ def test_networks_are_read_back_and_go_on_as_they_were(tmp_path: Path):
     assert read.training
     # In training a norm uses the batch's own statistics, which are those that it took over.
     assert torch.allclose(read(pixels), wanted, atol=5e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_part_of_a_trained_pose_network_is_taken(share: float, tmp_path: Path):
+    out, bundle = tmp_path / "out", tmp_path / "bundle"
+    torch.manual_seed(0)
+    before, trained = PoseNetwork().eval(), PoseNetwork().eval()
+    write_pose_network(before, bundle / POSE_PATH)
+    (out / "pose").mkdir(parents=True)
+    torch.save({"model": trained.state_dict(), "means": [], "step": 1}, out / "pose/state.pt")
+    write_bundle(out, bundle, share)
+    kept, written = PoseNetwork(), PoseNetwork()
+    write_pose_network(before, tmp_path / "before.onnx")
+    read_pose_network(kept, tmp_path / "before.onnx")
+    read_pose_network(written, bundle / POSE_PATH)
+    wanted = kept.head.weight.lerp(trained.head.weight * PEAK_SCALE, share)
+    assert torch.allclose(written.head.weight, wanted, atol=1e-3)
+    assert share or torch.equal(written.stem.weight, kept.stem.weight)
 
 
 def test_who_is_hidden_in_a_crowd_is_not_listed():

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKLWan
 from animate_benchmarks.puppet.animator import IMAGE
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.networks import Detector, PoseNetwork
-from animate_benchmarks.puppet.onnx_files import write_detector, write_pose_network
+from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
 from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
 from animate_benchmarks.puppet.train_readers import PEAK_SCALE
@@ -28,8 +28,11 @@ from animate_weights.tiny import image_processor_config, model_index, scheduler,
 _LORA_PATH = f"loras/{LORA_FILE}"
 
 
-def write_bundle(out: Path, folder: Path) -> None:
-    """Put what was trained in the folder `out` into a bundle; a part that was not stays as the bundle has it."""
+def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
+    """Put what was trained in the folder `out` into a bundle; a part that was not stays as the bundle has it.
+
+    pose_share: how much of the pose network's weights is the trained one's; the rest are those that the bundle has.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "model_index.json", model_index())
     write_json(folder / "image_processor/preprocessor_config.json", image_processor_config(IMAGE["image_size"]))
@@ -38,6 +41,8 @@ def write_bundle(out: Path, folder: Path) -> None:
     for part, write in _PARTS.items():
         if (out / part).is_dir():
             write(out, folder)
+    if (out / "pose").is_dir():
+        _write_pose_network(out, folder / POSE_PATH, pose_share)
     turbo = (folder / _LORA_PATH).is_file()
     manifest = Manifest(
         name="puppet",
@@ -65,12 +70,19 @@ def _write_animator(out: Path, folder: Path) -> None:
     _save_half(animator.image_encoder, folder / "image_encoder")
 
 
-def _write_pose_network(out: Path, folder: Path) -> None:
-    network = PoseNetwork()
+def _write_pose_network(out: Path, path: Path, share: float) -> None:
+    network, kept = PoseNetwork(), PoseNetwork()
     load_average(network, out / "pose")
     for parameter in network.head.parameters():
         parameter.data.mul_(PEAK_SCALE)
-    write_pose_network(network.eval(), folder / POSE_PATH)
+    if share < 1:
+        read_pose_network(kept, path)
+    write_pose_network(network.eval(), path)
+    if share < 1:  # the mean is of what stands in files: there the norms' statistics are part of the weights
+        read_pose_network(network, path)
+        for parameter, before in zip(network.parameters(), kept.parameters(), strict=True):
+            parameter.data.lerp_(before.data, 1 - share)
+        write_pose_network(network, path)
 
 
 def _write_detector(out: Path, folder: Path) -> None:
@@ -89,7 +101,6 @@ def _write_turbo(out: Path, folder: Path) -> None:
 _PARTS: dict[str, Callable[[Path, Path], None]] = {
     "vae": _write_vae,
     "animator": _write_animator,
-    "pose": _write_pose_network,
     "detector": _write_detector,
     "turbo": _write_turbo,
 }
@@ -103,8 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--pose-share", type=float, default=1.0, help="of the trained pose network; the rest is kept")
     arguments = parser.parse_args()
-    write_bundle(arguments.out, arguments.bundle)
+    write_bundle(arguments.out, arguments.bundle, arguments.pose_share)
     size = sum(path.stat().st_size for path in arguments.bundle.rglob("*") if path.is_file())
     print(f"{arguments.bundle}: {size / 1e6:.2f} MB")
 
