@@ -178,8 +178,8 @@ def test_who_is_followed_stays_the_same_among_three_who_cross(
 ) -> None:
     """Either of the two who cross, each at a fifth from an edge in the first second; a third leaves and comes back.
 
-    The limits were settled on other seeds. Over 24 scenes of fresh seeds (100 to 123) 98.6 % of the frames are right, in
-    the worst crossing 87.5 %. The detector is the limit: while the two are less than a fifth of the height apart it
+    The limits were settled on other seeds. Over 24 scenes of fresh seeds (100 to 123) 98.6 % of the frames are right,
+    in the worst crossing 87.5 %. The detector is the limit: while the two are less than a fifth of the height apart it
     mostly finds the nearer one alone, and in that one's box the pose network reads the nearer one or a mixture.
     """
     scene = Scene.random(np.random.default_rng(seed), 3, SCENE_S)
