@@ -20,7 +20,7 @@ from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
 from animate_server.desk import JobDesk
-from animate_server.dialects import Dialect, find_dialect, native
+from animate_server.dialects import Desk, Dialect, find_dialect, native
 from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
 from animate_server.webhooks import Method
@@ -80,12 +80,12 @@ def create_app(backend: Backend) -> FastAPI:
     return app
 
 
-def make_courier(backend: Backend, desk: JobDesk, dialects: Sequence[Dialect]) -> Courier:
+def make_courier(backend: Backend, desk: Desk, dialects: Sequence[Dialect]) -> Courier:
     """What calls webhooks and sends files, under the same rules as input URLs are fetched."""
     rules = {dialect.name: dialect.webhooks for dialect in dialects if dialect.webhooks is not None}
     settings = backend.settings
     policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
-    return Courier(backend.outbox, backend.store, desk, rules, policy, find_file=desk.find_file)
+    return Courier(backend.outbox, backend.store, backend.artefacts, desk, rules, policy)
 
 
 def load_dialects(names: Sequence[str]) -> list[Dialect]:

@@ -8,10 +8,10 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 from animate_pipelines.errors import AnimateError
 from animate_server.addresses import AddressPolicy, redact
+from animate_server.artefacts import Artefacts
 from animate_server.dialects import Caller, Desk, WebhookRules
 from animate_server.errors import JobNotFound
 from animate_server.fetch import Resolver, post, put_file, resolve
@@ -27,29 +27,26 @@ JITTER = 0.2  # of a pause, either way: receivers that come back must not be met
 
 
 class Courier:
-    """rules: by the name of the dialect. find_file: path and media type of the artefact of a name.
-
-    jitter: a number between the two given.
-    """
+    """rules: by the name of the dialect. jitter: a number between the two given."""
 
     def __init__(
         self,
         outbox: Outbox,
         store: Store,
+        artefacts: Artefacts,
         desk: Desk,
         rules: Mapping[str, WebhookRules],
         policy: AddressPolicy,
         *,
-        find_file: Callable[[str], tuple[Path, str]],
         jitter: Callable[[float, float], float] = random.uniform,
         resolver: Resolver = resolve,
     ) -> None:
         self._outbox = outbox
         self._store = store
+        self._artefacts = artefacts
         self._desk = desk
         self._rules = rules
         self._policy = policy
-        self._find_file = find_file
         self._jitter = jitter
         self._resolver = resolver
 
@@ -103,8 +100,8 @@ class Courier:
         if job.artefact is None:  # nothing came of the job
             self._outbox.drop(call)
             return
-        path, media_type = self._find_file(job.artefact.name)
-        self._attempt(call, None, partial(put_file, call.url, path, media_type))
+        path = self._artefacts.path(job.artefact)
+        self._attempt(call, None, partial(put_file, call.url, path, job.artefact.media_type))
 
     def _attempt(self, call: Call, body: str | None, send: Callable[..., tuple[int, str]]) -> None:
         now = self._outbox.clock()

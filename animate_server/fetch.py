@@ -78,7 +78,8 @@ def post(
 
     Raises `FetchError` and `InvalidField`, as `fetch` does.
     """
-    return _send("POST", url, body, headers, policy=policy, resolver=resolver, timeout_s=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    return _send("POST", url, body, headers, timeout_s, deadline, policy=policy, resolver=resolver)
 
 
 def put_file(
@@ -95,12 +96,11 @@ def put_file(
 
     def chunks() -> Iterator[bytes]:
         for chunk in read_chunks(path):
-            if time.monotonic() > deadline:
-                raise FetchError(f"{redact(url)} took longer than {timeout_s:g} s", value=redact(url), limit=timeout_s)
+            _check_deadline(url, deadline, timeout_s)
             yield chunk
 
     headers = {"content-type": media_type, "content-length": str(path.stat().st_size)}
-    return _send("PUT", url, chunks(), headers, policy=policy, resolver=resolver, timeout_s=READ_TIMEOUT_S)
+    return _send("PUT", url, chunks(), headers, READ_TIMEOUT_S, deadline, policy=policy, resolver=resolver)
 
 
 def _send(
@@ -108,16 +108,17 @@ def _send(
     url: str,
     body: bytes | Iterator[bytes],
     headers: Mapping[str, str],
+    timeout_s: float,
+    deadline: float,
     *,
     policy: AddressPolicy,
     resolver: Resolver,
-    timeout_s: float,
 ) -> tuple[int, str]:
-    """timeout_s: of each read and write."""
+    """timeout_s: of each read and write. deadline: when the answer is no longer read on."""
     with _network_errors(url, None), httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
         response = transport.handle_request(_pinned(url, policy, resolver, method, body, headers, timeout_s))
         try:
-            return response.status_code, _beginning(response, time.monotonic() + timeout_s)
+            return response.status_code, _beginning(response, deadline)
         finally:
             response.close()
 
@@ -232,7 +233,11 @@ def _chunks(
             f"{redact(url)} has {declared} bytes, the limit is {limit_bytes}", value=int(declared), limit=limit_bytes
         )
     for chunk in response.iter_raw():
-        if time.monotonic() > deadline:
-            raise FetchError(f"{redact(url)} took longer than {timeout_s:g} s", value=redact(url), limit=timeout_s)
+        _check_deadline(url, deadline, timeout_s)
         on_chunk()
         yield chunk
+
+
+def _check_deadline(url: str, deadline: float, timeout_s: float) -> None:
+    if time.monotonic() > deadline:
+        raise FetchError(f"{redact(url)} took longer than {timeout_s:g} s", value=redact(url), limit=timeout_s)

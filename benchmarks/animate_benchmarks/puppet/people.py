@@ -12,6 +12,7 @@ from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
 from animate_weights.puppet.canvas import Canvas
 from animate_weights.puppet.draw import draw_on
+from animate_weights.puppet.scene import uncovered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ def random_crowd(rng: np.random.Generator, size: tuple[int, int], *, most: int =
         camera = Camera.framing(zoom, x=place + rng.normal(0, 0.06), head_room=rng.uniform(0.04, 0.2))
         keypoints.append(draw_on(canvas, Character.random(rng), pose, size, camera))
         covers.append(canvas.mask.copy())
-    seen = _seen(covers)
+    seen = uncovered(covers)
     listed = [i for i in range(count) if seen[i].sum() >= _LEAST_SEEN * max(covers[i].sum(), 1)]
     return Crowd(
         rgb=_soften(rng, canvas.finish()[0]),
@@ -71,15 +72,6 @@ def _places(rng: np.random.Generator, count: int) -> np.ndarray:
     if rng.random() < _CLOSE_SHARE:
         return 0.5 + rng.uniform(-0.2, 0.2, count)
     return rng.permutation(np.linspace(0.2, 0.8, count))
-
-
-def _seen(covers: list[np.ndarray]) -> list[np.ndarray]:
-    """Of masks from the farthest to the nearest, what no nearer one covers."""
-    seen, nearer = [], np.zeros_like(covers[0])
-    for cover in reversed(covers):
-        seen.append(np.minimum(cover, 255 - nearer))
-        nearer = np.maximum(nearer, cover)
-    return seen[::-1]
 
 
 def _box_of(mask: np.ndarray, scale: int) -> np.ndarray:

@@ -169,10 +169,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(0)
-    pose = arguments.network == "pose"
     network, loss, example, count = (
         (PoseNetwork(), pose_loss, pose_example, POSE_BATCH)
-        if pose
+        if arguments.network == "pose"
         else (Detector(), detector_loss, detector_example, DETECTOR_BATCH)
     )
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,16 @@ def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
     write_json(folder / "image_processor/preprocessor_config.json", image_processor_config(IMAGE["image_size"]))
     puppet_tokenizer().save_pretrained(folder / "tokenizer")
     scheduler(SHIFT).save_pretrained(folder / "scheduler")
-    for part, write in _PARTS.items():
+    parts: dict[str, Callable[[Path, Path], None]] = {
+        "vae": _write_vae,
+        "animator": _write_animator,
+        "pose": partial(_write_pose_network, share=pose_share),
+        "detector": _write_detector,
+        "turbo": _write_turbo,
+    }
+    for part, write in parts.items():
         if (out / part).is_dir():
             write(out, folder)
-    if (out / "pose").is_dir():
-        _write_pose_network(out, folder / POSE_PATH, pose_share)
     turbo = (folder / _LORA_PATH).is_file()
     manifest = Manifest(
         name="puppet",
@@ -70,19 +76,24 @@ def _write_animator(out: Path, folder: Path) -> None:
     _save_half(animator.image_encoder, folder / "image_encoder")
 
 
-def _write_pose_network(out: Path, path: Path, share: float) -> None:
-    network, kept = PoseNetwork(), PoseNetwork()
+def _write_pose_network(out: Path, folder: Path, *, share: float) -> None:
+    network = PoseNetwork()
     load_average(network, out / "pose")
     for parameter in network.head.parameters():
         parameter.data.mul_(PEAK_SCALE)
-    if share < 1:
-        read_pose_network(kept, path)
-    write_pose_network(network.eval(), path)
-    if share < 1:  # the mean is of what stands in files: there the norms' statistics are part of the weights
-        read_pose_network(network, path)
+    kept = _read_pose_network(folder) if share < 1 else None
+    write_pose_network(network.eval(), folder / POSE_PATH)
+    if kept is not None:  # the mean is of what stands in files: there the norms' statistics are part of the weights
+        network = _read_pose_network(folder)
         for parameter, before in zip(network.parameters(), kept.parameters(), strict=True):
             parameter.data.lerp_(before.data, 1 - share)
-        write_pose_network(network, path)
+        write_pose_network(network, folder / POSE_PATH)
+
+
+def _read_pose_network(folder: Path) -> PoseNetwork:
+    network = PoseNetwork().eval()
+    read_pose_network(network, folder / POSE_PATH)
+    return network
 
 
 def _write_detector(out: Path, folder: Path) -> None:
@@ -96,14 +107,6 @@ def _write_turbo(out: Path, folder: Path) -> None:
     trained = torch.nn.ModuleDict({name.replace(".", "/"): layer for name, layer in layers.items()})
     load_average(trained, out / "turbo")
     write_lora(layers, folder / _LORA_PATH)
-
-
-_PARTS: dict[str, Callable[[Path, Path], None]] = {
-    "vae": _write_vae,
-    "animator": _write_animator,
-    "detector": _write_detector,
-    "turbo": _write_turbo,
-}
 
 
 def _save_half(model: Any, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """One to three puppets in one place, who cross, turn away, leave and come back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,8 +79,16 @@ def draw_scene(scene: Scene, time_s: float, size: tuple[int, int]) -> SceneFrame
         keypoints.append(draw_on(canvas, actor.character, pose, size, actor.camera_at(time_s)))
         covers.append(canvas.finish()[1])
     rgb = canvas.finish()[0]
-    frames = []
-    for index, (points, cover) in enumerate(zip(keypoints, covers, strict=True)):
-        nearer = np.max(covers[index + 1 :], axis=0) if index + 1 < len(covers) else np.zeros_like(cover)
-        frames.append(Frame(rgb=rgb, keypoints=points, mask=np.minimum(cover, 255 - nearer)))
+    frames = (
+        Frame(rgb=rgb, keypoints=points, mask=mask) for points, mask in zip(keypoints, uncovered(covers), strict=True)
+    )
     return SceneFrame(rgb=rgb, actors=tuple(frames))
+
+
+def uncovered(covers: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of masks `h w` (0..255) from the farthest to the nearest, what no nearer one covers."""
+    seen, nearer = [], np.zeros((), np.uint8)
+    for cover in reversed(covers):
+        seen.append(np.minimum(cover, 255 - nearer))
+        nearer = np.maximum(nearer, cover)
+    return seen[::-1]
