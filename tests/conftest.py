@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the tiny bundle, made once, and its networks."""
+"""Fixtures shared by all tests: the tiny bundle, made once, its networks, and the packaged puppets' readers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 if TYPE_CHECKING:
     from animate_pipelines.models import Models
+    from animate_pipelines.preprocess.eyes import Eyes
 
 # Tests run in several processes; more threads in each would only wait for one another.
 torch.set_num_threads(1)
@@ -39,3 +40,12 @@ def tiny_models(tiny_bundle: Path) -> Models:
     from animate_pipelines.models import load_models
 
     return load_models(tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def eyes(home: Path) -> Eyes:
+    """The puppet bundle's detector and pose network."""
+    from animate_pipelines.models import load_eyes
+    from animate_weights.bundles import find_bundle
+
+    return load_eyes(find_bundle("puppet", home))

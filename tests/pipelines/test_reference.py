@@ -15,28 +15,18 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.models import Models, load_eyes
+from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.reference import Reference, read_reference, settle_reference
 from animate_pipelines.report import Progress
 from animate_pipelines.workspace import Workspace
-from animate_weights.bundles import find_bundle
-from animate_weights.errors import BundleNotFound
 from animate_weights.puppet import Character, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
 
 SIZE, FPS = (288, 336), 8
 RAISED = np.linspace(0.2, 2.6, 12)  # radians of both shoulders, frame for frame of the character's video
-
-
-@pytest.fixture(scope="module")
-def eyes(home: Path) -> Eyes:
-    try:
-        return load_eyes(find_bundle("puppet", home))
-    except BundleNotFound:
-        pytest.skip("the puppet bundle is not here")
 
 
 def film(path: Path, pictures: Sequence[np.ndarray]) -> Path:

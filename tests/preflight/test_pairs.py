@@ -6,21 +6,15 @@ once after 3 of 20 right pairs of [9000, ...] at this size were flagged. The see
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from animate_benchmarks.puppet.pairings import FLAWS, FPS, Flaw, Pairing, random_pairing
-from animate_pipelines.models import load_eyes
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.look import look_at
 from animate_pipelines.preflight.report import PreflightReport, check_pair
 from animate_pipelines.preflight.seen import Seen
 from animate_pipelines.preflight.survey import survey_image
 from animate_pipelines.preprocess.eyes import Eyes
-from animate_weights.bundles import find_bundle
-from animate_weights.errors import BundleNotFound
 
 SIZE, FRAMES, SAMPLED = (288, 336), 12, (0, 1, 2, 5, 8, 11)
 RIGHT, WRONG_OF_EACH = 20, 4
@@ -31,14 +25,6 @@ CODES: dict[Flaw, str] = {
     "two_people": "several_people_in_{side}",
     "no_face": "no_face_in_{side}",
 }
-
-
-@pytest.fixture(scope="module")
-def eyes(home: Path) -> Eyes:
-    try:
-        return load_eyes(find_bundle("puppet", home))
-    except BundleNotFound:
-        pytest.skip("the puppet bundle is not here")
 
 
 def report_on(eyes: Eyes, pairing: Pairing) -> PreflightReport:

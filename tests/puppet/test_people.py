@@ -17,16 +17,15 @@ from animate_benchmarks.puppet.rendering import held_out_case
 from animate_pipelines.animate import Media, animate, preflight
 from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.models import Models, load_eyes
+from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.person import PersonAt
 from animate_pipelines.preflight.look import look_at
+from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.gaps import bridge
 from animate_pipelines.preprocess.people import find_people, survey_people
 from animate_pipelines.report import Progress
 from animate_pipelines.stopwatch import Stopwatch
-from animate_weights.bundles import find_bundle
-from animate_weights.errors import BundleNotFound
 from animate_weights.puppet import Character, Performance, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
@@ -38,13 +37,8 @@ GONE, TURNED = range(20, 26), range(36, 48)  # a tenth and a fifth
 
 
 @pytest.fixture(scope="module")
-def models(tiny_models: Models, home: Path) -> Models:
+def models(tiny_models: Models, eyes: Eyes) -> Models:
     """The puppet's eyes before the tiny bundle's transformer: what is seen counts here, not what is painted."""
-    try:
-        bundle = find_bundle("puppet", home)
-    except BundleNotFound:
-        pytest.skip("there is no puppet bundle yet")
-    eyes = load_eyes(bundle)
     return dataclasses.replace(tiny_models, detector=eyes.detector, pose=eyes.pose)
 
 
