@@ -31,6 +31,7 @@ from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.models import load_eyes
 from animate_pipelines.preprocess.detector import detect_people, detect_person, largest_box, squash
+from animate_pipelines.preprocess.everybody import Footage
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.face import crop_face, face_box
 from animate_pipelines.preprocess.masks import KeypointBoxes, fit_mask
@@ -173,12 +174,15 @@ def _read_poses(film: Film) -> None:
 
 def _find(film: Film) -> None:
     """Decoding, detection and pose as in a render, which also tells people apart."""
-    find_people(
-        film.eyes,
-        film.clip.read_source,
-        film.clip.indices.tolist(),
+    footage = Footage(
+        read=film.clip.read_source,
+        frames=film.clip.indices.tolist(),
         size=film.clip.size,
         fps=float(film.clip.fps),
+    )
+    find_people(
+        film.eyes,
+        footage,
         person="largest",
         smoothing=False,
         watch=Stopwatch(("detect", "pose")),

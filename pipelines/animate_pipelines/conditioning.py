@@ -14,6 +14,7 @@ from animate_pipelines.params import DEFAULT_MAX_GAP_S, AnimateParams, Mode
 from animate_pipelines.person import Person, PersonAt, read_person
 from animate_pipelines.plan import Size
 from animate_pipelines.preprocess.detector import detect_person
+from animate_pipelines.preprocess.everybody import Footage
 from animate_pipelines.preprocess.face import FACE_SEEN, face_box, face_confidence
 from animate_pipelines.preprocess.gaps import bridge, check_gaps, stretches_of
 from animate_pipelines.preprocess.given import MaskVideo, people_given
@@ -149,10 +150,7 @@ def _find_people(
         files.save_people(
             find_people(
                 models.eyes,
-                frames.read,
-                needed,
-                size=frames.size,
-                fps=fps,
+                Footage(read=frames.read, frames=needed, size=frames.size, fps=fps),
                 person=following.person,
                 smoothing=following.smoothing,
                 watch=watch,

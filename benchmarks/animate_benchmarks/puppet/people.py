@@ -70,7 +70,7 @@ def _places(rng: np.random.Generator, count: int) -> np.ndarray:
     if count == 1:
         return np.array([0.5])
     if rng.random() < _CLOSE_SHARE:
-        return 0.5 + rng.uniform(-0.2, 0.2, count)
+        return 0.5 + rng.uniform(0.05, 0.2) * rng.uniform(-1, 1, count)
     return rng.permutation(np.linspace(0.2, 0.8, count))
 
 

@@ -87,7 +87,7 @@ def detector_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, 
     on stretched arms. The box is asked of every cell in which the person is seen.
     """
     side = int(rng.choice(SIDES_PX[:3]))
-    size = (side, side) if rng.random() < 0.5 else (round(side * rng.uniform(0.5, 1.8)), side)
+    size = (side, side) if rng.random() < 0.35 else (round(side * rng.uniform(0.5, 2.4)), side)
     crowd = empty_scene(rng, size) if rng.random() < EMPTY_SHARE else random_crowd(rng, size)
     seen = cv2.resize(cv2.resize(crowd.rgb, (640, 640)), (640 // SHRINK,) * 2, interpolation=cv2.INTER_AREA)
     scores, distances = np.zeros((GRID, GRID)), np.full((4, GRID, GRID), np.nan)

@@ -14,6 +14,7 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.person import read_person
 from animate_pipelines.preflight.seen import Seen
 from animate_pipelines.preflight.survey import sampled_frames
+from animate_pipelines.preprocess.everybody import Footage
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import people_seen
 from animate_pipelines.preprocess.people import FoundPeople, find_people
@@ -26,12 +27,15 @@ _GAP_PX, _TITLE_PX, _WIDEST_PX = 10, 28, 960
 
 def find_crowd(eyes: Eyes, clip: Clip, person: str | int, on_frame: Callable[[int, int], None]) -> FoundPeople:
     """Everybody in every frame, as a job finds and numbers them. Raises `NoPersonFound` for a `person` not there."""
-    return find_people(
-        eyes,
-        clip.read_source,
-        sorted(set(clip.indices.tolist())),
+    footage = Footage(
+        read=clip.read_source,
+        frames=sorted(set(clip.indices.tolist())),
         size=clip.size,
         fps=float(clip.source_fps),
+    )
+    return find_people(
+        eyes,
+        footage,
         person=read_person(person),
         smoothing=False,
         watch=Stopwatch(("detect", "pose")),

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from animate_pipelines.preprocess.detector import list_people
+from animate_pipelines.preprocess.everybody import BODY_SEEN
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.keypoints import FACE
-from animate_pipelines.preprocess.people import BODY_SEEN
 from animate_pipelines.preprocess.pose import estimate_pose
 
 _BODY, _HEAD, _SHOULDERS = slice(0, 17), slice(0, 5), [5, 6]

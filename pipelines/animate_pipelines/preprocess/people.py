@@ -1,13 +1,11 @@
 """Looks through the driving video: everybody in it, who is who, and the poses of the one to follow.
 
-Two passes over the frames, sixteen at a time: the detector's, after which it is known who is who and how long; then the
-pose network's, on that one person, also behind others. In the first one poses are read only where there are several
-boxes, or were a moment ago, to tell people apart.
+Two passes over the frames, sixteen at a time: the detector's (`everybody`), after which it is known who is who and how
+long; then the pose network's, on that one person, also behind others.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,12 +13,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from animate_pipelines.person import Person
 from animate_pipelines.preprocess.choice import choose_person, real_people
-from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
-from animate_pipelines.preprocess.detector import CERTAIN, certain_boxes, detect_people, squash
+from animate_pipelines.preprocess.detector import squash
+from animate_pipelines.preprocess.everybody import BODY_SEEN, THREADS, Footage, Size, Survey, joints_of, survey_people
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.gaps import bridge
 from animate_pipelines.preprocess.hands import hide_stray_fingers
@@ -29,17 +26,12 @@ from animate_pipelines.preprocess.keypoints import BODY, NUM_KEYPOINTS
 from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
 from animate_pipelines.preprocess.pose import PersonCrop, crop_person, read_poses
 from animate_pipelines.preprocess.read_ahead import read_ahead
-from animate_pipelines.preprocess.sightings import Sighting, look_of, one_a_person
+from animate_pipelines.preprocess.sightings import Sighting, look_of
 from animate_pipelines.preprocess.smoothing import smooth_boxes
 from animate_pipelines.preprocess.tracks import Track, link_tracks
 from animate_pipelines.stopwatch import Stopwatch
 
-Size = tuple[int, int]
-Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 OnFrame = Callable[[int, int], None]
-_CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
-_THREADS = min(os.cpu_count() or 1, 8)
-BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
 _BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
 
 
@@ -85,32 +77,30 @@ class _Reading:
     sharpness: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """The first pass: everybody in every frame that was looked at, and the frames that begin a new scene."""
-
-    sightings: list[list[Sighting]]
-    cuts: list[int]
-
-
 def find_people(
+    eyes: Eyes, footage: Footage, *, person: Person, smoothing: bool, watch: Stopwatch, on_frame: OnFrame
+) -> FoundPeople:
+    """Look through the footage for `person`.
+
+    watch: counts the seconds of "detect" and "pose". on_frame: called with (work done, work in all). Raises
+    `NoPersonFound` for a `person` that is not there; where there is nobody at all, `found` says so.
+    """
+    survey = survey_people(eyes, footage, watch, lambda done: on_frame(done, 2 * len(footage.frames)))
+    return follow_person(eyes, footage, survey, person=person, smoothing=smoothing, watch=watch, on_frame=on_frame)
+
+
+def follow_person(
     eyes: Eyes,
-    read: Read,
-    frames: Sequence[int],
+    footage: Footage,
+    survey: Survey,
     *,
-    size: Size,
-    fps: float,
     person: Person,
     smoothing: bool,
     watch: Stopwatch,
     on_frame: OnFrame,
 ) -> FoundPeople:
-    """Look at the source frames `frames`, which `read` gives in the size (width, height) `size`.
-
-    fps: of the source. watch: counts the seconds of "detect" and "pose". on_frame: called with (work done, work in
-    all). Raises `NoPersonFound` for a `person` that is not there; where there is nobody at all, `found` says so.
-    """
-    survey = survey_people(eyes, read, frames, size, fps, watch, lambda done: on_frame(done, 2 * len(frames)))
+    """The second pass of `find_people`, after a survey of the same footage."""
+    frames, size, fps = footage.frames, footage.size, footage.fps
     tracks = link_tracks(survey.sightings, survey.cuts, fps)
     people = real_people(tracks, len(frames))
     chosen = choose_person(people, person, size, fps) if people else None
@@ -121,13 +111,13 @@ def find_people(
             boxes = smooth_boxes(boxes, survey.cuts, fps)
         others = _by_frame(s for track in tracks if track is not people[chosen] for s in track.sightings)
         hidden = hidden_boxes(people[chosen], others, survey.cuts, fps)
-        for done, reading in enumerate(_follow(eyes, read, boxes, size, watch), start=1):
+        for done, reading in enumerate(_follow(eyes, footage, boxes, watch), start=1):
             if reading.pose[BODY, 2].mean() >= BODY_SEEN:
                 known[reading.sighting.frame] = reading
             on_frame(len(frames) + done, len(frames) + len(boxes) + len(hidden))
         for frame in misread({frame: reading.sighting for frame, reading in known.items()}, others, survey.cuts, fps):
             del known[frame]
-        known |= _read_hidden(_follow(eyes, read, hidden, size, watch), people[chosen], known, size)
+        known |= _read_hidden(_follow(eyes, footage, hidden, watch), people[chosen], known, size)
     poses, found = _poses(known, frames[-1] + 1)
     sharpness = np.zeros(len(poses), np.float32)
     sharpness[list(known)] = [reading.sharpness for reading in known.values()]
@@ -145,72 +135,17 @@ def find_people(
     )
 
 
-def survey_people(
-    eyes: Eyes,
-    read: Read,
-    frames: Sequence[int],
-    size: Size,
-    fps: float,
-    watch: Stopwatch,
-    on_frame: Callable[[int], None],
-) -> Survey:
-    """Detect everybody; where there are several people, read postures and leave one box a person."""
-    sightings: list[list[Sighting]] = []
-    thumbnails: list[np.ndarray] = []
-    crowd_until = -1.0
-    with ThreadPoolExecutor(_THREADS) as pool, closing(read_ahead(read(frames), MAX_BATCH)) as batches:
-        for pictures in batches:
-            with watch("detect"):
-                squashed = list(pool.map(squash, pictures))
-                found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
-            thumbnails += map(thumbnail, squashed)
-            unsure = []
-            for frame, boxes in zip(frames[len(sightings) :], found, strict=False):
-                crowd_until = frame + _CROWD_S * fps if len(boxes) > 1 else crowd_until
-                unsure.append(frame <= crowd_until or bool((boxes[:, 4] < CERTAIN).any()))
-            with watch("pose"):
-                joints = _joints_where(unsure, eyes.pose, pictures, found, size, pool)
-            for small, boxes, known in zip(squashed, found, joints, strict=True):
-                frame = frames[len(sightings)]
-                seen = [
-                    Sighting(frame=frame, box=box, joints=points, look=look_of(small, box, points, size))
-                    for box, points in zip(boxes, known, strict=True)
-                    if points is None or points[:, 2].mean() >= BODY_SEEN
-                ]
-                sightings.append(one_a_person(seen))
-            on_frame(len(sightings))
-    return Survey(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)])
-
-
-def _joints_where(
-    unsure: Sequence[bool],
-    pose: onnxruntime.InferenceSession,
-    pictures: Sequence[np.ndarray],
-    found: Sequence[np.ndarray],
-    size: Size,
-    pool: ThreadPoolExecutor,
-) -> list[list[np.ndarray | None]]:
-    """For each box of each frame the joints `17 3` in pixels; None in frames that are not `unsure`."""
-    joints: list[list[np.ndarray | None]] = [[None] * len(boxes) for boxes in found]
-    wanted = [(i, j) for i, boxes in enumerate(found) for j in range(len(boxes)) if unsure[i]]
-    if wanted:
-        crops = list(pool.map(lambda at: crop_person(pictures[at[0]], found[at[0]][at[1]]), wanted))
-        for (i, j), pose_points in zip(wanted, read_poses(pose, crops, size), strict=True):
-            joints[i][j] = _joints(pose_points, size)
-    return joints
-
-
-def _follow(eyes: Eyes, read: Read, boxes: dict[int, np.ndarray], size: Size, watch: Stopwatch) -> Iterator[_Reading]:
+def _follow(eyes: Eyes, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch) -> Iterator[_Reading]:
     """What is read in `boxes`, by frame."""
-    frames = sorted(boxes)
-    seen = zip(frames, read(frames), strict=True)
-    with ThreadPoolExecutor(_THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
+    frames, size = sorted(boxes), footage.size
+    seen = zip(frames, footage.read(frames), strict=True)
+    with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
         for batch in batches:
             with watch("pose"):
                 crops = list(pool.map(lambda item: crop_person(item[1], boxes[item[0]]), batch))
                 poses = [hide_stray_fingers(pose, size) for pose in read_poses(eyes.pose, crops, size)]
             for (frame, picture), crop, pose in zip(batch, crops, poses, strict=True):
-                joints = _joints(pose, size)
+                joints = joints_of(pose, size)
                 look = look_of(squash(picture), boxes[frame], joints, size)
                 sighting = Sighting(frame=frame, box=boxes[frame], look=look, joints=joints)
                 yield _Reading(sighting=sighting, pose=pose, sharpness=sharpness_of(crop))
@@ -225,7 +160,7 @@ def _read_hidden(
     found, between = {}, bridge(*_poses(known, followed.sightings[-1].frame + 1))
     for reading in readings:
         frame = reading.sighting.frame
-        if is_person(reading.sighting, _joints(between[frame], size), followed):
+        if is_person(reading.sighting, joints_of(between[frame], size), followed):
             found[frame] = reading
     return found
 
@@ -235,11 +170,6 @@ def _by_frame(sightings: Iterable[Sighting]) -> dict[int, list[Sighting]]:
     for sighting in sightings:
         found.setdefault(sighting.frame, []).append(sighting)
     return found
-
-
-def _joints(pose: np.ndarray, size: Size) -> np.ndarray:
-    """Of a whole-body pose `133 3` in fractions of a frame of `size`: the joints `17 3` in pixels."""
-    return np.asarray(pose[BODY] * [*size, 1])
 
 
 def _poses(known: dict[int, _Reading], length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """A background: a gradient with a floor and a few large shapes, drawn larger than the picture so that it can drift."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -43,19 +44,21 @@ class Backdrop:
         full_w, full_h = round(width * (1 + 2 * MARGIN)), round(height * (1 + 2 * MARGIN))
         left = round(width * (MARGIN - shift[0]))
         top = round(height * (MARGIN - shift[1]))
-        large = self._paint_whole(full_w, full_h)
+        large = _paint_whole(self, full_w, full_h)
         left, top = (int(np.clip(at, 0, most)) for at, most in ((left, full_w - width), (top, full_h - height)))
-        return np.ascontiguousarray(large[top : top + height, left : left + width])
+        return large[top : top + height, left : left + width].copy()
 
-    def _paint_whole(self, width: int, height: int) -> np.ndarray:
-        share = np.linspace(0.0, 1.0, height)[:, None]
-        rows = np.array(self.top) * (1 - share) + np.array(self.bottom) * share
-        picture = np.repeat(rows.astype(np.uint8)[:, None], width, axis=1)
-        for shape in self.shapes:
-            _paint_shape(picture, shape)
-        if self.horizon < 1:
-            picture[round(self.horizon * height) :] = self.floor
-        return picture
+
+@lru_cache(maxsize=4)  # the frames of a clip have one
+def _paint_whole(backdrop: Backdrop, width: int, height: int) -> np.ndarray:
+    share = np.linspace(0.0, 1.0, height)[:, None]
+    rows = np.array(backdrop.top) * (1 - share) + np.array(backdrop.bottom) * share
+    picture = np.repeat(rows.astype(np.uint8)[:, None], width, axis=1)
+    for shape in backdrop.shapes:
+        _paint_shape(picture, shape)
+    if backdrop.horizon < 1:
+        picture[round(backdrop.horizon * height) :] = backdrop.floor
+    return picture
 
 
 def _paint_shape(picture: np.ndarray, shape: Shape) -> None:
