@@ -66,7 +66,9 @@ class BundleRenderer:
         report: Report,
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
-        from animate_pipelines.animate import Media, animate, preflight
+        from animate_pipelines.animate import animate
+        from animate_pipelines.inputs import Media
+        from animate_pipelines.preflight.run import preflight
 
         media = Media(**inputs)
         if params.preflight == "only":

@@ -50,8 +50,9 @@ def demo(
 
 def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> list[Path]:
     """The video and its contact sheet."""
-    from animate_pipelines.animate import Media, animate
+    from animate_pipelines.animate import animate
     from animate_pipelines.contact_sheet import write_contact_sheet
+    from animate_pipelines.inputs import Media
     from animate_pipelines.params import AnimateParams
     from animate_pipelines.workspace import Workspace
 

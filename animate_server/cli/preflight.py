@@ -65,9 +65,9 @@ def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: 
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
 
-    from animate_pipelines.animate import Media
-    from animate_pipelines.animate import preflight as look_at_pair
+    from animate_pipelines.inputs import Media
     from animate_pipelines.models import load_eyes, load_mask_source
+    from animate_pipelines.preflight.run import preflight as look_at_pair
     from animate_server.estimate import estimate_render
 
     with (

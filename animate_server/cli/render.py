@@ -148,7 +148,8 @@ def _render(
 
     folder = find_bundle(settings.bundle, settings.home)
 
-    from animate_pipelines.animate import Media, animate
+    from animate_pipelines.animate import animate
+    from animate_pipelines.inputs import Media
     from animate_pipelines.models import load_models
     from animate_pipelines.preprocess_cache import PreprocessCache
     from animate_server.supervisor import find_devices

@@ -24,9 +24,10 @@ from diffusers import WanAnimatePipeline
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.conditioning import PARTS, DrivingFrames, preprocess
 from animate_pipelines.encode import encode_constants
+from animate_pipelines.inputs import Media
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine

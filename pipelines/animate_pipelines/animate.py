@@ -5,50 +5,46 @@ Knows nothing of jobs, settings or HTTP.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from animate_pipelines.account import account_for, mask_source, metadata_of
 from animate_pipelines.capability import check_turbo
-from animate_pipelines.conditioning import PARTS, Conditioning, DrivingFrames, Following, pose_in, preprocess
+from animate_pipelines.conditioning import (
+    PARTS,
+    Conditioning,
+    DrivingFrames,
+    Following,
+    find_driver,
+    pose_in,
+    preprocess,
+)
 from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.device import device_errors, forget_peak_memory
 from animate_pipelines.encode import encode_constants
-from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.figure import read_figure, read_neutral
+from animate_pipelines.identity import found_by, render_identity
+from animate_pipelines.inputs import Media, driving_mezzanine, given_masks, probe_driving
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.join import join_pieces
 from animate_pipelines.media.limits import MediaLimits
-from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
-from animate_pipelines.media.probe import VideoInfo, probe_video
-from animate_pipelines.media.size import fitted_size
-from animate_pipelines.media.trim import trim
 from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.models import Models
-from animate_pipelines.params import INPUTS, AnimateParams
+from animate_pipelines.params import AnimateParams
 from animate_pipelines.pictures import draw_segment
 from animate_pipelines.plan import RenderPlan, plan_render
-from animate_pipelines.preflight.crowd import add_still, find_crowd, see_followed
-from animate_pipelines.preflight.mask_preview import masks_used, preview_masks
-from animate_pipelines.preflight.mask_sheet import SHEET_PX, add_masks, draw_masks
-from animate_pipelines.preflight.overlay import write_overlay
+from animate_pipelines.preflight.mask_preview import masks_used
+from animate_pipelines.preflight.mask_sheet import SHEET_PX, draw_masks
 from animate_pipelines.preflight.pair import check_media
-from animate_pipelines.preflight.survey import survey_clip
-from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.findings import report_people
 from animate_pipelines.preprocess.held_body import hold_body
 from animate_pipelines.preprocess.keypoint_track import read_track
-from animate_pipelines.preprocess.masks import MaskSource
 from animate_pipelines.preprocess.resize import inner_box, padding_resize
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
 from animate_pipelines.progress import ProgressTracker
@@ -63,47 +59,6 @@ from animate_pipelines.stopwatch import Stopwatch
 from animate_pipelines.timeline import draw_timeline
 from animate_pipelines.vae import to_frames
 from animate_pipelines.workspace import Workspace
-from animate_weights.manifest import Manifest
-
-# Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
-_NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
-_NOT_LOOKED_AT |= {
-    "guidance_scale",
-    "turbo",
-    "keep_audio",
-    "retarget",
-    "neutral_reference",
-    "neutral_driver",
-    "overlap",
-    "output_format",
-    "quality",
-    "num_results",
-    "preflight",
-    "align",
-    "mask_fit",
-    "body_control",
-    "expression",
-    "safety_check",
-    "reference_kind",
-    "longest_s",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Media:
-    """The input files, as they came."""
-
-    reference_image: Path
-    driving_video: Path
-    keypoints: Path | None = None
-    mask_video: Path | None = None
-    neutral_reference: Path | None = None
-    neutral_driver: Path | None = None
-
-    @classmethod
-    def of(cls, params: AnimateParams) -> Media:
-        """For params whose inputs are paths."""
-        return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
 
 
 @torch.no_grad()
@@ -135,28 +90,31 @@ def animate(
     check_turbo(params.turbo, bundle=models.manifest.name, lora=models.manifest.turbo_lora)
     tracker = ProgressTracker(report)
     tracker.enter("check")
-    files = Workspace.claim(workspace, _identity(models, params, media))
+    files = Workspace.claim(workspace, render_identity(models, params, media))
     given = read_reference(media.reference_image, params.reference_kind, files, limits)
     neutral = read_neutral(media.neutral_reference, media.neutral_driver, limits)
-    source = _probe(media, params, limits)
-    mezzanine = _mezzanine(media, source, files, params, limits, tracker)
+    source = probe_driving(media, params, limits)
+    mezzanine = driving_mezzanine(media, source, files, params, limits, tracker)
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
         _check_memory(models, params, plan)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
         tracker.enter("preprocess")
-        watch, key = Stopwatch(PARTS), cache_key(_found_by(models, params, media, frames))
+        watch, key = Stopwatch(PARTS), cache_key(found_by(models, params, media, frames))
         with watch("preflight"):
             character = settle_reference(given, models.eyes, clip, on_look=lambda: tracker.advance(0, 1))
         if params.safety_check and models.safety is not None:
             models.safety.check(character.picture[None], field="reference_image")
         cached = cache is not None and not files.found_files() and cache.restore(key, files.folder)
-        with watch("preflight"):
-            checked, reference = check_media(models.eyes, character.picture, clip, files, params, plan.render_size)
-        boxed = padding_resize(reference, *plan.render_size)
-        fit_to = read_figure(models, boxed, frames.size, neutral) if params.retarget else None
         following = Following.asked(params, frames)
+        track = None if media.keypoints is None else read_track(media.keypoints, mezzanine.num_frames)
+        find = partial(find_driver, models, frames, files, following, track, watch, tracker.advance)
         try:
+            with watch("preflight"):
+                checked, reference = check_media(
+                    models.eyes, character.picture, frames, files, params, plan.render_size, find=find
+                )
+            boxed = padding_resize(reference, *plan.render_size)
             conditioning = preprocess(
                 models,
                 frames,
@@ -164,9 +122,9 @@ def animate(
                 tracker.advance,
                 watch=watch,
                 following=following,
-                track=None if media.keypoints is None else read_track(media.keypoints, mezzanine.num_frames),
-                masks=_given_masks(media.mask_video, files, params, limits, frames),
-                fit_to=fit_to,
+                track=track,
+                masks=given_masks(media.mask_video, files, params, limits, frames),
+                fit_to=read_figure(models, boxed, frames.size, neutral) if params.retarget else None,
             )
         finally:
             _write_report(files, frames, params, mask_source(models, params), destination)
@@ -215,98 +173,11 @@ def animate(
         )
 
 
-@torch.no_grad()
-def preflight(
-    eyes: Eyes,
-    manifest: Manifest,
-    params: AnimateParams,
-    media: Media,
-    destination: Path,
-    *,
-    workspace: Path,
-    masks: MaskSource | None,
-    report: Report = silent,
-    limits: MediaLimits | None = None,
-) -> dict[str, Any]:
-    """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
-
-    Where several people are seen, or `person` names one, the PNG also shows them numbered, as a job numbers them, and
-    what is said of the video is said of the one who is followed.
-    masks: what finds the person to replace; in replace mode the PNG then also shows what would be regenerated.
-    `PreflightReport.to_json()`, the plan that a render would have and `MaskPreview.to_json()`. Raises as `animate` does
-    for what cannot be read.
-    """
-    limits = limits or MediaLimits()
-    tracker = ProgressTracker(report)
-    tracker.enter("check")
-    files = Workspace.claim(workspace, {"params": params.to_json()} | _digests(media))
-    given = read_reference(media.reference_image, params.reference_kind, files, limits)
-    source = _probe(media, params, limits)
-    mezzanine = _mezzanine(media, source, files, params, limits, tracker)
-    with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
-        plan = plan_render(manifest, params, clip.size, clip.num_frames)
-        tracker.enter("preprocess")
-        character = settle_reference(given, eyes, clip, on_look=lambda: tracker.advance(0, 1))
-        seen, crowd = survey_clip(eyes, clip, tracker.advance), None
-        if seen.people > 1 or params.person != "largest":
-            crowd = find_crowd(eyes, clip, params.person, tracker.advance)
-            seen = see_followed(seen, crowd, clip)
-        files.save_survey(seen)
-        always = dataclasses.replace(params, preflight="only")
-        checked, reference = check_media(
-            eyes, character.picture, clip, files, always, plan.render_size, tracker.advance
-        )
-        assert checked is not None
-        write_overlay(checked, reference, clip, destination)
-        found = checked.to_json() | {
-            "plan": plan.to_json(clip.num_frames),
-            "reference_taken_at_s": character.taken_at_s,
-        }
-        if crowd is not None and crowd.num_people:
-            found["people"] = [asdict(who) for who in add_still(crowd, clip, destination)]
-            found["following"] = crowd.chosen
-        if params.mode == "replace" and masks is not None:
-            frames = DrivingFrames(clip, params.mode, plan.render_size)
-            own_masks = _given_masks(media.mask_video, files, params, limits, frames)
-            preview = preview_masks(masks, frames, checked.video, params.mask_fit, own_masks)
-            add_masks(preview, destination)
-            found["masks"] = preview.to_json()
-    tracker.close()
-    return found
-
-
 def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> None:
     if models.memory is not None:
         width, height = plan.render_size
         segment = SegmentSize(width=width, height=height, num_frames=models.manifest.segment_frames)
         models.memory.check(segment, field="render_area" if params.render_area else "resolution")
-
-
-def _probe(media: Media, params: AnimateParams, limits: MediaLimits) -> VideoInfo:
-    """The part of the driving video that is used."""
-    info = probe_video(media.driving_video, limits.with_videos_of(params.longest_s))
-    return trim(info, params.start, params.duration)
-
-
-def _mezzanine(
-    media: Media,
-    source: VideoInfo,
-    files: Workspace,
-    params: AnimateParams,
-    limits: MediaLimits,
-    tracker: ProgressTracker,
-) -> Mezzanine:
-    if files.mezzanine.is_file():
-        return read_mezzanine(files.mezzanine, limits)
-    return write_mezzanine(
-        media.driving_video,
-        files.mezzanine,
-        source,
-        limits,
-        frame=_frame(source, params, limits),
-        check_audio=params.keep_audio,
-        on_fraction=lambda done: tracker.advance(done, 1),
-    )
 
 
 def _write_report(
@@ -327,35 +198,6 @@ def _write_report(
     report = report_people(people, frames.size, frames.clip.source_fps, masks)
     there.report.write_text(json.dumps(report.to_json()))
     draw_timeline(report).save(there.timeline, optimize=True)
-
-
-def _given_masks(
-    video: Path | None, files: Workspace, params: AnimateParams, limits: MediaLimits, frames: DrivingFrames
-) -> DrivingFrames | None:
-    """The caller's masks, if any, rewritten as the driving video was. `MediaError` when they are not as many."""
-    if video is None:
-        return None
-    source = trim(probe_video(video, limits, field="mask_video"), params.start, params.duration)
-    size = frames.clip.size
-    mezzanine = write_mezzanine(
-        video, files.mask_mezzanine, source, limits, field="mask_video", frame=size, check_audio=False
-    )
-    driving = frames.clip.mezzanine
-    if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
-        said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
-        wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
-        raise MediaError(f"mask_video must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
-    return DrivingFrames(Clip(mezzanine), "replace", frames.size)
-
-
-def _frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits) -> tuple[int, int] | None:
-    if params.output_size is None:
-        return None
-    frame = fitted_size((source.width, source.height), params.output_size, params.fit)
-    if max(frame) > limits.max_side_px:
-        message = f"driving_video padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
-        raise MediaTooLarge(message, field="driving_video", value=f"{frame[0]}x{frame[1]}", limit=limits.max_side_px)
-    return frame
 
 
 def _render(
@@ -429,33 +271,3 @@ def _hold_body(
     shown = reference[top : top + height, left : left + width]
     held = hold_body(conditioning.keypoints, size, pose_in(models, shown), (width, height))
     return replace(conditioning, keypoints=held)
-
-
-def _identity(models: Models, params: AnimateParams, media: Media) -> dict[str, object]:
-    return {
-        "params": params.to_json(),
-        "bundle": models.bundle_hash,
-        "recipe": models.recipe.to_json(),
-    } | _digests(media)
-
-
-def _digests(media: Media) -> dict[str, object]:
-    return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
-
-
-def _found_by(models: Models, params: AnimateParams, media: Media, frames: DrivingFrames) -> dict[str, object]:
-    """All that decides what the networks find in the driving video. A new field counts until it is said not to."""
-    fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
-    digests = {name: digest for name, digest in _digests(media).items() if name not in _NOT_LOOKED_AT}
-    return fields | {
-        **digests,
-        "frame_size": list(frames.size),
-        "networks": models.readers_hash,
-        "masks": models.masks.name,
-        "version": version("animate-server"),
-    }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,6 +46,11 @@ class DrivingFrames:
         moved = (poses[..., :2] * [width, height] + [left, top]) / self.size
         return np.concatenate([moved, poses[..., 2:]], axis=-1)
 
+    def take_back(self, points: np.ndarray) -> np.ndarray:
+        """Points `... 2` in fractions of these frames, as fractions of the driving picture."""
+        left, top, width, height = inner_box(self.clip.size, self.size)
+        return np.asarray((points * self.size - [left, top]) / [width, height])
+
     def place(self, point: PersonAt) -> PersonAt:
         """The same point of the driving picture, as fractions of these frames."""
         left, top, width, height = inner_box(self.clip.size, self.size)
@@ -116,10 +121,7 @@ def preprocess(
         person asked for, and `PersonLost` when that one is out of sight for too long.
     """
     following = following or Following()
-    if track is not None and not files.has_people():
-        needed = _needed_frames(frames.clip)
-        files.save_people(people_given(frames.place_poses(track), needed, frames.read, frames.size))
-    people = _find_people(models, frames, files, following, watch, on_frame)
+    people = find_driver(models, frames, files, following, track, watch, on_frame)
     poses = bridge(people.poses, people.found)
     if frames.mode == "replace" and not files.has_masks():
         with watch("mask"):
@@ -137,18 +139,22 @@ def preprocess(
     )
 
 
-def _find_people(
+def find_driver(
     models: Models,
     frames: DrivingFrames,
     files: Workspace,
     following: Following,
+    track: np.ndarray | None,
     watch: Stopwatch,
     on_frame: Callable[[int, int], None],
 ) -> FoundPeople:
+    """The first part of `preprocess`, with the same arguments: who is in the driving video, and the one to follow."""
     needed, fps = _needed_frames(frames.clip), float(frames.clip.source_fps)
     if not files.has_people():
-        files.save_people(
-            find_people(
+        if track is not None:
+            found = people_given(frames.place_poses(track), needed, frames.read, frames.size)
+        else:
+            found = find_people(
                 models.eyes,
                 Footage(read=frames.read, frames=needed, size=frames.size, fps=fps),
                 person=following.person,
@@ -156,7 +162,7 @@ def _find_people(
                 watch=watch,
                 on_frame=on_frame,
             )
-        )
+        files.save_people(found)
     people = files.load_people()
     missing = ~people.found[needed]
     if missing.all():

@@ -8,17 +8,23 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """`seconds` has every one of `parts`; 0.0 is a part that was never entered."""
+    """`seconds` has every one of `parts`; 0.0 is a part that was never entered.
+
+    What is spent in a part inside another counts for the inner one alone.
+    """
 
     def __init__(self, parts: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._counted = 0.0
         self.seconds = dict.fromkeys(parts, 0.0)
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
         """Count the time inside this context as spent in `part`."""
-        began = self._clock()
+        began, before = self._clock(), self._counted
         try:
             yield
         finally:
-            self.seconds[part] += self._clock() - began
+            spent = self._clock() - began
+            self.seconds[part] += spent - (self._counted - before)
+            self._counted = before + spent

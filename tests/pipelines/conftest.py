@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animate_pipelines.animate import Media
+from animate_pipelines.inputs import Media
 
 
 def make_video(path: Path, source: str, *, audio: bool = True) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from animate_pipelines.admission import DeviceMemory
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.errors import AreaTooLarge
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.recipe import default_recipe

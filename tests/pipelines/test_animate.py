@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 
 from animate_pipelines import conditioning
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, MediaTooLarge, NoPersonFound
+from animate_pipelines.inputs import Media
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.models import Models

@@ -11,8 +11,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.errors import BundleError, InvalidField, MediaError
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models, load_models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.result import AnimateResult

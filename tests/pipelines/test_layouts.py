@@ -14,7 +14,8 @@ from golden_weights import golden_vae
 from original_bundle import write_renamed_bundle
 from safetensors.torch import load_file, save_file
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import load_models
 from animate_pipelines.params import AnimateParams
 from animate_weights.bundles import find_bundle

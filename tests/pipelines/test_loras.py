@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.errors import BundleError
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models, load_models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.recipe import Recipe

@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import BundleError, ContentRefused
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preprocess.held_body import hold_body

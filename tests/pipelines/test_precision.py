@@ -14,7 +14,8 @@ import torch
 from golden_weights import GOLDEN, golden_transformer, golden_vae
 from safetensors.torch import load_file
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import load_models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.recipe import Recipe, default_recipe

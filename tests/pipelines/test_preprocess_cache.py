@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preprocess_cache import PreprocessCache, cache_key

@@ -9,8 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.errors import Canceled, MediaError, NoPersonFound
+from animate_pipelines.inputs import Media
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine

@@ -14,8 +14,9 @@ from live_memory import LiveMemory
 from real_size import write_real_size_bundle
 from torch import nn
 
-from animate_pipelines.animate import Media, animate
+from animate_pipelines.animate import animate
 from animate_pipelines.errors import DeviceError
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models, load_models
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.parking import Parking

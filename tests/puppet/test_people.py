@@ -15,20 +15,24 @@ from PIL import Image
 
 from animate_benchmarks.crossings import follow_crossing
 from animate_benchmarks.puppet.rendering import held_out_case
-from animate_pipelines.animate import Media, animate, preflight
+from animate_pipelines.animate import animate
 from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
+from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.params import AnimateParams, Mode
 from animate_pipelines.preflight.look import look_at
+from animate_pipelines.preflight.run import preflight
 from animate_pipelines.preprocess.everybody import Footage
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.people import find_people
 from animate_pipelines.report import Progress
 from animate_pipelines.stopwatch import Stopwatch
-from animate_weights.puppet import Character, Performance, draw
+from animate_weights.puppet import Character, Performance, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
+from animate_weights.puppet.canvas import Canvas
+from animate_weights.puppet.draw import draw_on
 from animate_weights.puppet.scene import Scene, draw_scene
 
 SIZE, FPS, NUM_FRAMES = (192, 192), 20, 60
@@ -127,6 +131,40 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
     with pytest.raises(NoPersonFound) as caught:
         look(50)
     assert caught.value.field == "person"
+
+
+@pytest.mark.parametrize("mode", ["animate", "replace"])
+def test_a_job_says_of_its_person_what_preflight_says(mode: Mode, models: Models, tmp_path: Path) -> None:
+    """One of two stands upright in the first frames, the other has raised both hands."""
+    rng = np.random.default_rng(41)
+    poses = (Pose(left_shoulder=2.8, right_shoulder=2.8), Pose())
+    people = [
+        (Character.random(rng), pose, Camera.framing(0.8, x=x)) for pose, x in zip(poses, (0.25, 0.75), strict=True)
+    ]
+    canvas = Canvas(Backdrop.random(rng).paint(800, 400), 2)
+    for who, pose, camera in people:
+        draw_on(canvas, who, pose, WIDE, camera)
+    media = write_media(tmp_path, [canvas.finish()[0]] * 8)
+
+    def checked(person: str, job: bool) -> dict[str, Any]:
+        params = AnimateParams(
+            reference_image="-", driving_video="-", mode=mode, person=person, steps=1, seed=1, resolution="480p"
+        )
+        folder = tmp_path / f"{person}-{job}"
+        if job:
+            said = animate(models, params, media, tmp_path / "out.mp4", workspace=folder).preflight
+            assert said is not None
+            return said
+        return preflight(
+            models.eyes, models.manifest, params, media, tmp_path / "sheet.png", workspace=folder, masks=None
+        )
+
+    distances = []
+    for person in ("0.25,0.5@0.1", "0.75,0.5@0.1"):
+        said = checked(person, job=True)
+        assert said["video"]["parts"] == checked(person, job=False)["video"]["parts"]
+        distances.append(said["pose_distance"]["first"])
+    assert abs(distances[0] - distances[1]) > 20, distances
 
 
 @pytest.mark.parametrize("index", [0, 9])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from animate_pipelines.conditioning import DrivingFrames
 from animate_pipelines.detection_report import PersonSeen
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.person import read_person
@@ -20,31 +21,45 @@ from animate_pipelines.preprocess.findings import people_seen
 from animate_pipelines.preprocess.people import FoundPeople, find_people
 from animate_pipelines.preprocess.people_still import people_still
 from animate_pipelines.stopwatch import Stopwatch
+from animate_pipelines.workspace import Workspace
 
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _GAP_PX, _TITLE_PX, _WIDEST_PX = 10, 28, 960
 
 
-def find_crowd(eyes: Eyes, clip: Clip, person: str | int, on_frame: Callable[[int, int], None]) -> FoundPeople:
-    """Everybody in every frame, as a job finds and numbers them. Raises `NoPersonFound` for a `person` not there."""
-    footage = Footage(
-        read=clip.read_source,
-        frames=sorted(set(clip.indices.tolist())),
-        size=clip.size,
-        fps=float(clip.source_fps),
-    )
-    return find_people(
-        eyes,
-        footage,
-        person=read_person(person),
-        smoothing=False,
-        watch=Stopwatch(("detect", "pose")),
-        on_frame=on_frame,
-    )
+def find_crowd(
+    eyes: Eyes, clip: Clip, files: Workspace, person: str | int, on_frame: Callable[[int, int], None]
+) -> FoundPeople:
+    """Everybody in every frame, as a job finds and numbers them; kept in `files`.
+
+    Raises `NoPersonFound` for a `person` not there.
+    """
+    if not files.has_people():
+        footage = Footage(
+            read=clip.read_source,
+            frames=sorted(set(clip.indices.tolist())),
+            size=clip.size,
+            fps=float(clip.source_fps),
+        )
+        files.save_people(
+            find_people(
+                eyes,
+                footage,
+                person=read_person(person),
+                smoothing=False,
+                watch=Stopwatch(("detect", "pose")),
+                on_frame=on_frame,
+            )
+        )
+    return files.load_people()
 
 
-def see_followed(seen: Seen, people: FoundPeople, clip: Clip) -> Seen:
-    """What the sampled frames show of the one who is followed; `seen` as it is where they do not show that one."""
+def see_followed(seen: Seen, people: FoundPeople, frames: DrivingFrames) -> Seen:
+    """What the sampled frames show of the one who is followed; `seen` as it is where they do not show that one.
+
+    people: found in `frames`.
+    """
+    clip = frames.clip
     boxes = dict(
         zip(*(part[people.box_people == people.chosen] for part in (people.box_frames, people.boxes)), strict=True)
     )
@@ -52,14 +67,15 @@ def see_followed(seen: Seen, people: FoundPeople, clip: Clip) -> Seen:
     shown = [(index, frame) for index, frame in sampled if people.found[frame] and frame in boxes]
     if not shown:
         return seen
-    frames = [frame for _, frame in shown]
-    sides = np.tile(clip.size, 2)
+    at = [frame for _, frame in shown]
+    corners = np.array([boxes[frame][:4] for frame in at]).reshape(-1, 2, 2) / frames.size
+    poses = people.poses[at]
     return replace(
         seen,
-        poses=people.poses[frames],
-        boxes=np.array([np.clip(boxes[frame][:4] / sides, 0, 1) for frame in frames]),
+        poses=np.concatenate([frames.take_back(poses[..., :2]), poses[..., 2:]], axis=-1),
+        boxes=np.clip(frames.take_back(corners), 0, 1).reshape(-1, 4),
         times_s=np.array([index / float(clip.fps) for index, _ in shown]),
-        sharpness=people.sharpness[frames],
+        sharpness=people.sharpness[at],
     )
 
 

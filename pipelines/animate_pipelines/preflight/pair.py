@@ -1,51 +1,56 @@
-"""The preflight of a job: before anything is rendered, and before any network sees all of the driving video."""
+"""The preflight of a job: before anything is rendered, and mostly before a network sees all of the driving video."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from animate_pipelines.media.clip import Clip
+from animate_pipelines.conditioning import DrivingFrames
 from animate_pipelines.params import AnimateParams
 from animate_pipelines.preflight.align import align_picture
+from animate_pipelines.preflight.crowd import see_followed
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.report import PreflightReport, check_pair, refuse_problems
 from animate_pipelines.preflight.survey import survey_clip, survey_image
 from animate_pipelines.preprocess.eyes import Eyes
-
-if TYPE_CHECKING:
-    from animate_pipelines.workspace import Workspace
+from animate_pipelines.preprocess.people import FoundPeople
+from animate_pipelines.workspace import Workspace
 
 
 def check_media(
     eyes: Eyes,
     reference: np.ndarray,
-    clip: Clip,
+    frames: DrivingFrames,
     files: Workspace,
     params: AnimateParams,
     size: tuple[int, int],
+    *,
+    find: Callable[[], FoundPeople],
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[PreflightReport | None, np.ndarray]:
     """The report, and the reference picture, aligned where `params` want that.
 
     The report is None where they want none, or where the bundle has no networks to look with.
-    size: (width, height) that the reference is aligned to. What is seen of the video is kept in `files`. Raises
-    `PairRefused` where `params` are strict and there are problems.
+    size: (width, height) that the reference is aligned to. find: finds everybody in all of `frames`; asked where a few
+    of them cannot tell who will be followed. What is seen of the video is kept in `files`. Raises `PairRefused` where
+    `params` are strict and there are problems.
     """
     blind = not eyes.are_there and params.preflight == "warn"
     if not params.align and (blind or params.preflight == "off"):
         return None, reference
     if not files.has_survey():
-        files.save_survey(survey_clip(eyes, clip, on_frame))
+        seen = survey_clip(eyes, frames.clip, on_frame)
+        if seen.people > 1 or params.person != "largest":
+            seen = see_followed(seen, find(), frames)
+        files.save_survey(seen)
     video, image = files.load_survey(), survey_image(eyes, reference)
     if params.align:
         reference = align_picture(reference, image, video, size)
         image = survey_image(eyes, reference)
     if params.preflight == "off":
         return None, reference
-    report = check_pair(image, video, Cutting(cuts_s=video.cuts_s, duration_s=float(clip.duration_s)))
+    report = check_pair(image, video, Cutting(cuts_s=video.cuts_s, duration_s=float(frames.clip.duration_s)))
     if params.preflight == "strict":
         refuse_problems(report)
     return report, reference
