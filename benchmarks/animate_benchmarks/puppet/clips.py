@@ -13,14 +13,14 @@ import numpy as np
 
 from animate_benchmarks.puppet.prompts import random_words
 from animate_benchmarks.puppet.shots import FPS, Shot, pictures, relative_keypoints
-from animate_pipelines.preprocess.face import crop_face
-from animate_pipelines.preprocess.face import face_box as driven_face_box
+from animate_pipelines.preprocess.face import crop_face, face_box
 from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
 from animate_pipelines.preprocess.resize import padding_resize
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 from animate_weights.puppet import Build, Character, Frame, Look, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
+from animate_weights.puppet.keypoints import LEFT_HAND, RIGHT_HAND
 from animate_weights.puppet.performance import Performance, steer
 
 SEGMENT_FRAMES = 17
@@ -39,6 +39,7 @@ class Clip:
     target: np.ndarray
     people: np.ndarray  # t h w, 0..255: where the hero is
     faces: np.ndarray  # t h w, 0 or 255: the box around the hero's eyes and mouth
+    hands: np.ndarray  # t h w, 0 or 255: the boxes around the hero's hands
     pose: np.ndarray
     face: np.ndarray
     background: np.ndarray | None
@@ -108,7 +109,8 @@ def random_clip(rng: np.random.Generator, size: Size, mode: Mode, num_frames: in
         reference=pair.reference(size),
         target=pictures(answer),
         people=np.stack([frame.mask for frame in answer]),
-        faces=np.stack([face_box(frame) for frame in answer]),
+        faces=np.stack([boxes_around(frame, _EYES_AND_MOUTH) for frame in answer]),
+        hands=np.stack([boxes_around(frame, LEFT_HAND, RIGHT_HAND) for frame in answer]),
         pose=draw_skeletons(keypoints, native, size),
         face=crop_faces(pictures(driving), keypoints),
         background=background,
@@ -117,15 +119,16 @@ def random_clip(rng: np.random.Generator, size: Size, mode: Mode, num_frames: in
     )
 
 
-def face_box(frame: Frame) -> np.ndarray:
-    """`h w`, 255 inside the box of the eyes' and the mouth's keypoints, if they are seen."""
-    box = np.zeros(frame.rgb.shape[:2], np.uint8)
-    seen = frame.keypoints[_EYES_AND_MOUTH]
-    seen = seen[seen[:, 2] > 0.5, :2]
-    if len(seen):
-        (left, top), (right, bottom) = np.maximum(seen.min(axis=0), 0).astype(int), seen.max(axis=0).astype(int)
-        box[top : bottom + 1, left : right + 1] = 255
-    return box
+def boxes_around(frame: Frame, *parts: slice) -> np.ndarray:
+    """`h w`, 255 inside the box of each part's keypoints, as far as they are seen."""
+    boxes = np.zeros(frame.rgb.shape[:2], np.uint8)
+    for part in parts:
+        points = frame.keypoints[part]
+        seen = points[points[:, 2] > 0.5, :2]
+        if len(seen):
+            (left, top), (right, bottom) = np.maximum(seen.min(axis=0), 0).astype(int), seen.max(axis=0).astype(int)
+            boxes[top : bottom + 1, left : right + 1] = 255
+    return boxes
 
 
 def uncertain(rng: np.random.Generator, keypoints: np.ndarray) -> np.ndarray:
@@ -149,7 +152,7 @@ def crop_faces(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     held = np.zeros((FACE_PX, FACE_PX, 3), np.uint8)
     crops = []
     for frame, pose in zip(frames, keypoints, strict=True):
-        crop = crop_face(frame, driven_face_box(pose, frame.shape[1], frame.shape[0]), FACE_PX)
+        crop = crop_face(frame, face_box(pose, frame.shape[1], frame.shape[0]), FACE_PX)
         held = held if crop is None else crop
         crops.append(held)
     return np.stack(crops)

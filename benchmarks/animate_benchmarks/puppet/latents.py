@@ -35,7 +35,7 @@ KINDS: tuple[tuple[Mode, int], ...] = (
     ("animate", 5),
     ("replace", 1),
 )  # with the number of carried frames
-PERSON_WEIGHT, FACE_WEIGHT = 3.0, 9.0
+PERSON_WEIGHT, HAND_WEIGHT, FACE_WEIGHT = 3.0, 6.0, 9.0
 CHANNELS_FILE = "channels.npy"
 Tensors = dict[str, torch.Tensor]
 
@@ -120,9 +120,10 @@ def _known_pixels(
 
 
 def _weights(clips: list[Clip]) -> torch.Tensor:
-    """How much each latent cell counts, `b 1 t' h/8 w/8`: more where the hero is in any frame, most where the face."""
-    person, face = (_cells([getattr(clip, name) for clip in clips]) for name in ("people", "faces"))
-    return torch.maximum(1 + (PERSON_WEIGHT - 1) * person, FACE_WEIGHT * face)
+    """How much each latent cell counts, `b 1 t' h/8 w/8`: more where the hero is in any frame, hands and face most."""
+    people, hands, faces = (_cells([getattr(clip, name) for clip in clips]) for name in ("people", "hands", "faces"))
+    weights = torch.maximum(1 + (PERSON_WEIGHT - 1) * people, HAND_WEIGHT * hands)
+    return torch.maximum(weights, FACE_WEIGHT * faces)
 
 
 def _cells(masks: list[np.ndarray]) -> torch.Tensor:
