@@ -18,6 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from animate_pipelines.conditioning import PARTS
+from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import load_eyes
 from animate_pipelines.person import PersonAt
 from animate_pipelines.preprocess.everybody import Footage, survey_people
@@ -34,7 +35,7 @@ _TRUNK = [5, 6, 11, 12]
 
 
 def follow_crossing(eyes: Eyes, seed: int) -> list[float]:
-    """The share of frames in which each of the two who cross in scene `seed` is followed."""
+    """The share of frames in which each of the two who cross in scene `seed` is followed; 0 of one who is not seen."""
     scene = Scene.random(np.random.default_rng(seed), 3, DURATION_S)
     drawn = [draw_scene(scene, frame / FPS, SIZE) for frame in range(round(DURATION_S * FPS))]
     truth = np.stack([[actor.keypoints for actor in frame.actors] for frame in drawn])
@@ -45,15 +46,19 @@ def follow_crossing(eyes: Eyes, seed: int) -> list[float]:
     survey = survey_people(eyes, footage, watch, lambda done: None)
     shares = []
     for who, place in enumerate(PLACES):
-        people = follow_person(
-            eyes,
-            footage,
-            survey,
-            person=PersonAt(x=place, y=0.55, time_s=0.75),
-            smoothing=False,
-            watch=watch,
-            on_frame=lambda done, total: None,
-        )
+        try:
+            people = follow_person(
+                eyes,
+                footage,
+                survey,
+                person=PersonAt(x=place, y=0.55, time_s=0.75),
+                smoothing=False,
+                watch=watch,
+                on_frame=lambda done, total: None,
+            )
+        except NoPersonFound:
+            shares.append(0.0)
+            continue
         shares.append(share_followed(bridge(people.poses, people.found) * [*SIZE, 1], truth, who))
     return shares
 

@@ -1,7 +1,8 @@
 """Forty drawn pairs, half of them wrong in a known way, seen through the puppet bundle's own networks.
 
-The limits of `preflight.findings` were settled on 320x320 pairs of the seeds [100, ...] and [300, ...], and loosened
-once after 3 of 20 right pairs of [9000, ...] at this size were flagged. The seeds here were not looked at before.
+The limits of `preflight.findings` were settled on 320x320 pairs of the seeds [100, ...] and [300, ...], loosened once
+after 3 of 20 right pairs of [9000, ...] at this size were flagged, and the one of the pose moved with its distance, on
+[9500, ...] and [9610, ...]. The seeds here were not looked at before.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def report_on(eyes: Eyes, pairing: Pairing) -> PreflightReport:
 
 
 def problems(eyes: Eyes, flaw: Flaw | None, number: int) -> tuple[Pairing, set[str]]:
-    rng = np.random.default_rng([9500, number, 0 if flaw is None else 1 + FLAWS.index(flaw)])
+    rng = np.random.default_rng([9700, number, 0 if flaw is None else 1 + FLAWS.index(flaw)])
     pairing = random_pairing(rng, flaw, size=SIZE, frames=FRAMES)
     return pairing, {finding.code for finding in report_on(eyes, pairing).problems}
 

@@ -32,7 +32,7 @@ BODY_KEYPOINTS, BODY_WEIGHT = 23, 4.0
 SHARPNESS, PLACE_WEIGHT = 10.0, 0.5
 OFF_CENTRE_WEIGHT, SCORE_WEIGHT = 0.1, 3.0
 SHOULDERS = [5, 6]
-EMPTY_SHARE = 0.05
+EMPTY_SHARE, TURNED_SHARE = 0.05, 0.4
 DETECTOR_ERROR = 0.1  # of a box's sides, at most: how far its edges are off
 # The pose network's peaks are 0.72 high on average where a joint is seen; the skeleton hides joints under 0.5.
 PEAK_SCALE = 1.18
@@ -88,7 +88,7 @@ def detector_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, 
     """
     side = int(rng.choice(SIDES_PX[:3]))
     size = (side, side) if rng.random() < 0.35 else (round(side * rng.uniform(0.5, 2.4)), side)
-    crowd = empty_scene(rng, size) if rng.random() < EMPTY_SHARE else random_crowd(rng, size)
+    crowd = empty_scene(rng, size) if rng.random() < EMPTY_SHARE else random_crowd(rng, size, turned=TURNED_SHARE)
     seen = cv2.resize(cv2.resize(crowd.rgb, (640, 640)), (640 // SHRINK,) * 2, interpolation=cv2.INTER_AREA)
     scores, distances = np.zeros((GRID, GRID)), np.full((4, GRID, GRID), np.nan)
     columns, rows = np.meshgrid(np.arange(GRID) + 0.5, np.arange(GRID) + 0.5)

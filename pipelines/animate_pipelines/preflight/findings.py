@@ -21,7 +21,7 @@ Severity = Literal["problem", "hint"]
 # Mean confidences of both arms, or of knees and ankles: below, something is in front of them; above, nothing is.
 _HIDDEN, _IN_VIEW = 0.53, 0.58
 _FACELESS, _FEW_FACES = 0.3, 0.8  # shares of the frames
-_FAR_POSE_DEGREES = 33.0
+_FAR_POSE_DEGREES = 45.0
 _NEARER = 0.6  # of the first frame's distance: from here on starting elsewhere is worth it
 _BLURRED = 40.0
 _SMALL = 0.3  # height of the person over the picture's

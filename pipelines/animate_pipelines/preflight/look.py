@@ -58,9 +58,12 @@ def look_at(eyes: Eyes, picture: np.ndarray) -> Look | None:
 
 
 def count_heads(poses: Sequence[np.ndarray]) -> int:
-    """Different people among poses `133 3` in pixels, the surest heads first; somebody is always there."""
+    """Different people among poses `133 3` in pixels, those of the surest boxes first; somebody is always there.
+
+    A box between two people is less sure than theirs, but what is read in it may be a mixture of two sure faces.
+    """
     heads: list[tuple[np.ndarray, float]] = []
-    for pose in sorted(poses, key=lambda pose: -float(pose[FACE, 2].mean())):
+    for pose in poses:
         place = pose[_HEAD, :2].mean(axis=0)
         breadth = float(np.hypot(*(pose[5, :2] - pose[6, :2])))
         apart = all(np.hypot(*(place - other)) > _APART * max(breadth, wide) for other, wide in heads)

@@ -1,6 +1,6 @@
-"""The first pass over the driving video: everybody in every frame, sixteen frames at a time.
+"""The first pass over the driving video: everybody in every frame, sixteen frames at a time, and what is read of them.
 
-Poses are read only where there are several boxes, or were a moment ago, to tell people apart.
+Postures tell people apart where there are several boxes, or were a moment ago; one person alone is linked by its place.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-import onnxruntime
 
 from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
 from animate_pipelines.preprocess.detector import CERTAIN, certain_boxes, detect_people, squash
 from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preprocess.hands import hide_stray_fingers
 from animate_pipelines.preprocess.keypoints import BODY
 from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
-from animate_pipelines.preprocess.pose import crop_person, read_poses
+from animate_pipelines.preprocess.pose import PersonCrop, crop_person, read_poses
 from animate_pipelines.preprocess.read_ahead import read_ahead
 from animate_pipelines.preprocess.sightings import Sighting, look_of, one_a_person
 from animate_pipelines.stopwatch import Stopwatch
@@ -28,6 +29,7 @@ Size = tuple[int, int]
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 THREADS = min(os.cpu_count() or 1, 8)
 _CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
+_BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
 BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
 
 
@@ -45,20 +47,47 @@ class Footage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the pose network reads of one person in one frame. pose: `133 3`, fractions of the frame.
+
+    sighting: with the joints and the colours between them. sharpness: see `sharpness_of`.
+    """
+
+    sighting: Sighting
+    pose: np.ndarray
+    sharpness: float
+
+    @property
+    def shows_body(self) -> bool:
+        return float(self.pose[BODY, 2].mean()) >= BODY_SEEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """Everybody in every frame that was looked at, and the frames that begin a new scene."""
+    """Everybody in every frame that was looked at, and the frames that begin a new scene.
+
+    readings: of the boxes that were read, by frame and box.
+    """
 
     sightings: list[list[Sighting]]
     cuts: list[int]
+    readings: dict[tuple[int, bytes], Reading]
+
+    def reading(self, frame: int, box: np.ndarray) -> Reading | None:
+        """What was read in that very box; None where nothing was."""
+        return self.readings.get((frame, box.tobytes()))
 
 
-def survey_people(eyes: Eyes, footage: Footage, watch: Stopwatch, on_frame: Callable[[int], None]) -> Survey:
-    """Detect everybody; where there are several people, read postures and leave one box a person.
+def survey_people(
+    eyes: Eyes, footage: Footage, watch: Stopwatch, on_frame: Callable[[int], None], *, read_all: bool = True
+) -> Survey:
+    """Detect everybody, read them, and leave one box a person.
 
     watch: counts the seconds of "detect" and "pose". on_frame: called with the number of frames looked at.
+    read_all: False reads only those whose posture must tell them apart.
     """
     frames, size = footage.frames, footage.size
-    sightings: list[list[Sighting]] = []
+    survey = Survey(sightings=[], cuts=[], readings={})
     thumbnails: list[np.ndarray] = []
     crowd_until = -1.0
     with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(footage.read(frames), MAX_BATCH)) as batches:
@@ -67,40 +96,57 @@ def survey_people(eyes: Eyes, footage: Footage, watch: Stopwatch, on_frame: Call
                 squashed = list(pool.map(squash, pictures))
                 found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
             thumbnails += map(thumbnail, squashed)
+            at = frames[len(survey.sightings) : len(survey.sightings) + len(pictures)]
             unsure = []
-            for frame, boxes in zip(frames[len(sightings) :], found, strict=False):
+            for frame, boxes in zip(at, found, strict=True):
                 crowd_until = frame + _CROWD_S * footage.fps if len(boxes) > 1 else crowd_until
                 unsure.append(frame <= crowd_until or bool((boxes[:, 4] < CERTAIN).any()))
+            wanted = [(i, box) for i, boxes in enumerate(found) for box in boxes if read_all or unsure[i]]
             with watch("pose"):
-                joints = _joints_where(unsure, eyes.pose, pictures, found, size, pool)
-            for small, boxes, known in zip(squashed, found, joints, strict=True):
-                frame = frames[len(sightings)]
-                seen = [
-                    Sighting(frame=frame, box=box, joints=points, look=look_of(small, box, points, size))
-                    for box, points in zip(boxes, known, strict=True)
-                    if points is None or points[:, 2].mean() >= BODY_SEEN
-                ]
-                sightings.append(one_a_person(seen))
-            on_frame(len(sightings))
-    return Survey(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)])
+                shown = [(at[i], pictures[i], squashed[i]) for i, _ in wanted]
+                read = read_people(eyes, shown, [box for _, box in wanted], size, pool)
+            survey.readings.update({(each.sighting.frame, each.sighting.box.tobytes()): each for each in read})
+            for i, frame in enumerate(at):
+                seen = [_seen(survey, frame, box, squashed[i], size, unsure=unsure[i]) for box in found[i]]
+                survey.sightings.append(one_a_person([sighting for sighting in seen if sighting is not None]))
+            on_frame(len(survey.sightings))
+    survey.cuts.extend(frames[i] for i in find_cuts(thumbnails))
+    return survey
 
 
-def _joints_where(
-    unsure: Sequence[bool],
-    pose: onnxruntime.InferenceSession,
-    pictures: Sequence[np.ndarray],
-    found: Sequence[np.ndarray],
-    size: Size,
-    pool: ThreadPoolExecutor,
-) -> list[list[np.ndarray | None]]:
-    """For each box of each frame the joints `17 3` in pixels; None in frames that are not `unsure`."""
-    joints: list[list[np.ndarray | None]] = [[None] * len(boxes) for boxes in found]
-    wanted = [(i, j) for i, boxes in enumerate(found) for j in range(len(boxes)) if unsure[i]]
-    if wanted:
-        crops = list(pool.map(lambda at: crop_person(pictures[at[0]], found[at[0]][at[1]]), wanted))
-        for (i, j), pose_points in zip(wanted, read_poses(pose, crops, size), strict=True):
-            joints[i][j] = joints_of(pose_points, size)
-    return joints
+def _seen(
+    survey: Survey, frame: int, box: np.ndarray, squashed: np.ndarray, size: Size, *, unsure: bool
+) -> Sighting | None:
+    """Who is in the box; None where nobody's body is. With joints, and the colours between them, where `unsure`."""
+    reading = survey.reading(frame, box)
+    if unsure and reading is not None:
+        return reading.sighting if reading.shows_body else None
+    return Sighting(frame=frame, box=box, look=look_of(squashed, box, None, size))
+
+
+Shown = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
+
+
+def read_people(
+    eyes: Eyes, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
+) -> list[Reading]:
+    """What the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
+    if not boxes:
+        return []
+    crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
+    readings = []
+    for (frame, _, squashed), box, crop, pose in zip(
+        shown, boxes, crops, read_poses(eyes.pose, crops, size), strict=True
+    ):
+        joints = joints_of(pose, size)
+        sighting = Sighting(frame=frame, box=box, look=look_of(squashed, box, joints, size), joints=joints)
+        readings.append(Reading(sighting=sighting, pose=hide_stray_fingers(pose, size), sharpness=sharpness_of(crop)))
+    return readings
+
+
+def sharpness_of(crop: PersonCrop) -> float:
+    """Variance of the Laplacian of a crop's brightness in 0..255, on one scale for people of all sizes."""
+    return float(cv2.Laplacian(crop.pixels.mean(axis=0) * _BRIGHTNESS, cv2.CV_32F).var())
 
 
 def joints_of(pose: np.ndarray, size: Size) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from animate_pipelines.preprocess.cuts import find_cuts, thumbnail
 from animate_pipelines.preprocess.detector import squash
-from animate_pipelines.preprocess.everybody import Read, Size
-from animate_pipelines.preprocess.people import FoundPeople, sharpness_of
+from animate_pipelines.preprocess.everybody import Read, Size, sharpness_of
+from animate_pipelines.preprocess.people import FoundPeople
 from animate_pipelines.preprocess.pose import crop_person
 
 _WHITE = 128

@@ -6,33 +6,38 @@ long; then the pose network's, on that one person, also behind others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from animate_pipelines.person import Person
 from animate_pipelines.preprocess.choice import choose_person, real_people
 from animate_pipelines.preprocess.detector import squash
-from animate_pipelines.preprocess.everybody import BODY_SEEN, THREADS, Footage, Size, Survey, joints_of, survey_people
+from animate_pipelines.preprocess.everybody import (
+    THREADS,
+    Footage,
+    Reading,
+    Size,
+    Survey,
+    joints_of,
+    read_people,
+    survey_people,
+)
 from animate_pipelines.preprocess.eyes import Eyes
 from animate_pipelines.preprocess.gaps import bridge
-from animate_pipelines.preprocess.hands import hide_stray_fingers
 from animate_pipelines.preprocess.hidden import hidden_boxes, is_person, misread
-from animate_pipelines.preprocess.keypoints import BODY, NUM_KEYPOINTS
+from animate_pipelines.preprocess.keypoints import NUM_KEYPOINTS
 from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
-from animate_pipelines.preprocess.pose import PersonCrop, crop_person, read_poses
 from animate_pipelines.preprocess.read_ahead import read_ahead
-from animate_pipelines.preprocess.sightings import Sighting, look_of
+from animate_pipelines.preprocess.sightings import Sighting
 from animate_pipelines.preprocess.smoothing import smooth_boxes
 from animate_pipelines.preprocess.tracks import Track, link_tracks
 from animate_pipelines.stopwatch import Stopwatch
 
 OnFrame = Callable[[int, int], None]
-_BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +73,6 @@ class FoundPeople:
         return int((~self.found[self.frames]).sum())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What the pose network reads of one person in one frame. pose: `133 3`, fractions of the frame."""
-
-    sighting: Sighting
-    pose: np.ndarray
-    sharpness: float
-
-
 def find_people(
     eyes: Eyes, footage: Footage, *, person: Person, smoothing: bool, watch: Stopwatch, on_frame: OnFrame
 ) -> FoundPeople:
@@ -85,7 +81,11 @@ def find_people(
     watch: counts the seconds of "detect" and "pose". on_frame: called with (work done, work in all). Raises
     `NoPersonFound` for a `person` that is not there; where there is nobody at all, `found` says so.
     """
-    survey = survey_people(eyes, footage, watch, lambda done: on_frame(done, 2 * len(footage.frames)))
+
+    def on_survey(done: int) -> None:
+        on_frame(done, 2 * len(footage.frames))
+
+    survey = survey_people(eyes, footage, watch, on_survey, read_all=not smoothing)
     return follow_person(eyes, footage, survey, person=person, smoothing=smoothing, watch=watch, on_frame=on_frame)
 
 
@@ -104,20 +104,25 @@ def follow_person(
     tracks = link_tracks(survey.sightings, survey.cuts, fps)
     people = real_people(tracks, len(frames))
     chosen = choose_person(people, person, size, fps) if people else None
-    known: dict[int, _Reading] = {}
+    known: dict[int, Reading] = {}
     if chosen is not None:
         boxes = {sighting.frame: sighting.box for sighting in people[chosen].sightings}
         if smoothing:
             boxes = smooth_boxes(boxes, survey.cuts, fps)
         others = _by_frame(s for track in tracks if track is not people[chosen] for s in track.sightings)
         hidden = hidden_boxes(people[chosen], others, survey.cuts, fps)
-        for done, reading in enumerate(_follow(eyes, footage, boxes, watch), start=1):
-            if reading.pose[BODY, 2].mean() >= BODY_SEEN:
-                known[reading.sighting.frame] = reading
-            on_frame(len(frames) + done, len(frames) + len(boxes) + len(hidden))
+        read = {frame: reading for frame, box in boxes.items() if (reading := survey.reading(frame, box)) is not None}
+        unread = {frame: box for frame, box in boxes.items() if frame not in read}
+
+        def on_follow(done: int) -> None:
+            on_frame(len(frames) + done, len(frames) + len(unread) + len(hidden))
+
+        read |= _read(eyes, footage, unread, watch, on_follow)
+        known = {frame: reading for frame, reading in read.items() if reading.shows_body}
         for frame in misread({frame: reading.sighting for frame, reading in known.items()}, others, survey.cuts, fps):
             del known[frame]
-        known |= _read_hidden(_follow(eyes, footage, hidden, watch), people[chosen], known, size)
+        behind = _read(eyes, footage, hidden, watch, lambda done: on_follow(len(unread) + done))
+        known |= _of_followed(behind, people[chosen], known, size)
     poses, found = _poses(known, frames[-1] + 1)
     sharpness = np.zeros(len(poses), np.float32)
     sharpness[list(known)] = [reading.sharpness for reading in known.values()]
@@ -135,34 +140,34 @@ def follow_person(
     )
 
 
-def _follow(eyes: Eyes, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch) -> Iterator[_Reading]:
+def _read(
+    eyes: Eyes, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch, on_frame: Callable[[int], None]
+) -> dict[int, Reading]:
     """What is read in `boxes`, by frame."""
-    frames, size = sorted(boxes), footage.size
+    frames, readings = sorted(boxes), dict[int, Reading]()
     seen = zip(frames, footage.read(frames), strict=True)
     with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
         for batch in batches:
+            shown = [(frame, picture, squash(picture)) for frame, picture in batch]
             with watch("pose"):
-                crops = list(pool.map(lambda item: crop_person(item[1], boxes[item[0]]), batch))
-                poses = [hide_stray_fingers(pose, size) for pose in read_poses(eyes.pose, crops, size)]
-            for (frame, picture), crop, pose in zip(batch, crops, poses, strict=True):
-                joints = joints_of(pose, size)
-                look = look_of(squash(picture), boxes[frame], joints, size)
-                sighting = Sighting(frame=frame, box=boxes[frame], look=look, joints=joints)
-                yield _Reading(sighting=sighting, pose=pose, sharpness=sharpness_of(crop))
+                read = read_people(eyes, shown, [boxes[frame] for frame, _ in batch], footage.size, pool)
+            readings.update({reading.sighting.frame: reading for reading in read})
+            on_frame(len(readings))
+    return readings
 
 
-def _read_hidden(
-    readings: Iterable[_Reading], followed: Track, known: dict[int, _Reading], size: Size
-) -> dict[int, _Reading]:
-    """By frame, those of the readings behind somebody else that are of the one who is followed."""
+def _of_followed(
+    readings: dict[int, Reading], followed: Track, known: dict[int, Reading], size: Size
+) -> dict[int, Reading]:
+    """Those of the readings behind somebody else that are of the one who is followed."""
     if not known:
         return {}
-    found, between = {}, bridge(*_poses(known, followed.sightings[-1].frame + 1))
-    for reading in readings:
-        frame = reading.sighting.frame
-        if is_person(reading.sighting, joints_of(between[frame], size), followed):
-            found[frame] = reading
-    return found
+    between = bridge(*_poses(known, followed.sightings[-1].frame + 1))
+    return {
+        frame: reading
+        for frame, reading in readings.items()
+        if is_person(reading.sighting, joints_of(between[frame], size), followed)
+    }
 
 
 def _by_frame(sightings: Iterable[Sighting]) -> dict[int, list[Sighting]]:
@@ -172,17 +177,12 @@ def _by_frame(sightings: Iterable[Sighting]) -> dict[int, list[Sighting]]:
     return found
 
 
-def _poses(known: dict[int, _Reading], length: int) -> tuple[np.ndarray, np.ndarray]:
+def _poses(known: dict[int, Reading], length: int) -> tuple[np.ndarray, np.ndarray]:
     """Poses `m 133 3` of all source frames up to `length`, and which of them (`m`) are known."""
     poses, found = np.zeros((length, NUM_KEYPOINTS, 3), np.float32), np.zeros(length, bool)
     for frame, reading in known.items():
         poses[frame], found[frame] = reading.pose, True
     return poses, found
-
-
-def sharpness_of(crop: PersonCrop) -> float:
-    """Variance of the Laplacian of a crop's brightness in 0..255, on one scale for people of all sizes."""
-    return float(cv2.Laplacian(crop.pixels.mean(axis=0) * _BRIGHTNESS, cv2.CV_32F).var())
 
 
 def _numbered(tracks: Sequence[Track], people: Sequence[Track]) -> list[tuple[int, Track]]:
