@@ -27,6 +27,7 @@ from animate_pipelines.stopwatch import Stopwatch
 
 Size = tuple[int, int]
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
+Shown = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
 THREADS = min(os.cpu_count() or 1, 8)
 _CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
 _BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
@@ -75,7 +76,11 @@ class Survey:
 
     def reading(self, frame: int, box: np.ndarray) -> Reading | None:
         """What was read in that very box; None where nothing was."""
-        return self.readings.get((frame, box.tobytes()))
+        return self.readings.get(_place(frame, box))
+
+
+def _place(frame: int, box: np.ndarray) -> tuple[int, bytes]:
+    return frame, box.tobytes()
 
 
 def survey_people(
@@ -87,7 +92,8 @@ def survey_people(
     read_all: False reads only those whose posture must tell them apart.
     """
     frames, size = footage.frames, footage.size
-    survey = Survey(sightings=[], cuts=[], readings={})
+    sightings: list[list[Sighting]] = []
+    readings: dict[tuple[int, bytes], Reading] = {}
     thumbnails: list[np.ndarray] = []
     crowd_until = -1.0
     with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(footage.read(frames), MAX_BATCH)) as batches:
@@ -96,7 +102,7 @@ def survey_people(
                 squashed = list(pool.map(squash, pictures))
                 found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
             thumbnails += map(thumbnail, squashed)
-            at = frames[len(survey.sightings) : len(survey.sightings) + len(pictures)]
+            at = frames[len(sightings) : len(sightings) + len(pictures)]
             unsure = []
             for frame, boxes in zip(at, found, strict=True):
                 crowd_until = frame + _CROWD_S * footage.fps if len(boxes) > 1 else crowd_until
@@ -105,26 +111,19 @@ def survey_people(
             with watch("pose"):
                 shown = [(at[i], pictures[i], squashed[i]) for i, _ in wanted]
                 read = read_people(eyes, shown, [box for _, box in wanted], size, pool)
-            survey.readings.update({(each.sighting.frame, each.sighting.box.tobytes()): each for each in read})
+            readings.update({_place(each.sighting.frame, each.sighting.box): each for each in read})
             for i, frame in enumerate(at):
-                seen = [_seen(survey, frame, box, squashed[i], size, unsure=unsure[i]) for box in found[i]]
-                survey.sightings.append(one_a_person([sighting for sighting in seen if sighting is not None]))
-            on_frame(len(survey.sightings))
-    survey.cuts.extend(frames[i] for i in find_cuts(thumbnails))
-    return survey
-
-
-def _seen(
-    survey: Survey, frame: int, box: np.ndarray, squashed: np.ndarray, size: Size, *, unsure: bool
-) -> Sighting | None:
-    """Who is in the box; None where nobody's body is. With joints, and the colours between them, where `unsure`."""
-    reading = survey.reading(frame, box)
-    if unsure and reading is not None:
-        return reading.sighting if reading.shows_body else None
-    return Sighting(frame=frame, box=box, look=look_of(squashed, box, None, size))
-
-
-Shown = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
+                posture = [readings[_place(frame, box)] if unsure[i] else None for box in found[i]]
+                seen = [
+                    Sighting(frame=frame, box=box, look=look_of(squashed[i], box, None, size))
+                    if reading is None
+                    else reading.sighting
+                    for box, reading in zip(found[i], posture, strict=True)
+                    if reading is None or reading.shows_body
+                ]
+                sightings.append(one_a_person(seen))
+            on_frame(len(sightings))
+    return Survey(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)], readings=readings)
 
 
 def read_people(
