@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from dataclasses import fields
 from operator import methodcaller
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from diffusers import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan_animate import WanAttnProcessor
 from torch import nn
 
+from animate_benchmarks.puppet import latents, train_animator, train_decoder
 from animate_benchmarks.puppet.animator import TEXT_TOKENS
-from animate_benchmarks.puppet.batches import tokenize
+from animate_benchmarks.puppet.batches import Batch, Shards, tokenize
 from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip
 from animate_benchmarks.puppet.muon import orthogonalize
 from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
@@ -21,13 +27,14 @@ from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detect
 from animate_benchmarks.puppet.people import random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
-from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, noise_levels
+from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, path_loss, random_paths
 from animate_benchmarks.puppet.train_readers import PEAK_SCALE, settle
 from animate_benchmarks.puppet.train_vae import new_vae
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_benchmarks.puppet.write_bundle import write_bundle
+from animate_weights.bundles import find_bundle
 from animate_weights.manifest import POSE_PATH
 from animate_weights.puppet.performance import STEERING_WORDS
 
@@ -103,11 +110,72 @@ def test_steering_words_are_one_token_each_and_every_prompt_fits():
     assert tokenize(tokenizer, ["smile"])[0, 0] != tokenize(tokenizer, ["open"])[0, 0]
 
 
-def test_noise_levels_are_shifted_towards_noise():
-    levels = noise_levels(np.random.default_rng(0), 1000)
-    assert 0 <= levels.min() < 0.05
-    assert levels.max() < 1
-    assert levels.median() == pytest.approx(5 * 0.5 / (1 + 4 * 0.5), abs=0.01)
+def test_paths_fall_from_pure_noise_along_the_samplers_levels():
+    start, halfway, last = random_paths(np.random.default_rng(0), 1000)
+    assert (start == 1).all()
+    assert (halfway <= start).all()
+    assert (last <= halfway).all()
+    assert 0 <= last.min() < 0.05
+    assert (last == 1).float().mean() == 0.25
+    assert last.median() == pytest.approx(5 * 0.5 / (1 + 4 * 0.5), abs=0.01)
+
+
+class KnowsHalf(nn.Module):
+    """An animator that guesses half of clean latents that are all ones, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+        self.share = nn.Parameter(torch.tensor(0.5))
+
+    def context(self, tokens: torch.Tensor, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return tokens, picture
+
+    def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        self.seen.append(latents)
+        return (latents - self.share) / (timestep / 1000).view(-1, 1, 1, 1, 1)
+
+
+def test_a_clip_is_learned_from_where_the_models_own_steps_lead():
+    clips = torch.ones(2, 16, 2, 4, 4)
+    batch = Batch(**{field.name: clips for field in fields(Batch)})
+    noise = torch.randn(clips.shape)
+    path = torch.tensor([[1.0, 1.0], [0.6, 1.0], [0.2, 1.0]])
+    animator = KnowsHalf()
+    loss = path_loss(animator, batch, path, noise)
+    assert [len(seen) for seen in animator.seen] == [1, 1, 2]
+    shown = animator.seen[-1]
+    assert torch.allclose(shown[0], 0.2 * noise[0] + 0.8 * 0.5, atol=1e-5)
+    assert torch.equal(shown[1], noise[1])
+    assert loss.item() == pytest.approx(0.25)
+    loss.backward()
+    assert animator.share.grad.item() == pytest.approx(-1.0)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # norms keep fp32 weights under autocast
+def test_the_decoder_learns_from_guesses_and_leaves_the_encoder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(latents, "SHARD_CLIPS", 2)
+    monkeypatch.setattr(train_decoder, "BATCH", 2)
+    bundle = tmp_path / "bundle"
+    shutil.copytree(find_bundle("puppet", tmp_path), bundle)
+
+    def run(stage: ModuleType, *options: str) -> None:
+        monkeypatch.setattr(sys, "argv", [stage.__name__, "--out", str(tmp_path), "--threads", "1", *options])
+        stage.main()
+
+    run(latents, "--shards", "1", "--vae", str(bundle / "vae"))
+    run(train_animator, "--steps", "1", "--batch", "2", "--start", str(bundle))
+    run(train_decoder, "--steps", "1", "--vae", str(bundle / "vae"))
+    before = AutoencoderKLWan.from_pretrained(bundle / "vae")
+    write_bundle(tmp_path, bundle)
+    after = AutoencoderKLWan.from_pretrained(bundle / "vae").state_dict()
+    same = {name.split(".")[0]: torch.equal(after[name], tensor) for name, tensor in before.state_dict().items()}
+    assert same == {"encoder": True, "quant_conv": True, "post_quant_conv": False, "decoder": False}
+
+    shard = train_decoder.Shard(Shards(tmp_path / "latents", "cpu"), 0)
+    batch, pixels, _ = shard.batch(0)
+    encoded = latents.Encoder(before, "cpu").encode(pixels)
+    assert torch.allclose(encoded, batch.clean[:, :, 1:], atol=0.05)
 
 
 def test_orthogonalize_brings_singular_values_to_one():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,10 @@ class Batch:
     face: torch.Tensor  # b 3 n s s in -1..1
     picture: torch.Tensor  # b 3 H W in -1..1
     tokens: torch.Tensor  # b MAX_TOKENS
+
+    def only(self, rows: torch.Tensor) -> Batch:
+        """The clips of which `rows` (`b`, bool) is true."""
+        return Batch(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 REFERENCE_WEIGHT = 0.3
@@ -56,12 +60,23 @@ class Shards:
 
         A size is as likely as its share of the clips.
         """
-        long = [name for name, shard in self._shards.items() if shard["face"].shape[1] >= num_frames]
+        long = [name for name in self.names if self.num_frames(name) >= num_frames]
         size = self._size(long[rng.integers(len(long))])
         group = [name for name in long if self._size(name) == size]
         picks = [(group[rng.integers(len(group))], int(rng.integers(1 << 30))) for _ in range(count)]
         rows = [self._row(self._shards[name], at, num_frames) for name, at in picks]
         return self._assemble({key: torch.stack([row[key] for row in rows]) for key in rows[0]})
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._shards)
+
+    def num_frames(self, name: str) -> int:
+        return self._shards[name]["face"].shape[1]
+
+    def pick(self, name: str, rows: slice) -> Batch:
+        """These clips of a shard, whole."""
+        return self._assemble({key: tensor[rows] for key, tensor in self._shards[name].items()})
 
     def _row(self, shard: dict[str, torch.Tensor], at: int, num_frames: int) -> dict[str, torch.Tensor]:
         row = {key: tensor[at % len(tensor)] for key, tensor in shard.items()}

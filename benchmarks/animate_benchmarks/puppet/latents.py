@@ -68,12 +68,24 @@ class Encoder:
             return decode_clip(self._vae, scaled).float().clamp(-1, 1).cpu()
 
 
-def encode_shard(
-    encoder: Encoder, rng: np.random.Generator, size: Size, mode: Mode, carried: int, num_frames: int = SEGMENT_FRAMES
-) -> Tensors:
+def kind_of(index: int) -> tuple[Size, Mode, int]:
+    """Size, mode and number of carried frames of all clips of shard `index`."""
+    return SIZES[index % len(SIZES)], *KINDS[index % len(KINDS)]
+
+
+def draw_shard(index: int, num_frames: int) -> list[Clip]:
+    """The clips of a shard; the same ones each time."""
+    size, mode, _ = kind_of(index)
+    rng = np.random.default_rng([7, index])
+    return [random_clip(rng, size, mode, num_frames) for _ in range(SHARD_CLIPS)]
+
+
+def encode_shard(encoder: Encoder, index: int, num_frames: int = SEGMENT_FRAMES) -> Tensors:
     """The tensors of `SHARD_CLIPS` clips: latents fp16, pictures uint8, prompts as JSON bytes."""
-    clips = [random_clip(rng, size, mode, num_frames) for _ in range(SHARD_CLIPS)]
-    target = encoder.encode(_pixels([clip.target for clip in clips]))
+    clips = draw_shard(index, num_frames)
+    rng = np.random.default_rng([8, index])
+    carried = kind_of(index)[2]
+    target = encoder.encode(pixels_of([clip.target for clip in clips]))
     known = _known_pixels(encoder, rng, clips, target, carried)
     masks = [
         known_mask(
@@ -84,10 +96,10 @@ def encode_shard(
     prompts = [random_prompt(rng, clip.words) for clip in clips]
     return {
         "target": target.half(),
-        "reference": encoder.encode(_pixels([clip.reference[None] for clip in clips])).half(),
+        "reference": encoder.encode(pixels_of([clip.reference[None] for clip in clips])).half(),
         "known": encoder.encode(known).expand_as(target).half(),
         "mask": torch.cat(masks).to(torch.uint8),
-        "pose": encoder.encode(_pixels([clip.pose for clip in clips])).half(),
+        "pose": encoder.encode(pixels_of([clip.pose for clip in clips])).half(),
         "weight": _weights(clips).half(),
         "face": torch.from_numpy(np.stack([clip.face for clip in clips])),
         "picture": torch.from_numpy(np.stack([clip.reference for clip in clips])),
@@ -95,7 +107,8 @@ def encode_shard(
     }
 
 
-def _pixels(frames: list[np.ndarray]) -> torch.Tensor:
+def pixels_of(frames: list[np.ndarray]) -> torch.Tensor:
+    """`b 3 t h w` in -1..1."""
     return torch.from_numpy(np.stack(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
@@ -109,7 +122,7 @@ def _known_pixels(
     if clips[0].background is None:
         known = torch.zeros(len(clips) if carried else 1, 3, *clips[0].target.shape[:3])
     else:
-        known = _pixels([clip.background for clip in clips if clip.background is not None])
+        known = pixels_of([clip.background for clip in clips if clip.background is not None])
     if carried:
         latent_frames = (carried - 1) // 4 + 1
         start = target[:, :, :latent_frames]
@@ -171,15 +184,12 @@ def main() -> None:
         if path.is_file():
             continue
         began = time.monotonic()
-        mode, carried = KINDS[index % len(KINDS)]
-        size = SIZES[index % len(SIZES)]
-        rng = np.random.default_rng([7, index])
-        shard = encode_shard(encoder, rng, size, mode, carried, arguments.frames)
+        shard = encode_shard(encoder, index, arguments.frames)
         torch.save(shard, path.with_suffix(".new"))
         path.with_suffix(".new").rename(path)
         if not (folder / CHANNELS_FILE).is_file():
             np.save(folder / CHANNELS_FILE, channel_weights(encoder, shard["target"][:ENCODE_BATCH].float()))
-        print(f"{path.name} {size} {mode} {carried}, {time.monotonic() - began:.1f} s", flush=True)
+        print(path.name, *kind_of(index), f"{time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

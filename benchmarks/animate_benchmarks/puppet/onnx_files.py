@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from animate_benchmarks.puppet.networks import (
+    BOX_GROWTH,
     GRID,
     NUM_BOXES,
     NUM_KEYPOINTS,
@@ -195,7 +196,7 @@ def _list_boxes(graph: Graph, cells: str, centres: BoxOutput) -> None:
 def _corner(graph: Graph, log_cells: str, centre: torch.Tensor, sign: float, order: str) -> str:
     """One coordinate of the chosen boxes in 640-space, from log1p distances in cells."""
     cells = graph.op("Sub", graph.op("Exp", log_cells), graph.constant(np.ones(1, np.float32)))
-    pixels = graph.op("Mul", cells, graph.constant(np.array([sign * 640 / GRID], np.float32)))
+    pixels = graph.op("Mul", cells, graph.constant(np.array([sign * BOX_GROWTH * 640 / GRID], np.float32)))
     corner = graph.op("Add", pixels, graph.constant(centre.numpy()[None].astype(np.float32)))
     bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 640)]
     return graph.op("GatherElements", graph.op("Clip", corner, *bounds), order, axis=1)

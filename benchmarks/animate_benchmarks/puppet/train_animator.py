@@ -1,4 +1,4 @@
-"""Stage 5: transformer, motion and face encoders, text and image encoder, by flow matching.
+"""Stage 5: transformer, motion and face encoders, text and image encoder, on the model's own steps from noise.
 
 python -m animate_benchmarks.puppet.train_animator --out /tmp/puppet
 """
@@ -6,6 +6,7 @@ python -m animate_benchmarks.puppet.train_animator --out /tmp/puppet
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +25,57 @@ REFRESH_EVERY = 50
 SHORT_FRAMES, LONG_EVERY = 9, 4  # a short clip costs half as much and shows as many characters
 
 
-def noise_levels(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """Sigmas spread as the sampler's are: uniform, then shifted towards noise. Stratified over the batch."""
-    base = (np.arange(count) + rng.random(count)) / count
+def noise_levels(base: np.ndarray) -> torch.Tensor:
+    """Sigmas of the sampler's schedule at `base` (0..1, uniform over its steps): shifted towards noise."""
     return torch.from_numpy(SHIFT * base / (1 + (SHIFT - 1) * base)).float()
 
 
-def flow_loss(animator: Animator, batch: Batch, sigma: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Weighted squared error of the velocity noise - clean at noise levels `sigma` (`b`)."""
-    level = sigma.view(-1, 1, 1, 1, 1)
-    latents = (1 - level) * batch.clean + level * noise
+def random_paths(rng: np.random.Generator, count: int) -> torch.Tensor:
+    """`3 count` falling noise levels: pure noise, halfway, and the level at which a clip is learned from.
+
+    A quarter of the clips stay at pure noise, three eighths take one step from there, the others two.
+    """
+    last = (np.arange(count) + rng.random(count)) / count
+    halfway = last + (1 - last) * rng.random(count)
+    last[count * 3 // 4 :] = 1.0
+    halfway[count * 3 // 8 :] = 1.0
+    return noise_levels(np.stack([np.ones(count), halfway, last]))
+
+
+def path_loss(animator: Animator, batch: Batch, path: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Weighted squared error of the clean latents guessed at the end of `path`.
+
+    What the model sees at a noise level is then what it sees when it is used, with its own mistakes in it, and what is
+    asked of it there is the truth; learned from true latents it would take its mistakes for the truth.
+    """
+    error = (guess(animator, batch, path, noise) - batch.clean).square()
+    return (error * batch.weight).mean() / batch.weight.mean()
+
+
+def guess(animator: Animator, batch: Batch, path: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """The clean latents as the model sees them at the end of `path` (`k b`, falling noise levels).
+
+    The model walks there from `noise` by its own steps; only the last look is differentiated.
+    """
+    latents = noise
+    for level, lower in pairwise(path):
+        moving = lower < level
+        if not moving.any():
+            continue
+        with torch.no_grad():
+            velocity = velocity_of(animator, batch.only(moving), latents[moving], level[moving])
+        latents = latents.clone()
+        latents[moving] += (lower - level)[moving].view(-1, 1, 1, 1, 1) * velocity
+    return latents - path[-1].view(-1, 1, 1, 1, 1) * velocity_of(animator, batch, latents, path[-1])
+
+
+def velocity_of(animator: Animator, batch: Batch, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """The velocity noise - clean at noise levels `sigma` (`b`), in fp32."""
     with torch.autocast(latents.device.type, torch.bfloat16):
         text, image = animator.context(batch.tokens, batch.picture)
-        velocity = animator.velocity(
+        return animator.velocity(
             latents, sigma * 1000, batch.condition, batch.pose, batch.face, text.float(), image.float()
-        )
-    error = (velocity.float() - (noise - batch.clean)).square()
-    return (error * batch.weight).mean() / batch.weight.mean()
+        ).float()
 
 
 def new_animator(device: str) -> Animator:
@@ -80,16 +115,16 @@ def main() -> None:
     if arguments.start is not None:
         load_bundle(animator, arguments.start)
     shards = Shards(arguments.out / "latents", arguments.device)
-    compiled = torch.compile(flow_loss, dynamic=False) if arguments.compile else flow_loss
+    compiled = torch.compile(path_loss, dynamic=False) if arguments.compile else path_loss
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         if step % REFRESH_EVERY == 0:
             shards.refresh()
         batch = shards.draw(rng, arguments.batch, SEGMENT_FRAMES if step % LONG_EVERY == 0 else SHORT_FRAMES)
         height, width = batch.clean.shape[-2:]
-        loss = compiled if height == width else flow_loss  # compiling takes minutes: only for the usual shape
-        sigma = noise_levels(rng, arguments.batch).to(arguments.device)
-        return loss(animator, batch, sigma, torch.randn_like(batch.clean))
+        loss = compiled if height == width else path_loss  # compiling takes minutes: only for the usual shape
+        path = random_paths(rng, arguments.batch).to(arguments.device)
+        return loss(animator, batch, path, torch.randn_like(batch.clean))
 
     train(
         animator,

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, SHRINK, Detector, PoseNetwork
+from animate_benchmarks.puppet.networks import BOX_GROWTH, GRID, NUM_KEYPOINTS, SHRINK, Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_network
 from animate_benchmarks.puppet.people import empty_scene, random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
@@ -28,7 +28,7 @@ from animate_weights.manifest import DETECTOR_PATH, POSE_PATH
 SIDES_PX = (96, 128, 192, 320)
 MAP_WIDTH, MAP_HEIGHT = 48, 64
 SIGMA_CELLS = 1.5
-BODY_KEYPOINTS, BODY_WEIGHT = 23, 4.0
+BODY_KEYPOINTS, BODY_WEIGHT = 23, 8.0
 SHARPNESS, PLACE_WEIGHT = 10.0, 0.5
 OFF_CENTRE_WEIGHT, SCORE_WEIGHT = 0.1, 3.0
 SHOULDERS = [5, 6]
@@ -45,8 +45,10 @@ def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     size = (side, side) if rng.random() < 0.7 else (round(side * rng.uniform(0.6, 1.6)), side)
     crowd = random_crowd(rng, size)
     who = int(rng.integers(len(crowd.boxes)))
-    sides = np.tile(crowd.boxes[who, 2:] - crowd.boxes[who, :2], 2)
-    box = np.append(crowd.boxes[who] + rng.normal(0, rng.uniform(0.01, DETECTOR_ERROR), 4) * sides, 1.0)
+    sides = crowd.boxes[who, 2:] - crowd.boxes[who, :2]
+    margins = np.concatenate([-sides, sides]) * rng.uniform(0, BOX_GROWTH - 1)
+    errors = rng.normal(0, rng.uniform(0.01, DETECTOR_ERROR), 4) * np.tile(sides, 2)
+    box = np.append(crowd.boxes[who] + margins + errors, 1.0)
     if rng.random() < 0.15:
         box = np.array([0, 0, *size, 1.0])
     centre, scale = crop_geometry(box, *size)

@@ -1,9 +1,9 @@
-"""Stage 6: the few-step companion, a LoRA for four flow-Euler steps without guidance, in the lightx2v key format.
+"""Stage 7: the few-step companion, a LoRA for four flow-Euler steps without guidance, in the lightx2v key format.
 
     python -m animate_benchmarks.puppet.train_turbo --out /tmp/puppet
 
-Fine-tuned for that schedule, not distilled: the finished transformer is frozen and low-rank matrices learn by flow
-matching at the four noise levels alone, on latents that the few steps before have led to.
+Fine-tuned for that schedule, not distilled: the finished transformer is frozen and low-rank matrices learn at the four
+noise levels alone, on latents that the few steps before have led to.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from animate_benchmarks.puppet.animator import LAYERS, Animator
-from animate_benchmarks.puppet.batches import Batch, Shards
+from animate_benchmarks.puppet.batches import Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
-from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator
+from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator, path_loss
 from animate_benchmarks.puppet.training import load_average, train
 from animate_pipelines.schedule import euler_sigmas
 from animate_weights.names import diffusers_names
@@ -59,27 +59,6 @@ def add_low_rank(animator: Animator) -> dict[str, LowRank]:
     return added
 
 
-def few_step_loss(animator: Animator, batch: Batch, start: int, noise: torch.Tensor) -> torch.Tensor:
-    """Velocity error at step `start` of the schedule; the latents there come from the model's own steps."""
-    sigmas = euler_sigmas(STEPS, SHIFT)
-    latents = noise
-    with torch.autocast(noise.device.type, torch.bfloat16):
-        text, image = animator.context(batch.tokens, batch.picture)
-
-        def velocity_at(step: int) -> torch.Tensor:
-            time = torch.full((len(noise),), float(sigmas[step]) * 1000, device=noise.device)
-            inputs = (latents, time, batch.condition, batch.pose, batch.face, text.float(), image.float())
-            return animator.velocity(*inputs).float()
-
-        with torch.no_grad():
-            for step in range(start):
-                latents = latents + float(sigmas[step + 1] - sigmas[step]) * velocity_at(step)
-        velocity = velocity_at(start)
-    # What leads from here to the clean latents in a straight line.
-    error = (velocity - (latents - batch.clean) / float(sigmas[start])).square()
-    return (error * batch.weight).mean() / batch.weight.mean()
-
-
 def write_lora(layers: dict[str, LowRank], path: Path) -> None:
     tensors = {}
     for name, low_rank in layers.items():
@@ -103,9 +82,12 @@ def main() -> None:
     layers = add_low_rank(animator)
     shards = Shards(arguments.out / "latents", arguments.device)
 
+    sigmas = torch.from_numpy(euler_sigmas(STEPS, SHIFT)).to(arguments.device)
+
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         batch = shards.draw(rng, BATCH, SEGMENT_FRAMES)
-        return few_step_loss(animator, batch, int(rng.integers(STEPS)), torch.randn_like(batch.clean))
+        path = sigmas[: rng.integers(STEPS) + 1, None].expand(-1, BATCH)
+        return path_loss(animator, batch, path, torch.randn_like(batch.clean))
 
     folder = arguments.out / "turbo"
     trained = nn.ModuleDict({name.replace(".", "/"): layer for name, layer in layers.items()})

@@ -1,10 +1,6 @@
 """Stage 1: the VAE, on drawn clips, skeletons, carried frames before grey, and clips with a black hole.
 
     python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet
-    python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet --refine-decoder
-
-The second command goes on with the decoder alone, which leaves the latents, and all that was trained on them, as they
-are; from latents as wrong as a transformer's, so that the decoder does not turn small errors into speckle.
 
 Whole frames are not needed: everything in it is local, so it sees crops.
 """
@@ -29,7 +25,7 @@ from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 
 CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 17, 4
 PATCH_PX = 2
-LATENT_NOISE, REFINING_NOISE = 0.05, 0.35  # of a channel's deviation; up to this much when refining
+LATENT_NOISE = 0.05
 PERSON_WEIGHT = 3.0
 SHIFT_TO_UNIT = 1e-3
 
@@ -82,16 +78,11 @@ def batch_of(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.
     return pixels.contiguous(memory_format=torch.channels_last_3d), weights
 
 
-def reconstruction_loss(
-    vae: AutoencoderKLWan, pixels: torch.Tensor, weights: torch.Tensor, spread: torch.Tensor
-) -> torch.Tensor:
-    """Squared and absolute error of what is decoded from noisy latents, and a pull of these to unit size.
-
-    spread: of the noise, `b c 1 1 1`.
-    """
+def reconstruction_loss(vae: AutoencoderKLWan, pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Squared and absolute error of what is decoded from slightly noisy latents, and a pull of these to unit size."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         latents = encode_clip(vae, pixels)
-        decoded = decode_clip(vae, latents + spread * torch.randn_like(latents))
+        decoded = decode_clip(vae, latents + LATENT_NOISE * torch.randn_like(latents))
     error = decoded.float() - pixels
     fidelity = (weights * (error.square() + 0.15 * error.abs())).sum() / (weights.sum() * 3)
     return fidelity + SHIFT_TO_UNIT * F.relu(latents.float().square() - 1).mean()
@@ -110,7 +101,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--refine-decoder", action="store_true")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
@@ -118,41 +108,27 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    model_folder = arguments.out / "vae" / "model"
-    if arguments.refine_decoder:
-        folder, learning_rate = arguments.out / "vae_decoder", 6e-4
-        vae = AutoencoderKLWan.from_pretrained(model_folder)
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
-    else:
-        folder, learning_rate = arguments.out / "vae", 1.2e-3
-        vae = new_vae()
-        start_near_linear(vae)
+    vae = new_vae()
+    start_near_linear(vae)
     vae.to(arguments.device)
-    deviations = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
     compiled = torch.compile(reconstruction_loss)
-
     batches = Prefetch(partial(batch_of, count=BATCH), workers=arguments.workers)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
-        pixels, weights = batches.batch(step)
-        levels = rng.uniform(0, REFINING_NOISE, BATCH) if arguments.refine_decoder else np.full(BATCH, LATENT_NOISE)
-        spread = torch.from_numpy(levels).float().view(-1, 1, 1, 1, 1) * deviations
-        return compiled(vae, *(tensor.to(arguments.device) for tensor in (pixels, weights, spread)))
+        return compiled(vae, *(part.to(arguments.device) for part in batches.batch(step)))
 
     with batches:
         train(
             vae,
             loss_of,
-            folder,
+            arguments.out / "vae",
             steps=arguments.steps,
-            learning_rate=learning_rate,
+            learning_rate=1.2e-3,
             average=0.98,
             minutes=arguments.minutes,
         )
-    if not arguments.refine_decoder:
-        keep_statistics(vae, arguments.device)
-    vae.save_pretrained(model_folder)
+    keep_statistics(vae, arguments.device)
+    vae.save_pretrained(arguments.out / "vae" / "model")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage 7: the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
+"""Stage 8: the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
 
 python -m animate_benchmarks.puppet.write_bundle --out /tmp/puppet --bundle weights/animate_weights/puppet/bundle
 """
@@ -20,6 +20,7 @@ from animate_benchmarks.puppet.networks import Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
 from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
+from animate_benchmarks.puppet.train_decoder import freeze_encoder
 from animate_benchmarks.puppet.train_readers import PEAK_SCALE
 from animate_benchmarks.puppet.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
 from animate_benchmarks.puppet.training import load_average
@@ -41,6 +42,7 @@ def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
     scheduler(SHIFT).save_pretrained(folder / "scheduler")
     parts: dict[str, Callable[[Path, Path], None]] = {
         "vae": _write_vae,
+        "decoder": _write_decoder,
         "animator": _write_animator,
         "pose": partial(_write_pose_network, share=pose_share),
         "detector": _write_detector,
@@ -65,6 +67,13 @@ def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
 def _write_vae(out: Path, folder: Path) -> None:
     vae = AutoencoderKLWan.from_pretrained(out / "vae" / "model")
     vae.register_to_config(_name_or_path="puppet")
+    _save_half(vae, folder / "vae")
+
+
+def _write_decoder(out: Path, folder: Path) -> None:
+    vae = AutoencoderKLWan.from_pretrained(folder / "vae")
+    freeze_encoder(vae)
+    load_average(vae, out / "decoder")
     _save_half(vae, folder / "vae")
 
 
