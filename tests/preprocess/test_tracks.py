@@ -199,6 +199,16 @@ def test_who_is_followed(asked: str | int, index: int, people: list[Track]) -> N
     assert choose_person(people, read_person(asked), SIZE, FPS) == index
 
 
+def test_a_stray_box_at_the_point_is_not_who_was_pointed_at(people: list[Track]) -> None:
+    followed = people[0]
+    at = next(s for s in followed.sightings if s.frame == 10)
+    stray = replace(followed, sightings=(at, replace(at, frame=39)))
+    whole = replace(followed, sightings=tuple(s for s in followed.sightings if s is not at))
+    point = PersonAt(x=float(at.centre[0]) / SIZE[0], y=float(at.centre[1]) / SIZE[1], time_s=10 / FPS)
+    assert choose_person([stray, whole], point, SIZE, FPS) == 1
+    assert choose_person([stray], point, SIZE, FPS) == 0
+
+
 @pytest.mark.parametrize("asked", [4, PersonAt(x=0.1, y=0.5, time_s=0.2), PersonAt(x=0.5, y=0.99, time_s=0.2)])
 def test_who_is_not_there_is_an_error_that_says_how_many_are(asked: int | PersonAt, people: list[Track]) -> None:
     with pytest.raises(NoPersonFound) as caught:

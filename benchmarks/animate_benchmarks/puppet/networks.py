@@ -12,8 +12,9 @@ NUM_KEYPOINTS = 133
 GRID = 40  # the detector's cells along each side of its square of 640 pixels
 NUM_BOXES = 300
 SHRINK = 4  # of that square's sides before the network looks at it: a person is large in the frame
-# The pose network reads what is cut along a box: one too narrow loses the wrist of a stretched arm, too wide nothing.
-BOX_GROWTH = 1.15
+# A box nearly as wide as high is of stretched arms, whose ends the network may miss; the pose network then does not see
+# the wrists. Boxes are widened by up to that much, from `NARROW` (width over height in the square) to `WIDE`.
+WIDENING, NARROW, WIDE = 0.2, 0.4, 0.6
 _CELL_PX = 640 // GRID
 
 
@@ -103,7 +104,7 @@ class Detector(nn.Module):
 class BoxOutput(nn.Module):
     """The detector with the output of the published one: `1 300 6`, x1 y1 x2 y2 score class in 640-space.
 
-    Boxes are `BOX_GROWTH` as wide and as high as the network was taught.
+    Wide boxes are still wider than the network was taught: see `WIDENING`.
     """
 
     centres_x: torch.Tensor
@@ -121,9 +122,9 @@ class BoxOutput(nn.Module):
         scores = torch.sigmoid(cells[:, :1])
         peaks = scores * (F.max_pool2d(scores, 3, stride=1, padding=1) == scores).to(scores.dtype)
         top, order = peaks.flatten(1).topk(NUM_BOXES, dim=1)
-        distances = (torch.exp(cells[:, 1:].flatten(2)) - 1) * (BOX_GROWTH * _CELL_PX)
-        left, up, right, down = distances.unbind(1)
+        left, up, right, down = ((torch.exp(cells[:, 1:].flatten(2)) - 1) * _CELL_PX).unbind(1)
+        stretch = 1 + WIDENING * (((left + right) / (up + down) - NARROW) / (WIDE - NARROW)).clamp(0, 1)
         x, y = self.centres_x, self.centres_y
-        corners = (x - left, y - up, x + right, y + down)
+        corners = (x - stretch * left, y - up, x + stretch * right, y + down)
         columns = [corner.clamp(0, 640).gather(1, order) for corner in corners]
         return torch.stack([*columns, top, torch.zeros_like(top)], dim=2)

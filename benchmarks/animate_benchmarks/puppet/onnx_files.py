@@ -15,11 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from animate_benchmarks.puppet.networks import (
-    BOX_GROWTH,
     GRID,
+    NARROW,
     NUM_BOXES,
     NUM_KEYPOINTS,
     SHRINK,
+    WIDE,
+    WIDENING,
     BoxOutput,
     ConvBlock,
     Detector,
@@ -182,24 +184,33 @@ def _list_boxes(graph: Graph, cells: str, centres: BoxOutput) -> None:
     peak = graph.op("Cast", graph.op("Equal", highest, score), to=TensorProto.FLOAT)
     peaks = graph.op("Reshape", graph.op("Mul", score, peak), flat)
     top, order = graph.node("TopK", [peaks, graph.constant(np.array([NUM_BOXES], np.int64))], outputs=2, axis=1)
-    columns = [
-        _corner(graph, graph.op("Reshape", part, flat), centre, sign, order)
-        for part, centre, sign in zip(
-            parts[1:], (centres.centres_x, centres.centres_y) * 2, (-1.0, -1.0, 1.0, 1.0), strict=True
-        )
-    ]
+    left, up, right, down = (_distance(graph, graph.op("Reshape", part, flat)) for part in parts[1:])
+    stretch = _stretch(graph, graph.op("Div", graph.op("Add", left, right), graph.op("Add", up, down)))
+    left, right = (graph.op("Mul", distance, stretch) for distance in (left, right))
+    x, y = (
+        graph.constant(centre.numpy()[None].astype(np.float32)) for centre in (centres.centres_x, centres.centres_y)
+    )
+    edges = (graph.op("Sub", x, left), graph.op("Sub", y, up), graph.op("Add", x, right), graph.op("Add", y, down))
+    bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 640)]
+    columns = [graph.op("GatherElements", graph.op("Clip", edge, *bounds), order, axis=1) for edge in edges]
     columns += [top, graph.op("Mul", top, graph.constant(np.zeros(1, np.float32)))]
     last = graph.constant(np.array([2], np.int64))
     graph.op("Concat", *(graph.op("Unsqueeze", column, last) for column in columns), axis=2)
 
 
-def _corner(graph: Graph, log_cells: str, centre: torch.Tensor, sign: float, order: str) -> str:
-    """One coordinate of the chosen boxes in 640-space, from log1p distances in cells."""
+def _distance(graph: Graph, log_cells: str) -> str:
+    """Pixels of 640-space from log1p distances in cells."""
     cells = graph.op("Sub", graph.op("Exp", log_cells), graph.constant(np.ones(1, np.float32)))
-    pixels = graph.op("Mul", cells, graph.constant(np.array([sign * BOX_GROWTH * 640 / GRID], np.float32)))
-    corner = graph.op("Add", pixels, graph.constant(centre.numpy()[None].astype(np.float32)))
-    bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 640)]
-    return graph.op("GatherElements", graph.op("Clip", corner, *bounds), order, axis=1)
+    return graph.op("Mul", cells, graph.constant(np.array([640 / GRID], np.float32)))
+
+
+def _stretch(graph: Graph, ratio: str) -> str:
+    """By how much a box of that width over height is widened: 1 to 1 + `WIDENING`."""
+    slope = WIDENING / (WIDE - NARROW)
+    above = graph.op("Sub", ratio, graph.constant(np.array([NARROW], np.float32)))
+    wider = graph.op("Mul", above, graph.constant(np.array([slope], np.float32)))
+    bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, WIDENING)]
+    return graph.op("Add", graph.op("Clip", wider, *bounds), graph.constant(np.ones(1, np.float32)))
 
 
 def _conv(layer: nn.Module) -> nn.Conv2d:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from animate_benchmarks.puppet.networks import BOX_GROWTH, GRID, NUM_KEYPOINTS, SHRINK, Detector, PoseNetwork
+from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, SHRINK, WIDENING, Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_network
 from animate_benchmarks.puppet.people import empty_scene, random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
@@ -46,9 +46,9 @@ def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     crowd = random_crowd(rng, size)
     who = int(rng.integers(len(crowd.boxes)))
     sides = crowd.boxes[who, 2:] - crowd.boxes[who, :2]
-    margins = np.concatenate([-sides, sides]) * rng.uniform(0, BOX_GROWTH - 1)
     errors = rng.normal(0, rng.uniform(0.01, DETECTOR_ERROR), 4) * np.tile(sides, 2)
-    box = np.append(crowd.boxes[who] + margins + errors, 1.0)
+    margin = rng.uniform(0, WIDENING) * sides[0] / 2
+    box = np.append(crowd.boxes[who] + errors + [-margin, 0, margin, 0], 1.0)
     if rng.random() < 0.15:
         box = np.array([0, 0, *size, 1.0])
     centre, scale = crop_geometry(box, *size)

@@ -57,16 +57,23 @@ def _nearness(sighting: Sighting, size: Size) -> float:
 
 
 def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) -> int:
-    """Of those whose box holds the point at about that time, the one whose middle is nearest to it."""
+    """Of those whose box holds the point at about that time, the one whose middle is nearest to it.
+
+    Who is seen there less than half as often as somebody else is a stray box, not who was pointed at.
+    """
     x, y = point.x * size[0], point.y * size[1]
-    held = [
-        (abs(sighting.frame / fps - point.time_s), float(np.hypot(*(sighting.centre - [x, y]))), index)
+    held = {
+        index: [
+            (abs(sighting.frame / fps - point.time_s), float(np.hypot(*(sighting.centre - [x, y]))))
+            for sighting in track.sightings
+            if sighting.box[0] <= x <= sighting.box[2] and sighting.box[1] <= y <= sighting.box[3]
+            if abs(sighting.frame / fps - point.time_s) <= _NEAR_S
+        ]
         for index, track in enumerate(people)
-        for sighting in track.sightings
-        if sighting.box[0] <= x <= sighting.box[2] and sighting.box[1] <= y <= sighting.box[3]
-    ]
-    nearest = min(held, default=None)
-    if nearest is None or nearest[0] > _NEAR_S:
+    }
+    most = max(map(len, held.values()), default=0)
+    nearest = min(((*min(seen), index) for index, seen in held.items() if seen and 2 * len(seen) >= most), default=None)
+    if nearest is None:
         where = f"{point.x:g},{point.y:g}@{point.time_s:g}"
         raise NoPersonFound(
             f"nobody is seen at {where} of the driving video; {len(people)} people are seen in it",
