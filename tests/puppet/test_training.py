@@ -28,7 +28,7 @@ from animate_benchmarks.puppet.people import random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
 from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, path_loss, random_paths
-from animate_benchmarks.puppet.train_readers import PEAK_SCALE, settle
+from animate_benchmarks.puppet.train_readers import from_confidences, settle, to_confidences
 from animate_benchmarks.puppet.train_vae import new_vae
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
@@ -279,9 +279,22 @@ def test_a_part_of_a_trained_pose_network_is_taken(share: float, tmp_path: Path)
     write_pose_network(before, tmp_path / "before.onnx")
     read_pose_network(kept, tmp_path / "before.onnx")
     read_pose_network(written, bundle / POSE_PATH)
-    wanted = kept.head.weight.lerp(trained.head.weight * PEAK_SCALE, share)
-    assert torch.allclose(written.head.weight, wanted, atol=1e-3)
+    to_confidences(trained.head)
+    for part in ("weight", "bias"):
+        wanted = getattr(kept.head, part).lerp(getattr(trained.head, part), share)
+        assert torch.allclose(getattr(written.head, part), wanted, atol=1e-3)
     assert share or torch.equal(written.stem.weight, kept.stem.weight)
+
+
+def test_confidences_are_undone_to_go_on_with_training():
+    torch.manual_seed(0)
+    head, same = PoseNetwork().head, PoseNetwork().head
+    same.load_state_dict(head.state_dict())
+    to_confidences(head)
+    assert (head.weight[23:91] / same.weight[23:91]).mean() > (head.weight[:23] / same.weight[:23]).mean() > 1
+    from_confidences(head)
+    assert torch.allclose(head.weight, same.weight, atol=1e-6)
+    assert torch.allclose(head.bias, same.bias, atol=1e-6)
 
 
 def test_who_is_hidden_in_a_crowd_is_not_listed():

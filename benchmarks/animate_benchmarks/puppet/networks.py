@@ -14,7 +14,7 @@ NUM_BOXES = 300
 SHRINK = 4  # of that square's sides before the network looks at it: a person is large in the frame
 # A box nearly as wide as high is of stretched arms, whose ends the network may miss; the pose network then does not see
 # the wrists. Boxes are widened by up to that much, from `NARROW` (width over height in the square) to `WIDE`.
-WIDENING, NARROW, WIDE = 0.2, 0.4, 0.6
+WIDENING, NARROW, WIDE = 0.2, 0.55, 0.75
 _CELL_PX = 640 // GRID
 
 

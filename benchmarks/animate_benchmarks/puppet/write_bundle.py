@@ -21,7 +21,7 @@ from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detect
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
 from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
 from animate_benchmarks.puppet.train_decoder import freeze_encoder
-from animate_benchmarks.puppet.train_readers import PEAK_SCALE
+from animate_benchmarks.puppet.train_readers import to_confidences
 from animate_benchmarks.puppet.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
 from animate_benchmarks.puppet.training import load_average
 from animate_weights.manifest import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
@@ -65,7 +65,10 @@ def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
 
 
 def _write_vae(out: Path, folder: Path) -> None:
-    vae = AutoencoderKLWan.from_pretrained(out / "vae" / "model")
+    _save_vae(AutoencoderKLWan.from_pretrained(out / "vae" / "model"), folder)
+
+
+def _save_vae(vae: AutoencoderKLWan, folder: Path) -> None:
     vae.register_to_config(_name_or_path="puppet")
     _save_half(vae, folder / "vae")
 
@@ -74,7 +77,7 @@ def _write_decoder(out: Path, folder: Path) -> None:
     vae = AutoencoderKLWan.from_pretrained(folder / "vae")
     freeze_encoder(vae)
     load_average(vae, out / "decoder")
-    _save_half(vae, folder / "vae")
+    _save_vae(vae, folder)
 
 
 def _write_animator(out: Path, folder: Path) -> None:
@@ -88,8 +91,7 @@ def _write_animator(out: Path, folder: Path) -> None:
 def _write_pose_network(out: Path, folder: Path, *, share: float) -> None:
     network = PoseNetwork()
     load_average(network, out / "pose")
-    for parameter in network.head.parameters():
-        parameter.data.mul_(PEAK_SCALE)
+    to_confidences(network.head)
     kept = _read_pose_network(folder) if share < 1 else None
     write_pose_network(network.eval(), folder / POSE_PATH)
     if kept is not None:  # the mean is of what stands in files: there the norms' statistics are part of the weights
