@@ -5,7 +5,6 @@ python -m animate_benchmarks.puppet.train_animator --out /tmp/puppet
 
 from __future__ import annotations
 
-import argparse
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from animate_benchmarks.puppet.animator import Animator
 from animate_benchmarks.puppet.batches import Batch, Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
-from animate_benchmarks.puppet.training import train
+from animate_benchmarks.puppet.training import stage_parser, train
 
 BATCH = 16
 SHIFT = 5.0
@@ -100,14 +99,9 @@ def load_bundle(animator: Animator, bundle: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = stage_parser(__doc__, steps=6000)
     parser.add_argument("--start", type=Path, help="a bundle folder")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=BATCH)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

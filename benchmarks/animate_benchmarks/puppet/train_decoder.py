@@ -8,7 +8,6 @@ is, and with it the latents and all that was trained on them.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -22,7 +21,7 @@ from animate_benchmarks.puppet.clips import Clip
 from animate_benchmarks.puppet.latents import SHARD_CLIPS, draw_shard, pixels_of
 from animate_benchmarks.puppet.train_animator import guess, new_animator, random_paths
 from animate_benchmarks.puppet.train_vae import PERSON_WEIGHT
-from animate_benchmarks.puppet.training import load_average, train
+from animate_benchmarks.puppet.training import load_average, stage_parser, train
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip
 
 BATCH = 4
@@ -78,13 +77,8 @@ def freeze_encoder(vae: AutoencoderKLWan) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = stage_parser(__doc__, steps=1500)
     parser.add_argument("--vae", type=Path, help="its folder; stage 1's of `--out` unless given")
-    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)

@@ -6,7 +6,6 @@ python -m animate_benchmarks.puppet.train_readers --network detector --out /tmp/
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, SHRINK, WIDE
 from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_network
 from animate_benchmarks.puppet.people import empty_scene, random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
-from animate_benchmarks.puppet.training import train
+from animate_benchmarks.puppet.training import stage_parser, train
 from animate_pipelines.preprocess.pose import crop_geometry, crop_input
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH
 
@@ -180,13 +179,8 @@ def settle(network: nn.Module, pixels: torch.Tensor) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = stage_parser(__doc__, steps=1500)
     parser.add_argument("--network", choices=("pose", "detector"), required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
     parser.add_argument("--start", type=Path, help="a bundle folder")
     arguments = parser.parse_args()

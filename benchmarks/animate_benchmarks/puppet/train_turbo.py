@@ -8,7 +8,6 @@ noise levels alone, on latents that the few steps before have led to.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from animate_benchmarks.puppet.animator import LAYERS, Animator
 from animate_benchmarks.puppet.batches import Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator, path_loss
-from animate_benchmarks.puppet.training import load_average, train
+from animate_benchmarks.puppet.training import load_average, stage_parser, train
 from animate_pipelines.schedule import euler_sigmas
 from animate_weights.names import diffusers_names
 
@@ -69,12 +68,7 @@ def write_lora(layers: dict[str, LowRank], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser = stage_parser(__doc__, steps=300)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     animator = new_animator(arguments.device)

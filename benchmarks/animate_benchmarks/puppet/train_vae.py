@@ -7,9 +7,7 @@ Whole frames are not needed: everything in it is local, so it sees crops.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
-from animate_benchmarks.puppet.training import train
+from animate_benchmarks.puppet.training import stage_parser, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
@@ -98,12 +96,7 @@ def keep_statistics(vae: AutoencoderKLWan, device: str, *, batches: int = 16) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser = stage_parser(__doc__, steps=1000)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import time
@@ -17,6 +18,17 @@ from animate_benchmarks.puppet.muon import Muon
 
 _LOG_EVERY = 25
 _WARM_UP_STEPS = 50
+
+
+def stage_parser(description: str | None, *, steps: int) -> argparse.ArgumentParser:
+    """What every stage can be told; `steps` unless it is told otherwise."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a folder in which every stage keeps what it has")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which it stops, if steps are left")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    return parser
 
 
 def train(
