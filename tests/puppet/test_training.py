@@ -28,7 +28,14 @@ from animate_benchmarks.puppet.people import random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
 from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, path_loss, random_paths
-from animate_benchmarks.puppet.train_readers import from_confidences, settle, to_confidences
+from animate_benchmarks.puppet.train_readers import (
+    OTHER_SIDE,
+    from_confidences,
+    heatmaps_of,
+    pose_loss,
+    settle,
+    to_confidences,
+)
 from animate_benchmarks.puppet.train_vae import new_vae
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
@@ -295,6 +302,27 @@ def test_confidences_are_undone_to_go_on_with_training():
     from_confidences(head)
     assert torch.allclose(head.weight, same.weight, atol=1e-6)
     assert torch.allclose(head.bias, same.bias, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_wrist_on_the_other_one_costs_more_than_in_an_empty_place():
+    left, right = 9, 10
+    assert OTHER_SIDE[left] == right
+    assert [OTHER_SIDE[other] for other in OTHER_SIDE] == list(range(133))
+    points = torch.cat([torch.rand(1, 133, 2) * 10 + 5, torch.ones(1, 133, 1)], dim=2)
+    points[0, left, :2], points[0, right, :2] = torch.tensor([40.0, 10.0]), torch.tensor([40.0, 50.0])
+    truth = heatmaps_of(points)
+
+    def loss_with_half_a_peak_at(place: torch.Tensor) -> torch.Tensor:
+        mistaken = points.clone()
+        mistaken[0, left, :2] = place
+        heatmaps = truth.clone()
+        heatmaps[0, left] += 0.5 * heatmaps_of(mistaken)[0, left]
+        return pose_loss(lambda _: heatmaps, torch.zeros(1), points)
+
+    right_one = pose_loss(lambda _: truth, torch.zeros(1), points)
+    elsewhere = loss_with_half_a_peak_at(torch.tensor([8.0, 50.0])) - right_one
+    assert loss_with_half_a_peak_at(points[0, right, :2]) - right_one > 5 * elsewhere > 0
 
 
 def test_who_is_hidden_in_a_crowd_is_not_listed():

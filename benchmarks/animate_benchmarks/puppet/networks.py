@@ -16,6 +16,7 @@ SHRINK = 4  # of that square's sides before the network looks at it: a person is
 # the wrists. Boxes are widened by up to that much, from `NARROW` (width over height in the square) to `WIDE`.
 WIDENING, NARROW, WIDE = 0.2, 0.55, 0.75
 _CELL_PX = 640 // GRID
+HIDDEN, COARSEST_VIEW = 96, 4  # of the pose network's last layers: channels, and how many levels they see
 
 
 class ConvBlock(nn.Module):
@@ -34,7 +35,8 @@ class ConvBlock(nn.Module):
 class Pyramid(nn.Module):
     """A small U-net: goes down by strides of two and comes back up, adding what it met on the way.
 
-    widths, depths: channels and blocks of each level on the way down.
+    widths, depths: channels and blocks of each level on the way down. Returns what each level holds on the way up, the
+    finest first.
     """
 
     def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
@@ -48,22 +50,27 @@ class Pyramid(nn.Module):
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.merges = nn.ModuleList(ConvBlock(a) for a, _ in pairs)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         levels = []
         for block, down in zip(self.blocks, [*self.downs, None], strict=True):
             x = block(x)
             levels.append(x)
             if down is not None:
                 x = down(x)
-        for level, up, merge in zip(levels[-2::-1], reversed(self.ups), reversed(self.merges), strict=True):
-            x = merge(level + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        return x
+        for index in reversed(range(len(self.ups))):
+            levels[index] = self.merges[index](levels[index] + double(self.ups[index](levels[index + 1])))
+        return levels
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class PoseNetwork(nn.Module):
     """`b 3 256 192` normalised BGR to heatmaps `b 133 64 48`.
 
-    The coarse levels are deeper: what tells a left elbow from a right one, or from a knee, is far away from it.
+    The coarse levels are deeper: what tells a left elbow from a right one, or from a knee, is far away from it. They
+    also speak at the end, where 32 channels of the finest level alone would have to tell 133 joints apart.
     """
 
     def __init__(
@@ -74,11 +81,17 @@ class PoseNetwork(nn.Module):
         self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)
         self.pyramid = Pyramid(widths, depths)
         self.norm = nn.BatchNorm2d(widths[0])
-        self.head = nn.Conv2d(widths[0], NUM_KEYPOINTS, 1)
+        self.views = nn.ModuleList(nn.Conv2d(width, HIDDEN, 1) for width in widths[:COARSEST_VIEW])
+        self.head = nn.Conv2d(HIDDEN, NUM_KEYPOINTS, 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = self.stem_down(F.relu(self.stem(pixels)))
-        heatmaps: torch.Tensor = self.head(F.relu(self.norm(self.pyramid(x))))
+        finest, *coarser = self.pyramid(self.stem_down(F.relu(self.stem(pixels))))[:COARSEST_VIEW]
+        levels = [F.relu(self.norm(finest)), *coarser]
+        views = [view(level) for view, level in zip(self.views, levels, strict=True)]
+        hidden = views.pop()
+        while views:
+            hidden = double(hidden) + views.pop()
+        heatmaps: torch.Tensor = self.head(F.relu(hidden))
         return heatmaps
 
 
@@ -97,7 +110,7 @@ class Detector(nn.Module):
         self.head = nn.Conv2d(widths[0], 5, 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        cells: torch.Tensor = self.head(self.pyramid(self.stem_down(F.relu(self.stem(pixels)))))
+        cells: torch.Tensor = self.head(self.pyramid(self.stem_down(F.relu(self.stem(pixels))))[0])
         return cells
 
 

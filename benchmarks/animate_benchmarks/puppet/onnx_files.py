@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from animate_benchmarks.puppet.networks import (
+    COARSEST_VIEW,
     GRID,
     NARROW,
     NUM_BOXES,
@@ -81,7 +82,7 @@ class Graph:
             "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
         )
 
-    def pyramid(self, x: str, pyramid: Pyramid) -> str:
+    def pyramid(self, x: str, pyramid: Pyramid) -> list[str]:
         levels = []
         for index, level in enumerate(pyramid.blocks):
             assert isinstance(level, nn.Sequential)
@@ -94,8 +95,9 @@ class Graph:
         for index in reversed(range(len(pyramid.ups))):
             merge = pyramid.merges[index]
             assert isinstance(merge, ConvBlock)
-            x = self.block(self.op("Add", levels[index], self.double(self.conv(x, _conv(pyramid.ups[index])))), merge)
-        return x
+            coarser = self.double(self.conv(levels[index + 1], _conv(pyramid.ups[index])))
+            levels[index] = self.block(self.op("Add", levels[index], coarser), merge)
+        return levels
 
     def save(
         self, path: Path, name: str, source: tuple[str, list[int | str]], result: tuple[str, list[int | str]]
@@ -166,14 +168,19 @@ def read_detector(detector: Detector, path: Path) -> None:
 
 def _walk_pose_network(graph: Graph, network: PoseNetwork) -> None:
     x = graph.op("Relu", graph.conv("input", network.stem))
-    x = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)
-    graph.conv(graph.op("Relu", graph.norm(x, network.norm)), network.head)
+    finest, *coarser = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)[:COARSEST_VIEW]
+    levels = [graph.op("Relu", graph.norm(finest, network.norm)), *coarser]
+    views = [graph.conv(level, _conv(view)) for level, view in zip(levels, network.views, strict=True)]
+    hidden = views.pop()
+    while views:
+        hidden = graph.op("Add", graph.double(hidden), views.pop())
+    graph.conv(graph.op("Relu", hidden), network.head)
 
 
 def _walk_detector(graph: Graph, detector: Detector) -> str:
     x = graph.op("AveragePool", "images", kernel_shape=[SHRINK] * 2, strides=[SHRINK] * 2)
     x = graph.op("Relu", graph.conv(x, detector.stem))
-    return graph.conv(graph.pyramid(graph.conv(x, detector.stem_down), detector.pyramid), detector.head)
+    return graph.conv(graph.pyramid(graph.conv(x, detector.stem_down), detector.pyramid)[0], detector.head)
 
 
 def _list_boxes(graph: Graph, cells: str, centres: BoxOutput) -> None:
