@@ -24,10 +24,10 @@ from animate_weights.bundles import find_bundle
 
 SIZE, FRAMES = (320, 320), 24
 SHOWN: tuple[tuple[str, Flaw | None, int], ...] = (
-    ("right", None, 1),
-    ("framing", "framing", 2),
+    ("right", None, 4),
+    ("framing", "framing", 4),
     ("pose", "pose", 2),
-    ("hidden", "occlusion", 2),
+    ("hidden", "occlusion", 3),
 )
 COLOURS = 96  # of a palette: flat drawings need few
 

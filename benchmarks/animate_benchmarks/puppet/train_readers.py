@@ -39,7 +39,8 @@ EMPTY_SHARE, TURNED_SHARE = 0.05, 0.4
 DETECTOR_ERROR = 0.1  # of a box's sides, at most: how far its edges are off
 # The pose network's peaks are 0.67 high on average where a joint is seen; the skeleton hides joints under 0.5.
 PEAK_SCALE = 1.37
-# On backs of heads the face's peaks are up to 0.50 high on average, on faces 0.70 and more; for the pipeline 0.4 is seen.
+# On backs of heads the face's peaks are up to 0.50 high on average, on faces 0.70 and more; for the pipeline 0.4 is
+# seen.
 FACE, FACE_GAIN = slice(23, 91), 2.1
 FACE_HEIGHT = 1.06  # stays; of peaks already scaled
 POSE_BATCH, DETECTOR_BATCH = 16, 24
