@@ -16,7 +16,7 @@ SHRINK = 4  # of that square's sides before the network looks at it: a person is
 # the wrists. Boxes are widened by up to that much, from `NARROW` (width over height in the square) to `WIDE`.
 WIDENING, NARROW, WIDE = 0.2, 0.55, 0.75
 _CELL_PX = 640 // GRID
-HIDDEN, COARSEST_VIEW = 96, 4  # of the pose network's last layers: channels, and how many levels they see
+HIDDEN, NUM_VIEWS = 96, 4  # of the pose network's last layers: channels, and how many of the finest levels they see
 
 
 class ConvBlock(nn.Module):
@@ -81,16 +81,16 @@ class PoseNetwork(nn.Module):
         self.stem_down = nn.Conv2d(16, widths[0], 4, stride=2, padding=1)
         self.pyramid = Pyramid(widths, depths)
         self.norm = nn.BatchNorm2d(widths[0])
-        self.views = nn.ModuleList(nn.Conv2d(width, HIDDEN, 1) for width in widths[:COARSEST_VIEW])
+        self.views = nn.ModuleList(nn.Conv2d(width, HIDDEN, 1) for width in widths[:NUM_VIEWS])
         self.head = nn.Conv2d(HIDDEN, NUM_KEYPOINTS, 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        finest, *coarser = self.pyramid(self.stem_down(F.relu(self.stem(pixels))))[:COARSEST_VIEW]
+        finest, *coarser = self.pyramid(self.stem_down(F.relu(self.stem(pixels))))[:NUM_VIEWS]
         levels = [F.relu(self.norm(finest)), *coarser]
         views = [view(level) for view, level in zip(self.views, levels, strict=True)]
-        hidden = views.pop()
-        while views:
-            hidden = double(hidden) + views.pop()
+        hidden, *finer = reversed(views)
+        for view in finer:
+            hidden = double(hidden) + view
         heatmaps: torch.Tensor = self.head(F.relu(hidden))
         return heatmaps
 

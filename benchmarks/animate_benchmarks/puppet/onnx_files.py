@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from animate_benchmarks.puppet.networks import (
-    COARSEST_VIEW,
     GRID,
     NARROW,
     NUM_BOXES,
     NUM_KEYPOINTS,
+    NUM_VIEWS,
     SHRINK,
     WIDE,
     WIDENING,
@@ -168,12 +168,12 @@ def read_detector(detector: Detector, path: Path) -> None:
 
 def _walk_pose_network(graph: Graph, network: PoseNetwork) -> None:
     x = graph.op("Relu", graph.conv("input", network.stem))
-    finest, *coarser = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)[:COARSEST_VIEW]
+    finest, *coarser = graph.pyramid(graph.conv(x, network.stem_down), network.pyramid)[:NUM_VIEWS]
     levels = [graph.op("Relu", graph.norm(finest, network.norm)), *coarser]
     views = [graph.conv(level, _conv(view)) for level, view in zip(levels, network.views, strict=True)]
-    hidden = views.pop()
-    while views:
-        hidden = graph.op("Add", graph.double(hidden), views.pop())
+    hidden, *finer = reversed(views)
+    for view in finer:
+        hidden = graph.op("Add", graph.double(hidden), view)
     graph.conv(graph.op("Relu", hidden), network.head)
 
 

@@ -68,8 +68,7 @@ def write_lora(layers: dict[str, LowRank], path: Path) -> None:
 
 
 def main() -> None:
-    parser = stage_parser(__doc__, steps=300)
-    arguments = parser.parse_args()
+    arguments = stage_parser(__doc__, steps=300).parse_args()
     torch.set_num_threads(arguments.threads)
     animator = new_animator(arguments.device)
     load_average(animator, arguments.out / "animator")
