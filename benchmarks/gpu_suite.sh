@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Everything that needs one GPU, in order of value; each piece runs alone in under 8 minutes, all of them in about 25.
 # Full logs go to --output; short tables and one JSON line come last. A piece that fails is said and passed over.
-#   [PYTHON=python3] bash benchmarks/gpu_suite.sh [--output DIR] [--device cuda] [--small] [PIECE ...]
+#   [PYTHON=python3] bash benchmarks/gpu_suite.sh [--output DIR] [--minutes N] [--device cuda] [--small] [PIECE ...]
+# --minutes: a piece that would still run after them is cut or not begun, and the tables are printed in time.
 # --small, with --device cpu, shows that every command runs.
 set -u
 cd "$(dirname "$0")/.."
-out=logs/gpu device=cuda small= pieces=()
+out=logs/gpu minutes=25 device=cuda small= pieces=()
 while [ $# -gt 0 ]; do
     case $1 in
         --output) out=$2; shift 2 ;;
+        --minutes) minutes=$2; shift 2 ;;
         --device) device=$2; shift 2 ;;
         --small) small=--small; shift ;;
         *) pieces+=("$1"); shift ;;
@@ -18,13 +20,17 @@ mkdir -p "$out"
 python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1 PYTHONPATH="${PYTHONPATH:-}:.:pipelines:weights:kernels:benchmarks"
 
+SHORTEST_S=45  # in less no piece gets past loading
 wanted() { [ ${#pieces[@]} -eq 0 ] || [[ " ${pieces[*]} " == *" $1 "* ]]; }
 
 step() {
     local name=$1 limit_s=$2
     shift 2
     wanted "$name" || return 0
+    local left_s=$((minutes * 60 - SECONDS - 10))
+    if [ "$left_s" -lt "$SHORTEST_S" ]; then echo "== $name: not begun, $left_s s are left"; return; fi
     echo "== $name"
+    limit_s=$((limit_s < left_s ? limit_s : left_s))
     timeout "$limit_s" "$python" -m "$@" >"$out/$name.log" 2>&1 || echo "   failed ($?): $(tail -n 1 "$out/$name.log")"
 }
 
@@ -46,7 +52,7 @@ loading() {
     rm -rf "$folder"
 }
 
-nvidia-smi >"$out/nvidia-smi.log" 2>&1
+nvidia-smi 2>&1 | head -n 20
 measure ceilings 120
 forward forward-720p 420 1280x720 2
 measure attention 300
@@ -58,8 +64,7 @@ step validate 300 animate_benchmarks.validate --device "$device" --pairs 1 ${sma
 
 for log in "$out"/*.log; do
     name=$(basename "$log" .log)
-    wanted "$name" || continue
-    [ "$name" = nvidia-smi ] && continue
+    [ -f "$log" ] && wanted "$name" || continue
     echo
     echo "-- $name"
     grep -v '^{' "$log" | tail -n 24 | cut -c1-160

@@ -231,6 +231,7 @@ def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> d
                 print(f"  {name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
                 del runs[name]
                 continue
+            print(f"  {name}: {elapsed:.4f} s, turn {turn}", flush=True)  # what is cut off has said what it measured
             if turn:  # the first one warms up
                 run.seconds.append(elapsed)
                 run.peak_bytes = max(run.peak_bytes, _peak_bytes(device))
