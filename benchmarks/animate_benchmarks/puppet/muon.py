@@ -29,16 +29,28 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                matrix = _is_matrix(parameter)
-                if matrix:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                update = self._orthogonal(parameter) if matrix else self._adam(parameter)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            matrices = [parameter for parameter in parameters if _is_matrix(parameter)]
+            for matrix in matrices:
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+            updates = self._orthogonal(matrices)
+            for parameter in parameters:
+                update = updates[parameter] if parameter in updates else self._adam(parameter)
                 parameter.add_(update, alpha=-group["lr"])
 
-    def _orthogonal(self, parameter: nn.Parameter) -> torch.Tensor:
+    def _orthogonal(self, parameters: list[nn.Parameter]) -> dict[nn.Parameter, torch.Tensor]:
+        """Those of one shape are computed together: a block's matrices are small, and there are many of them."""
+        shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for parameter in parameters:
+            shapes.setdefault(tuple(parameter.flatten(1).shape), []).append(parameter)
+        updates = {}
+        for shape, alike in shapes.items():
+            steps = orthogonalize(torch.stack([self._direction(parameter) for parameter in alike]))
+            steps *= _STEP_SIZE * max(shape) ** 0.5
+            updates |= {parameter: step.view_as(parameter) for parameter, step in zip(alike, steps, strict=True)}
+        return updates
+
+    def _direction(self, parameter: nn.Parameter) -> torch.Tensor:
         state = self.state[parameter]
         gradient = parameter.grad
         assert gradient is not None
@@ -46,9 +58,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         momentum: torch.Tensor = state["momentum"]
         momentum.lerp_(gradient, 1 - _MOMENTUM)
-        direction = gradient.lerp(momentum, _MOMENTUM).flatten(1)
-        step = orthogonalize(direction) * (_STEP_SIZE * max(direction.shape) ** 0.5)
-        return step.view_as(parameter)
+        return gradient.lerp(momentum, _MOMENTUM).flatten(1)
 
     def _adam(self, parameter: nn.Parameter) -> torch.Tensor:
         state = self.state[parameter]
@@ -66,17 +76,20 @@ class Muon(torch.optim.Optimizer):
         return update
 
 
-def orthogonalize(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The nearest matrix with all singular values about one, by a quintic Newton-Schulz iteration in bf16."""
+def orthogonalize(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
+    """For each of `... m n` the nearest matrix with all singular values about one.
+
+    By a quintic Newton-Schulz iteration in bf16.
+    """
     a, b, c = _NEWTON_SCHULZ
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-12)).bfloat16()
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-12)).bfloat16()
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    x = x.to(matrix.dtype)
-    return x.T if tall else x
+    x = x.to(matrices.dtype)
+    return x.mT if tall else x
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:
