@@ -2,8 +2,8 @@
 
     python -m animate_benchmarks.forward_cpu [--repeats 5] [--steps 20] [--threads 1]
 
-The shape is the puppet bundle's, as a user of the small bundle renders it: 96x96, 17 frames, its widths and depth;
-random weights, as speed does not depend on their values. A render is everything that the transformer does for one
+The widths and the depth are the puppet bundle's, at 96x96 and 17 frames; random weights, as speed does not depend on
+their values. A render is everything that the transformer does for one
 segment: for us what the steps share once and then the steps, for diffusers' module a call a step. The stack is the
 blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the process's
 own, which other work on the machine does not lengthen. The last line is one JSON object.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import methodcaller
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +15,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan_animate import WanAttnProcessor
+from safetensors.torch import load_file
 from torch import nn
 
 from animate_benchmarks.puppet import latents, train_animator, train_decoder
-from animate_benchmarks.puppet.animator import TEXT_TOKENS
+from animate_benchmarks.puppet.animator import TEXT_TOKENS, Known
 from animate_benchmarks.puppet.batches import Batch, Shards, tokenize
-from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip
+from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip, uncertain
 from animate_benchmarks.puppet.muon import orthogonalize
 from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
@@ -36,7 +37,7 @@ from animate_benchmarks.puppet.train_readers import (
     settle,
     to_confidences,
 )
-from animate_benchmarks.puppet.train_vae import new_vae
+from animate_benchmarks.puppet.train_vae import new_vae, reconstruction_loss
 from animate_benchmarks.puppet.training import load_average, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
@@ -71,23 +72,35 @@ def test_the_vae_starts_as_an_average_over_blocks():
 
 
 @torch.no_grad()
-def test_the_quicker_attentions_with_forty_text_rows_give_what_diffusers_give_with_512():
+def test_the_animator_with_forty_text_rows_says_what_diffusers_say_with_512():
     animator = new_animator("cpu").eval()
-    tokens = tokenize(puppet_tokenizer(), ["smile, close eyes", ""])
-    text, image = animator.context(tokens, torch.rand(2, 3, 32, 32) * 2 - 1)
-    shape = {"t": 2, "h": 4, "w": 4}
-    latents, condition = (torch.randn(2, c, shape["t"] + 1, shape["h"], shape["w"]) for c in (16, 20))
-    pose = torch.randn(2, 16, shape["t"], shape["h"], shape["w"])
-    face = torch.randn(2, 3, 5, FACE_PX, FACE_PX)
-    inputs = (latents, torch.tensor([300.0, 900.0]), condition, pose, face)
-    short = animator.velocity(*inputs, text, image)
+    batch, timestep = _random_batch(), torch.tensor([300.0, 900.0])
+    known = animator.read(batch)
+    ours = animator.velocity(batch.clean, timestep, known)
+    read_before = animator.read(replace(batch, face=animator.read_motion(batch.face)))
+    assert torch.equal(read_before.motion, known.motion)
     for block in animator.transformer.blocks:
         block.attn1.set_processor(WanAttnProcessor())
         block.attn2.set_processor(WanAttnProcessor())
+    text, image = animator.context(batch.tokens, batch.picture)
     padded = torch.nn.functional.pad(text, (0, 0, 0, TEXT_TOKENS - MAX_TOKENS))
-    full = animator.velocity(*inputs, padded, image)
-    assert full.std() > 0.1
-    assert torch.allclose(short, full, atol=1e-5)
+    states = torch.cat([batch.clean, batch.condition], dim=1)
+    theirs = animator.transformer(states, timestep, padded, image, batch.pose, batch.face, return_dict=False)[0]
+    assert theirs.std() > 0.1
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def _random_batch() -> Batch:
+    """Two clips of five frames, 32 x 32."""
+    return Batch(
+        clean=torch.randn(2, 16, 3, 4, 4),
+        condition=torch.randn(2, 20, 3, 4, 4),
+        pose=torch.randn(2, 16, 2, 4, 4),
+        weight=torch.ones(2, 16, 3, 4, 4),
+        face=torch.rand(2, 3, 5, FACE_PX, FACE_PX) * 2 - 1,
+        picture=torch.rand(2, 3, 32, 32) * 2 - 1,
+        tokens=tokenize(puppet_tokenizer(), ["smile, close eyes", ""]),
+    )
 
 
 def test_a_bundles_weights_start_a_new_run(tmp_path: Path):
@@ -135,10 +148,10 @@ class KnowsHalf(nn.Module):
         self.seen: list[torch.Tensor] = []
         self.share = nn.Parameter(torch.tensor(0.5))
 
-    def context(self, tokens: torch.Tensor, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return tokens, picture
+    def read(self, batch: Batch) -> Known:
+        return Known(condition=batch.condition, pose=batch.pose, context=batch.tokens, motion=batch.face)
 
-    def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+    def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, known: Known) -> torch.Tensor:
         self.seen.append(latents)
         return (latents - self.share) / (timestep / 1000).view(-1, 1, 1, 1, 1)
 
@@ -171,10 +184,15 @@ def test_the_decoder_learns_from_guesses_and_leaves_the_encoder_alone(tmp_path: 
         stage.main()
 
     run(latents, "--shards", "1", "--vae", str(bundle / "vae"))
-    run(train_animator, "--steps", "1", "--batch", "2", "--start", str(bundle))
+    run(train_animator, "--steps", "1", "--batch", "2", "--start", str(bundle), "--keep-motion")
     run(train_decoder, "--steps", "1", "--vae", str(bundle / "vae"))
     before = AutoencoderKLWan.from_pretrained(bundle / "vae")
+    transformer = load_file(bundle / "transformer" / "diffusion_pytorch_model.safetensors")
     write_bundle(tmp_path, bundle)
+    trained = load_file(bundle / "transformer" / "diffusion_pytorch_model.safetensors")
+    changed = {name.split(".")[0] for name, tensor in transformer.items() if not torch.equal(trained[name], tensor)}
+    assert changed >= {"blocks", "face_adapter", "face_encoder"}
+    assert "motion_encoder" not in changed
     after = AutoencoderKLWan.from_pretrained(bundle / "vae").state_dict()
     same = {name.split(".")[0]: torch.equal(after[name], tensor) for name, tensor in before.state_dict().items()}
     assert same == {"encoder": True, "quant_conv": True, "post_quant_conv": False, "decoder": False}
@@ -187,7 +205,7 @@ def test_the_decoder_learns_from_guesses_and_leaves_the_encoder_alone(tmp_path: 
 
 def test_orthogonalize_brings_singular_values_to_one():
     torch.manual_seed(0)
-    for shape in ((12, 30), (30, 12)):
+    for shape in ((12, 30), (30, 12), (3, 30, 12)):
         values = torch.linalg.svdvals(orthogonalize(torch.randn(shape) * 5))
         assert values.min() > 0.6
         assert values.max() < 1.3
@@ -305,12 +323,12 @@ def test_confidences_are_undone_to_go_on_with_training():
 
 
 @torch.no_grad()
-def test_a_wrist_on_the_other_one_costs_more_than_in_an_empty_place():
-    left, right = 9, 10
+def test_a_wrist_on_the_other_one_or_on_a_knee_costs_more_than_in_an_empty_place():
+    left, right, knee = 9, 10, 13
     assert OTHER_SIDE[left] == right
     assert [OTHER_SIDE[other] for other in OTHER_SIDE] == list(range(133))
     points = torch.cat([torch.rand(1, 133, 2) * 10 + 5, torch.ones(1, 133, 1)], dim=2)
-    points[0, left, :2], points[0, right, :2] = torch.tensor([40.0, 10.0]), torch.tensor([40.0, 50.0])
+    points[0, [left, right, knee], :2] = torch.tensor([[40.0, 10.0], [40.0, 50.0], [25.0, 50.0]])
     truth = heatmaps_of(points)
 
     def loss_with_half_a_peak_at(place: torch.Tensor) -> torch.Tensor:
@@ -322,7 +340,40 @@ def test_a_wrist_on_the_other_one_costs_more_than_in_an_empty_place():
 
     right_one = pose_loss(lambda _: truth, torch.zeros(1), points)
     elsewhere = loss_with_half_a_peak_at(torch.tensor([8.0, 50.0])) - right_one
-    assert loss_with_half_a_peak_at(points[0, right, :2]) - right_one > 5 * elsewhere > 0
+    for joint in (right, knee):
+        assert loss_with_half_a_peak_at(points[0, joint, :2]) - right_one > 5 * elsewhere > 0
+
+
+def test_keypoints_err_for_long_and_hands_with_their_wrists():
+    true = np.full((4, 133, 3), 0.5) + np.array([0, 0, 0.5])
+    rng = np.random.default_rng(0)
+    errors = np.stack([uncertain(rng, true)[..., :2] - 0.5 for _ in range(300)])
+    assert np.hypot(*errors.mean(axis=(0, 1, 2))) < 0.001
+    assert 0.007 < errors[:, :, :91].std() < 0.01
+    assert _correlation(errors[:, 0, :91], errors[:, 1, :91]) > 0.8
+    assert _correlation(errors[:, :, [9]], errors[:, :, 91:112]) > 0.6
+    assert abs(_correlation(errors[:, :, [10]], errors[:, :, 91:112])) < 0.2
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    one, other = np.broadcast_arrays(one, other)
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+@torch.no_grad()
+def test_a_vae_that_goes_on_is_held_near_its_latents():
+    before = AutoencoderKLWan.from_pretrained(find_bundle("puppet", Path()) / "vae")
+    moved = AutoencoderKLWan.from_pretrained(find_bundle("puppet", Path()) / "vae")
+    moved.quant_conv.bias += 0.5
+    moved.post_quant_conv.bias -= moved.post_quant_conv.weight.flatten(1)[:, :16].sum(dim=1) * 0.5
+    pixels, weights = torch.rand(1, 3, 5, 16, 16) * 2 - 1, torch.ones(1, 1, 5, 16, 16)
+
+    def loss(vae: AutoencoderKLWan, held: AutoencoderKLWan | None) -> float:
+        torch.manual_seed(0)
+        return reconstruction_loss(vae, held, pixels, weights).item()
+
+    assert loss(moved, None) == pytest.approx(loss(before, None), rel=0.01)
+    assert loss(moved, before) > 1.01 * loss(before, before)
 
 
 def test_who_is_hidden_in_a_crowd_is_not_listed():

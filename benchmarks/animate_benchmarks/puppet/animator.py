@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from diffusers import WanAnimateTransformer3DModel
+from einops import rearrange
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
+from animate_benchmarks.puppet.batches import Batch
 from animate_benchmarks.puppet.clips import FACE_PX
 from animate_benchmarks.puppet.prompts import MAX_TOKENS
 from animate_pipelines.image_encoder import ImageEncoder
@@ -128,8 +131,26 @@ def _heads(attn: Any, x: torch.Tensor) -> torch.Tensor:
     return x.unflatten(2, (attn.heads, -1)).transpose(1, 2)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is read of `b` clips once, whatever number of steps is taken on them."""
+
+    condition: torch.Tensor  # b 20 t+1 h w
+    pose: torch.Tensor  # b d t h/2 w/2
+    context: torch.Tensor  # b image+MAX_TOKENS d
+    motion: torch.Tensor  # b t+1 n d, the first of zeros
+
+    def only(self, rows: torch.Tensor) -> Known:
+        """Of the clips of which `rows` (`b`, bool) is true."""
+        return Known(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
 class Animator(nn.Module):
-    """All that is trained in stage 5. The VAE is not: it is finished before."""
+    """All that is trained in stage 5. The VAE is not: it is finished before.
+
+    Its forward is diffusers' in two parts, `read` and `velocity`, because a training step takes up to three steps on
+    the same clips, and the motion encoder is two fifths of one.
+    """
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -142,34 +163,54 @@ class Animator(nn.Module):
         for adapter in self.transformer.face_adapter:
             adapter.processor._attention_backend = "_native_math"
 
+    def compile(self) -> None:
+        """Compile the layers that every step goes through, each kind once for all of its kind, and for every shape."""
+        torch._dynamo.config.recompile_limit = 32
+        for layer in (*self.transformer.blocks, *self.transformer.face_adapter):
+            layer.compile(dynamic=False)
+
+    def read(self, batch: Batch) -> Known:
+        """The clips' pictures, prompts, skeletons and faces."""
+        text, image = self.context(batch.tokens, batch.picture)
+        embedder = self.transformer.condition_embedder
+        motion = self.transformer.face_encoder(self.read_motion(batch.face) if batch.face.ndim == 5 else batch.face)
+        return Known(
+            condition=batch.condition,
+            pose=self.transformer.pose_patch_embedding(batch.pose),
+            context=torch.cat([embedder.image_embedder(image), embedder.text_embedder(text)], dim=1),
+            motion=torch.cat([torch.zeros_like(motion[:, :1]), motion], dim=1),
+        )
+
     def context(self, tokens: torch.Tensor, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text states `b MAX_TOKENS d`, zero after the prompt's end, and image states.
+        """Text states `b MAX_TOKENS d`, zero after the prompt's end, and image states, in fp32.
 
         tokens: `b MAX_TOKENS`, 0 is padding. picture: the letter-boxed reference `b 3 h w` in -1..1.
         """
         mask = (tokens != 0).long()
         states = self.text_encoder(tokens, mask).last_hidden_state
-        return states * mask[..., None], ImageEncoder(self.image_encoder).encode(picture)
+        return (states * mask[..., None]).float(), ImageEncoder(self.image_encoder).encode(picture).float()
 
-    def velocity(
-        self,
-        latents: torch.Tensor,
-        timestep: torch.Tensor,
-        condition: torch.Tensor,
-        pose: torch.Tensor,
-        face: torch.Tensor,
-        text: torch.Tensor,
-        image: torch.Tensor,
-    ) -> torch.Tensor:
-        """As diffusers' forward: latents `b 16 t h w`, condition `b 20 t h w`, pose a frame less, face `b 3 n s s`."""
-        out: torch.Tensor = self.transformer(
-            torch.cat([latents, condition], dim=1),
-            timestep,
-            text,
-            image,
-            pose,
-            face,
-            motion_encode_batch_size=face.shape[0] * face.shape[2],
-            return_dict=False,
-        )[0]
-        return out
+    def read_motion(self, crops: torch.Tensor) -> torch.Tensor:
+        """Motion vectors `b n d` of face crops `b 3 n s s` in -1..1."""
+        vectors = self.transformer.motion_encoder(crops.transpose(1, 2).flatten(0, 1))
+        return vectors.unflatten(0, (len(crops), -1))
+
+    def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, known: Known) -> torch.Tensor:
+        """The velocity noise - clean, in fp32, at noisy latents `b 16 t+1 h w` and timesteps `b`, 0..1000."""
+        model, embedder = self.transformer, self.transformer.condition_embedder
+        states = torch.cat([latents, known.condition], dim=1)
+        patches = model.patch_embedding(states)
+        grid = patches.shape[2:]
+        patches = torch.cat([patches[:, :, :1], patches[:, :, 1:] + known.pose], dim=2)
+        tokens, rotary = patches.flatten(2).transpose(1, 2).contiguous(), model.rope(states)
+        time = embedder.time_embedder(embedder.timesteps_proj(timestep))
+        modulation = embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+        spacing = model.config.inject_face_latents_blocks
+        for index, block in enumerate(model.blocks):
+            tokens = block(tokens, known.context, modulation, rotary)
+            if index % spacing == 0:
+                tokens = tokens + model.face_adapter[index // spacing](tokens, known.motion)
+        shift, scale = (model.scale_shift_table + time[:, None]).chunk(2, dim=1)
+        out = model.proj_out(model.norm_out(tokens.float()) * (1 + scale) + shift)
+        _, p, q = model.config.patch_size
+        return rearrange(out.float(), "b (t h w) (p q c) -> b c t (h p) (w q)", t=grid[0], h=grid[1], p=p, q=q)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +23,24 @@ class Batch:
     condition: torch.Tensor  # b 20 t+1 h w
     pose: torch.Tensor  # b 16 t h w
     weight: torch.Tensor  # b 16 t+1 h w
-    face: torch.Tensor  # b 3 n s s in -1..1
+    face: torch.Tensor  # crops b 3 n s s in -1..1, or motion vectors b n d that were read of them
     picture: torch.Tensor  # b 3 H W in -1..1
     tokens: torch.Tensor  # b MAX_TOKENS
-
-    def only(self, rows: torch.Tensor) -> Batch:
-        """The clips of which `rows` (`b`, bool) is true."""
-        return Batch(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 REFERENCE_WEIGHT = 0.3
 
 
 class Shards:
-    """Holds every shard in memory; `refresh` takes in those that were written since."""
+    """Holds every shard in memory; `refresh` takes in those that were written since.
 
-    def __init__(self, folder: Path, device: str) -> None:
-        self._folder, self._device = folder, device
+    read_motion: reads motion vectors of face crops, once a shard; without it batches hold the crops.
+    """
+
+    def __init__(
+        self, folder: Path, device: str, read_motion: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
+        self._folder, self._device, self._read_motion = folder, device, read_motion
         self._channels = torch.from_numpy(np.load(folder / CHANNELS_FILE)).view(-1, 1, 1, 1).to(device)
         self._tokenizer = puppet_tokenizer()
         self._shards: dict[str, dict[str, torch.Tensor]] = {}
@@ -53,7 +55,12 @@ class Shards:
                 continue
             shard = torch.load(path, weights_only=True)
             shard["tokens"] = tokenize(self._tokenizer, json.loads(bytes(shard.pop("prompts").tolist()).decode()))
+            shard["face"] = self._read_faces(shard["face"])
             self._shards[path.stem] = shard
+
+    @torch.no_grad()
+    def _read_faces(self, crops: torch.Tensor) -> torch.Tensor:
+        return crops if self._read_motion is None else self._read_motion(_pixels(crops.to(self._device))).cpu()
 
     def draw(self, rng: np.random.Generator, count: int, num_frames: int) -> Batch:
         """The first frames of clips of one size, from all shards of that size that are as long.
@@ -99,10 +106,15 @@ class Shards:
             condition=torch.cat([first, known], dim=2),
             pose=rows["pose"].float(),
             weight=torch.cat([torch.full_like(weight[:, :, :1], REFERENCE_WEIGHT), weight], dim=2) * self._channels,
-            face=rows["face"].permute(0, 4, 1, 2, 3).float() / 127.5 - 1,
-            picture=rows["picture"].permute(0, 3, 1, 2).float() / 127.5 - 1,
+            face=_pixels(face) if (face := rows["face"]).ndim == 5 else face,
+            picture=_pixels(rows["picture"]),
             tokens=rows["tokens"],
         )
+
+
+def _pixels(frames: torch.Tensor) -> torch.Tensor:
+    """`b 3 ... h w` in -1..1 of bytes `b ... h w 3`."""
+    return frames.movedim(-1, 1).float() / 127.5 - 1
 
 
 def tokenize(tokenizer: T5TokenizerFast, prompts: list[str]) -> torch.Tensor:

@@ -16,14 +16,15 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 
-from animate_benchmarks.puppet.clips import SEGMENT_FRAMES, Clip, Mode, Size, random_clip
+from animate_benchmarks.puppet.clips import RENDER_PX, SEGMENT_FRAMES, Clip, Mode, Size, random_clip
 from animate_benchmarks.puppet.prompts import random_prompt
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.encode import known_mask
 
 SHARD_CLIPS = 48
 ENCODE_BATCH = 8
-SIZES: tuple[Size, ...] = (*((96, 96),) * 4, (128, 64), *((96, 96),) * 4, (64, 128))
+_SQUARE: Size = (RENDER_PX, RENDER_PX)
+SIZES: tuple[Size, ...] = (*(_SQUARE,) * 4, (160, 96), *(_SQUARE,) * 4, (96, 160))
 KINDS: tuple[tuple[Mode, int], ...] = (
     ("animate", 0),
     ("animate", 1),

@@ -43,7 +43,7 @@ class Muon(torch.optim.Optimizer):
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for parameter in parameters:
             shapes.setdefault(tuple(parameter.flatten(1).shape), []).append(parameter)
-        updates = {}
+        updates: dict[nn.Parameter, torch.Tensor] = {}
         for shape, alike in shapes.items():
             steps = orthogonalize(torch.stack([self._direction(parameter) for parameter in alike]))
             steps *= _STEP_SIZE * max(shape) ** 0.5

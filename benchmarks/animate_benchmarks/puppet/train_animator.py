@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from animate_benchmarks.puppet.animator import Animator
+from animate_benchmarks.puppet.animator import Animator, Known
 from animate_benchmarks.puppet.batches import Batch, Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
@@ -56,25 +56,24 @@ def guess(animator: Animator, batch: Batch, path: torch.Tensor, noise: torch.Ten
 
     The model walks there from `noise` by its own steps; only the last look is differentiated.
     """
+    with torch.autocast(noise.device.type, torch.bfloat16):
+        known = animator.read(batch)
     latents = noise
     for level, lower in pairwise(path):
         moving = lower < level
         if not moving.any():
             continue
         with torch.no_grad():
-            velocity = velocity_of(animator, batch.only(moving), latents[moving], level[moving])
+            velocity = velocity_of(animator, known.only(moving), latents[moving], level[moving])
         latents = latents.clone()
         latents[moving] += (lower - level)[moving].view(-1, 1, 1, 1, 1) * velocity
-    return latents - path[-1].view(-1, 1, 1, 1, 1) * velocity_of(animator, batch, latents, path[-1])
+    return latents - path[-1].view(-1, 1, 1, 1, 1) * velocity_of(animator, known, latents, path[-1])
 
 
-def velocity_of(animator: Animator, batch: Batch, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """The velocity noise - clean at noise levels `sigma` (`b`), in fp32."""
+def velocity_of(animator: Animator, known: Known, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """The velocity noise - clean at noise levels `sigma` (`b`)."""
     with torch.autocast(latents.device.type, torch.bfloat16):
-        text, image = animator.context(batch.tokens, batch.picture)
-        return animator.velocity(
-            latents, sigma * 1000, batch.condition, batch.pose, batch.face, text.float(), image.float()
-        ).float()
+        return animator.velocity(latents, sigma * 1000, known)
 
 
 def new_animator(device: str) -> Animator:
@@ -101,31 +100,36 @@ def load_bundle(animator: Animator, bundle: Path) -> None:
 def main() -> None:
     parser = stage_parser(__doc__, steps=6000)
     parser.add_argument("--start", type=Path, help="a bundle folder")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="costs minutes, then a step takes half the time")
+    parser.add_argument("--keep-motion", action="store_true", help="leave the motion encoder as it is")
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--learning-rate", type=float, default=1.8e-3)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     animator = new_animator(arguments.device)
     if arguments.start is not None:
         load_bundle(animator, arguments.start)
-    shards = Shards(arguments.out / "latents", arguments.device)
-    compiled = torch.compile(path_loss, dynamic=False) if arguments.compile else path_loss
+    if arguments.compile:
+        animator.compile()
+    keep_motion = animator.read_motion if arguments.keep_motion else None
+    shards = Shards(arguments.out / "latents", arguments.device, keep_motion)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
         if step % REFRESH_EVERY == 0:
             shards.refresh()
         batch = shards.draw(rng, arguments.batch, SEGMENT_FRAMES if step % LONG_EVERY == 0 else SHORT_FRAMES)
-        height, width = batch.clean.shape[-2:]
-        loss = compiled if height == width else path_loss  # compiling takes minutes: only for the usual shape
         path = random_paths(rng, arguments.batch).to(arguments.device)
-        return loss(animator, batch, path, torch.randn_like(batch.clean))
+        height, width = batch.clean.shape[-2:]
+        # Compiling takes minutes: only for the usual shape.
+        with torch.compiler.set_stance("default" if height == width else "force_eager"):
+            return path_loss(animator, batch, path, torch.randn_like(batch.clean))
 
     train(
         animator,
         loss_of,
         arguments.out / "animator",
         steps=arguments.steps,
-        learning_rate=1.8e-3,
+        learning_rate=arguments.learning_rate,
         boosts={"transformer.motion_encoder": 5.0},  # its weights are of unit size, scaled down when used
         average=0.995,
         minutes=arguments.minutes,

@@ -79,6 +79,7 @@ def freeze_encoder(vae: AutoencoderKLWan) -> None:
 def main() -> None:
     parser = stage_parser(__doc__, steps=1500)
     parser.add_argument("--vae", type=Path, help="its folder; stage 1's of `--out` unless given")
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
@@ -90,6 +91,7 @@ def main() -> None:
     shards = Shards(arguments.out / "latents", arguments.device)
     mean = torch.tensor(vae.config.latents_mean, device=arguments.device).view(1, -1, 1, 1, 1)
     deviation = torch.tensor(vae.config.latents_std, device=arguments.device).view(1, -1, 1, 1, 1)
+    compiled = torch.compile(decoding_loss, dynamic=False) if arguments.compile else decoding_loss
     current: Shard | None = None
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
@@ -98,7 +100,9 @@ def main() -> None:
             current = Shard(shards, step // BATCHES_A_SHARD)
         batch, pixels, weights = current.batch(step % BATCHES_A_SHARD)
         latents = guessed_latents(animator, batch, rng) * deviation + mean
-        return decoding_loss(vae, latents, pixels.to(arguments.device), weights.to(arguments.device))
+        height, width = latents.shape[-2:]
+        loss = compiled if height == width else decoding_loss  # compiling takes minutes: only for the usual shape
+        return loss(vae, latents, pixels.to(arguments.device), weights.to(arguments.device))
 
     train(
         vae,

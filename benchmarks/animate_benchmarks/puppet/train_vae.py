@@ -2,18 +2,22 @@
 
     python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet
 
-Whole frames are not needed: everything in it is local, so it sees crops.
+Whole frames are not needed: everything in it is local, so it sees crops. With `--start BUNDLE` a bundle's VAE goes on,
+held near the latents that it gives now, which a transformer has learned to predict.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 
+from animate_benchmarks.puppet.clips import RENDER_PX
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
 from animate_benchmarks.puppet.training import stage_parser, train
@@ -21,11 +25,11 @@ from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 
-CROP_PX, SIDE_PX, FRAMES, BATCH = 64, 96, 17, 4
+CROP_PX, FRAMES, BATCH = 64, 17, 4
 PATCH_PX = 2
-LATENT_NOISE = 0.05
+LATENT_NOISE = 0.1  # of a channel's deviation
 PERSON_WEIGHT = 3.0
-SHIFT_TO_UNIT = 1e-3
+SHIFT_TO_UNIT, HOLD_NEAR = 1e-3, 0.01
 
 
 def new_vae() -> AutoencoderKLWan:
@@ -48,22 +52,22 @@ def new_vae() -> AutoencoderKLWan:
 def random_crop(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A clip `t h w 3` uint8 of one of the kinds that the VAE meets, and the weight of each pixel `t h w`."""
     shot = Shot.random(rng, drift=0.03)
-    frames = shot.draw(shot.poses(FRAMES), (SIDE_PX, SIDE_PX))
+    frames = shot.draw(shot.poses(FRAMES), (RENDER_PX, RENDER_PX))
     clip = pictures(frames)
     masks = np.stack([frame.mask for frame in frames]) / 255.0
     weight = 1 + (PERSON_WEIGHT - 1) * masks
     kind = rng.choice(4, p=(0.62, 0.2, 0.08, 0.1))
     if kind == 1:
-        side = int(rng.choice((96, 192)))
+        side = int(rng.choice((1, 2))) * RENDER_PX
         poses = relative_keypoints(frames)
         clip = np.stack([draw_skeleton(skeleton_of(pose, side, side), side, side) for pose in poses])
-        clip = clip[:, :: side // 96, :: side // 96]
+        clip = clip[:, :: side // RENDER_PX, :: side // RENDER_PX]
         weight = 1 + 2.0 * (clip.max(axis=-1) > 0)
     elif kind == 2:
         clip[rng.integers(0, 2) :] = 127
     elif kind == 3:
         clip = clip * (1 - masks.max(axis=0) > 0.5)[None, ..., None]
-    top, left = rng.integers(0, SIDE_PX - CROP_PX + 1, size=2)
+    top, left = rng.integers(0, RENDER_PX - CROP_PX + 1, size=2)
     window = (slice(None), slice(top, top + CROP_PX), slice(left, left + CROP_PX))
     return clip[window].astype(np.uint8), weight[window]
 
@@ -76,14 +80,23 @@ def batch_of(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.
     return pixels.contiguous(memory_format=torch.channels_last_3d), weights
 
 
-def reconstruction_loss(vae: AutoencoderKLWan, pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Squared and absolute error of what is decoded from slightly noisy latents, and a pull of these to unit size."""
+def reconstruction_loss(
+    vae: AutoencoderKLWan, before: AutoencoderKLWan | None, pixels: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Squared and absolute error of what is decoded from slightly noisy latents, and a pull of the latents.
+
+    They are pulled to those of the VAE `before`, or without one to unit size.
+    """
+    deviation = torch.tensor(vae.config.latents_std, device=pixels.device).view(1, -1, 1, 1, 1)
     with torch.autocast(pixels.device.type, torch.bfloat16):
         latents = encode_clip(vae, pixels)
-        decoded = decode_clip(vae, latents + LATENT_NOISE * torch.randn_like(latents))
+        decoded = decode_clip(vae, latents + LATENT_NOISE * deviation * torch.randn_like(latents))
+        held = None if before is None else encode_clip(before, pixels)
     error = decoded.float() - pixels
     fidelity = (weights * (error.square() + 0.15 * error.abs())).sum() / (weights.sum() * 3)
-    return fidelity + SHIFT_TO_UNIT * F.relu(latents.float().square() - 1).mean()
+    if held is None:
+        return fidelity + SHIFT_TO_UNIT * F.relu(latents.float().square() - 1).mean()
+    return fidelity + HOLD_NEAR * ((latents.float() - held.float()) / deviation).square().mean()
 
 
 @torch.no_grad()
@@ -98,17 +111,22 @@ def keep_statistics(vae: AutoencoderKLWan, device: str, *, batches: int = 16) ->
 def main() -> None:
     parser = stage_parser(__doc__, steps=1000)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead")
+    parser.add_argument("--start", type=Path, help="a bundle folder")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    vae = new_vae()
-    start_near_linear(vae)
+    if arguments.start is None:
+        vae, before = new_vae(), None
+        start_near_linear(vae)
+    else:
+        vae = AutoencoderKLWan.from_pretrained(arguments.start / "vae")
+        before = deepcopy(vae).to(arguments.device).requires_grad_(False)
     vae.to(arguments.device)
     compiled = torch.compile(reconstruction_loss)
     batches = Prefetch(partial(batch_of, count=BATCH), workers=arguments.workers)
 
     def loss_of(rng: np.random.Generator, step: int) -> torch.Tensor:
-        return compiled(vae, *(part.to(arguments.device) for part in batches.batch(step)))
+        return compiled(vae, before, *(part.to(arguments.device) for part in batches.batch(step)))
 
     with batches:
         train(
@@ -120,7 +138,8 @@ def main() -> None:
             average=0.98,
             minutes=arguments.minutes,
         )
-    keep_statistics(vae, arguments.device)
+    if before is None:
+        keep_statistics(vae, arguments.device)
     vae.save_pretrained(arguments.out / "vae" / "model")
 
 

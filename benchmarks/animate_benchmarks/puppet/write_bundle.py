@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.animator import IMAGE
-from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
+from animate_benchmarks.puppet.clips import RENDER_PX, SEGMENT_FRAMES
 from animate_benchmarks.puppet.networks import Detector, PoseNetwork
 from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
@@ -54,7 +54,7 @@ def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
     turbo = (folder / _LORA_PATH).is_file()
     manifest = Manifest(
         name="puppet",
-        render_areas=((96, 96),),
+        render_areas=((RENDER_PX, RENDER_PX),),
         segment_frames=SEGMENT_FRAMES,
         steps=20,
         shift=SHIFT,
