@@ -20,7 +20,7 @@ from animate_pipelines.models import Models, load_models
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet.performance import steer
 
-SIZE, NATIVE, FRAMES = (96, 96), (192, 192), 17
+SIZE, NATIVE, FRAMES = (128, 128), (192, 192), 17
 MAX_BYTES = 12_000_000
 CASES = (2, 3, 4, 5)
 GAIN_DB = 2.5  # inside the person's box, over the reference held still

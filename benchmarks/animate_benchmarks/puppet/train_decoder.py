@@ -54,10 +54,10 @@ def _weights(clips: list[Clip]) -> torch.Tensor:
 def decoding_loss(
     vae: AutoencoderKLWan, latents: torch.Tensor, pixels: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Squared and absolute error of what is decoded from `latents`, not normalised."""
+    """Squared error of what is decoded from `latents`, not normalised."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         error = decode_clip(vae, latents).float() - pixels
-    return (weights * (error.square() + 0.1 * error.abs())).sum() / (weights.sum() * 3)
+    return (weights * error.square()).sum() / (weights.sum() * 3)
 
 
 @torch.no_grad()
