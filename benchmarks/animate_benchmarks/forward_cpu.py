@@ -3,10 +3,10 @@
     python -m animate_benchmarks.forward_cpu [--repeats 5] [--steps 20] [--threads 1]
 
 The widths and the depth are the puppet bundle's, at 96x96 and 17 frames; random weights, as speed does not depend on
-their values. A render is everything that the transformer does for one
-segment: for us what the steps share once and then the steps, for diffusers' module a call a step. The stack is the
-blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the process's
-own, which other work on the machine does not lengthen. The last line is one JSON object.
+their values. A render is everything that the transformer does for one segment: for us what the steps share once and
+then the steps, for diffusers' module a call a step. The stack is the blocks and face adapters alone, with faces, pose
+and context embedded beforehand for both. Seconds are the process's own, which other work on the machine does not
+lengthen. The last line is one JSON object.
 """
 
 from __future__ import annotations
