@@ -127,7 +127,7 @@ def trial(name: str, operator: Callable[..., object], device: torch.device) -> t
     weight, bias = torch.randn(2, 256, generator=generator).to(device)
     order, angle = natural_order((3, 2, 4), device), torch.rand(24, 64, generator=generator).to(device)
     key, value = torch.randn(2, 3, 5, 2, 128, generator=generator).to(device, kind)
-    selection = sparse.select(*heads, density=0.2, block=64, first_query=0, num_reference=64)
+    selection = sparse.select(*heads, density=0.2, block=64, num_reference=64)
     arguments: dict[str, tuple[object, ...]] = {
         "layer_norm": (rows, weight, bias, kind),
         "add_norm": (rows.float(), rows, weight, weight, bias),

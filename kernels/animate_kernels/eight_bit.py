@@ -64,14 +64,31 @@ def quantize_blocks(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def quantize_channels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """e4m3 `heads d l` of values `l heads d`, and fp32 scales `heads d`."""
     scale = _scale(value.abs().amax(dim=0).float())
-    return round_e4m3(value.float() / scale).permute(1, 2, 0).contiguous(), scale
+    return along_tokens(value.float() / scale), scale
+
+
+def along_tokens(states: torch.Tensor) -> torch.Tensor:
+    """e4m3 `heads d l` of states `l heads d`."""
+    length, heads, head_width = states.shape
+    return empty_along_tokens(length, heads, head_width, states.device).copy_(round_e4m3(states).permute(1, 2, 0))
+
+
+def empty_along_tokens(length: int, heads: int, head_width: int, device: torch.device) -> torch.Tensor:
+    """`heads d l`, every row of which begins at a multiple of 16 bytes, as copies of 16 bytes need it."""
+    padded = math.ceil(length / 16) * 16
+    return torch.empty(heads, head_width, padded, dtype=FP8, device=device)[..., :length]
 
 
 def dequantize_heads(heads: Fp8Heads) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """fp32 queries, keys (less their mean) and values, `l heads d`."""
-    query = heads.query.float() * _per_token(heads.query_scale, len(heads.query))
-    key = heads.key.float() * _per_token(heads.key_scale, len(heads.key))
+    query = dequantize_blocks(heads.query, heads.query_scale)
+    key = dequantize_blocks(heads.key, heads.key_scale)
     return query, key, heads.value.permute(2, 0, 1).float() * heads.value_scale
+
+
+def dequantize_blocks(states: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """fp32 `l heads d` of what `quantize_blocks` made."""
+    return states.float() * _per_token(scale, len(states))
 
 
 def attention_8bit(heads: Fp8Heads, out: torch.dtype) -> torch.Tensor:

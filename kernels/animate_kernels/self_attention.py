@@ -10,7 +10,7 @@ from animate_kernels import reference
 from animate_kernels.attention import Attention
 from animate_kernels.dispatch import Choice, Ops
 from animate_kernels.order import Grid, TokenOrder, morton_order, natural_order
-from animate_kernels.sparse import dense_queries, select
+from animate_kernels.sparse import select
 from animate_kernels.sparsity import DENSE, Sparsity
 
 
@@ -34,27 +34,11 @@ class SelfAttention:
     def __call__(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder, density: float
     ) -> torch.Tensor:
-        """All `l heads d`. The reference frame's queries read everything, like a density of 1."""
+        """All `l heads d`."""
+        if density == 1:
+            return self.dense(query, key, value)
         block = self.sparsity.block_tokens
-        first = len(query) if density == 1 else dense_queries(order.num_reference, len(query), block)
-        whole = self.dense(query[:first], key, value)
-        if first == len(query):
-            return whole
-        rest = self._sparse(query[first:], key, value, first, order.num_reference, density)
-        return torch.cat([whole, rest])
-
-    def _sparse(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, first: int, reference: int, density: float
-    ) -> torch.Tensor:
-        selection = select(
-            query,
-            key,
-            value,
-            density=density,
-            block=self.sparsity.block_tokens,
-            first_query=first,
-            num_reference=reference,
-        )
+        selection = select(query, key, value, density=density, block=block, num_reference=order.num_reference)
         if not self.eight_bit:
             return self.ops.sparse_attention(query, key, value, selection)
         return self.ops.sparse_attention_8bit(self.ops.quantize_heads(query, key, value), selection, query.dtype)

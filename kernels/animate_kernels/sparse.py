@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from animate_kernels.eight_bit import Fp8Heads, dequantize_heads, round_e4m3
+from animate_kernels.eight_bit import (
+    Fp8Heads,
+    along_tokens,
+    dequantize_blocks,
+    dequantize_heads,
+    quantize_blocks,
+    round_e4m3,
+)
 from animate_kernels.fp8 import FP8_MAX
 
 TILE_BLOCKS = 2  # blocks of a tile of queries
@@ -43,10 +50,9 @@ def select(
     *,
     density: float,
     block: int,
-    first_query: int,
     num_reference: int,
 ) -> Selection:
-    """For queries `l heads d` of which the first is token `first_query`, a multiple of the tile, of the keys' order.
+    """For queries, keys and values `l heads d` in one order.
 
     num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
     """
@@ -54,10 +60,10 @@ def select(
     value_means, _ = block_means(value, block)
     tile_means, _ = block_means(query, block * TILE_BLOCKS)
     scores = torch.einsum("qhd,khd->hqk", tile_means, key_means)
-    forced = forced_blocks(len(tile_means), len(key_means), first_query // block, math.ceil(num_reference / block))
-    forced = forced.to(scores.device)
+    forced = forced_blocks(len(key_means), math.ceil(num_reference / block))
     num_read = max(math.ceil(density * len(key_means)), int(forced.sum(dim=1).max()))
-    best = scores.masked_fill(forced, torch.inf).topk(num_read, dim=-1).indices.sort(dim=-1).values
+    wanted = scores.masked_fill(forced.to(scores.device), torch.inf)
+    best = wanted.topk(num_read, dim=-1, sorted=False).indices.sort(dim=-1).values
     return Selection(
         block=block,
         lists=best.to(torch.int32),
@@ -81,10 +87,10 @@ def block_means(states: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.T
     return means, lengths
 
 
-def forced_blocks(num_tiles: int, num_blocks: int, first_block: int, num_reference_blocks: int) -> torch.Tensor:
+def forced_blocks(num_blocks: int, num_reference_blocks: int) -> torch.Tensor:
     """`tiles blocks` bool: the reference frame's blocks, and a tile's own ones with one neighbour on either side."""
     blocks = torch.arange(num_blocks)
-    start = first_block + torch.arange(num_tiles)[:, None] * TILE_BLOCKS
+    start = torch.arange(0, num_blocks, TILE_BLOCKS)[:, None]
     near = (blocks >= start - 1) & (blocks <= start + TILE_BLOCKS)
     return near | (blocks < num_reference_blocks)
 
@@ -96,21 +102,32 @@ def sparse_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 
 
 def sparse_attention_8bit(heads: Fp8Heads, selection: Selection, out: torch.dtype) -> torch.Tensor:
-    """The same over 8-bit heads, whose exact weights are rounded to e4m3 relative to each query's largest.
-
-    The selection is of the 16-bit heads; the keys' mean is taken off its means here.
-    """
+    """The same over 8-bit heads and means; weights are rounded to e4m3 relative to each query's largest."""
     query, key, value = dequantize_heads(heads)
-    weights, total = _weights(query, key, centred(selection, heads.key_mean))
-    num_exact = len(key)
-    weights[..., :num_exact] = round_e4m3(weights[..., :num_exact] * FP8_MAX).float() / FP8_MAX
-    return _mix(weights, total, value, selection).to(out)
+    means = means_8bit(selection.key_means, selection.value_means, heads)
+    rounded = replace(
+        selection,
+        key_means=dequantize_blocks(means.key, means.key_scale),
+        value_means=means.value.permute(2, 0, 1).float() * heads.value_scale,
+    )
+    weights, total = _weights(query, key, rounded)
+    return _mix(round_e4m3(weights * FP8_MAX).float() / FP8_MAX, total, value, rounded).to(out)
 
 
-def centred(selection: Selection, key_mean: torch.Tensor) -> Selection:
-    """The selection for keys that a mean `heads d` was taken off."""
-    means = (selection.key_means.float() - key_mean).to(selection.key_means.dtype)
-    return replace(selection, key_means=means)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fp8Means:
+    """key: `blocks heads d` e4m3, less the keys' mean, scales `blocks/64 heads` fp32. value: `heads d blocks` e4m3, in
+    the values' scales."""
+
+    key: torch.Tensor
+    key_scale: torch.Tensor
+    value: torch.Tensor
+
+
+def means_8bit(key_means: torch.Tensor, value_means: torch.Tensor, heads: Fp8Heads) -> Fp8Means:
+    """Of the means `blocks heads d` of 16-bit keys and values, as their 8-bit heads need them."""
+    key, scale = quantize_blocks(key_means.float() - heads.key_mean)
+    return Fp8Means(key=key, key_scale=scale, value=along_tokens(value_means.float() / heads.value_scale))
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,9 +150,3 @@ def _mix(weights: torch.Tensor, total: torch.Tensor, value: torch.Tensor, select
 
 def _rows(marks: torch.Tensor, times: int, length: int, dim: int) -> torch.Tensor:
     return marks.repeat_interleave(times, dim=dim).narrow(dim, 0, length)
-
-
-def dense_queries(num_reference: int, num_tokens: int, block: int) -> int:
-    """The first queries, whole tiles that hold the reference frame, which read everything exactly."""
-    tile = TILE_BLOCKS * block
-    return min(math.ceil(num_reference / tile) * tile, num_tokens)

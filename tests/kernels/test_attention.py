@@ -79,11 +79,8 @@ def test_8_bits_cost_what_e4m3_costs(device: torch.device) -> None:
     assert error(attention_8bit(unsmoothed, BF16), exact) > 1.3 * ours
 
 
-def select(parts: Heads, density: float, *, first: int = 0, reference_tokens: int = 20) -> sparse.Selection:
-    query, key, value = parts
-    return sparse.select(
-        query[first:], key, value, density=density, block=16, first_query=first, num_reference=reference_tokens
-    )
+def select(parts: Heads, density: float, *, block: int = 16) -> sparse.Selection:
+    return sparse.select(*parts, density=density, block=block, num_reference=20)
 
 
 def oracle(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, chosen: sparse.Selection) -> torch.Tensor:
@@ -106,18 +103,19 @@ def oracle(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, chosen: 
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16])
-@pytest.mark.parametrize(("density", "length"), [(0.1, 150), (0.5, 133)])
+@pytest.mark.parametrize(("density", "length"), [(0.1, 150), (0.5, 133), (0.8, 97)])
 def test_sparse_is_the_masked_dense_oracle(
     device: torch.device, dtype: torch.dtype, density: float, length: int
 ) -> None:
     parts = draw(length, 2, 32, device, dtype)
-    chosen = select(parts, density, first=32)
+    chosen = select(parts, density)
     assert not chosen.exact.all()
-    query = parts[0][32:]
-    wanted = oracle(query, *parts[1:], chosen)
+    wanted = oracle(*parts, chosen)
     limit = 1e-5 if dtype == FP32 else 8e-3
-    assert error(sparse.sparse_attention(query, *parts[1:], chosen), wanted) < limit
-    assert error(fused_attention.sparse_attention(query, *parts[1:], chosen), wanted) < limit
+    assert error(sparse.sparse_attention(*parts, chosen), wanted) < limit
+    assert error(fused_attention.sparse_attention(*parts, chosen), wanted) < limit
+    half_tiles = replace(fused_attention.SIXTEEN_BIT, rows=16, warps=4)
+    assert error(fused_attention.sparse_attention(*parts, chosen, half_tiles), wanted) < limit
 
 
 def test_density_1_is_dense(device: torch.device) -> None:
@@ -130,7 +128,7 @@ def test_density_1_is_dense(device: torch.device) -> None:
 
 def test_sparse_in_8_bits(device: torch.device) -> None:
     query, key, value = draw(460, 1, 32, device, BF16)
-    chosen = sparse.select(query, key, value, density=0.4, block=64, first_query=0, num_reference=20)
+    chosen = select((query, key, value), 0.4, block=64)
     assert not chosen.exact.all()
     heads = quantize_heads(query, key, value)
     wanted = sparse.sparse_attention_8bit(heads, chosen, BF16)
@@ -142,29 +140,28 @@ def test_sparse_in_8_bits(device: torch.device) -> None:
 
 def test_selection_reads_what_it_must_and_the_best_of_the_rest(device: torch.device) -> None:
     query, key, value = draw(160, 1, 16, device)
-    key[96:112] = 8 * query[64:96].mean(dim=0)  # what the first tile of these queries asks for
-    chosen = sparse.select(query[64:], key, value, density=0.5, block=16, first_query=64, num_reference=20)
+    key[96:112] = 8 * query[64:96].mean(dim=0)  # what the third tile asks for
+    chosen = select((query, key, value), 0.5)
     # tokens 64..95 are blocks 4 and 5; blocks 3 and 6 are neighbours, 0 and 1 the reference's
-    assert chosen.exact[0, 0, [0, 1, 3, 4, 5, 6]].all()
-    assert chosen.lists.shape == (1, 3, 6)
-    few = sparse.select(query[64:], key, value, density=0.7, block=16, first_query=64, num_reference=0)
-    assert few.lists[0, 0].tolist() == sorted(few.lists[0, 0].tolist())
-    assert few.exact.sum(dim=-1).tolist() == [[7, 7, 7]]
+    assert chosen.lists.shape == (1, 5, 6)
+    assert chosen.lists[0, 2].tolist() == [0, 1, 3, 4, 5, 6]
+    few = sparse.select(query, key, value, density=0.7, block=16, num_reference=0)
+    assert few.lists[0, 2].tolist() == sorted(few.lists[0, 2].tolist())
+    assert few.exact.sum(dim=-1).tolist() == [[7] * 5]
     scores = torch.einsum("d,bd->b", query[64:96, 0].mean(dim=0), key[:, 0].unflatten(0, (10, 16)).mean(dim=1))
     free = [block for block in range(10) if block not in (3, 4, 5, 6)]
     best = sorted(free, key=lambda block: -float(scores[block]))[:3]
-    assert set(few.lists[0, 0].tolist()) == {3, 4, 5, 6, *best}
+    assert set(few.lists[0, 2].tolist()) == {3, 4, 5, 6, *best}
 
 
 def test_a_mean_stands_for_equal_keys_exactly(device: torch.device) -> None:
     query, key, value = draw(160, 2, 16, device)
     key[48:] = key[48:49]
     value[48:] = value[48:49]
-    chosen = sparse.select(query[:32], key, value, density=0.1, block=16, first_query=0, num_reference=0)
-    assert chosen.lists.shape[-1] == 3  # two of its own and a neighbour
-    assert (
-        error(sparse.sparse_attention(query[:32], key, value, chosen), exact_attention(query[:32], key, value)) < 1e-5
-    )
+    chosen = sparse.select(query, key, value, density=0.1, block=16, num_reference=0)
+    assert chosen.lists.shape[-1] == 4  # two of its own and two neighbours
+    first = sparse.sparse_attention(query, key, value, chosen)[:32]  # its tile reads the three blocks that differ
+    assert error(first, exact_attention(query[:32], key, value)) < 1e-5
 
 
 @pytest.mark.parametrize("grid", [(3, 5, 7), (6, 6, 6), (2, 1, 9)])

@@ -3,13 +3,16 @@
     python -m animate_benchmarks.gpu.attention [--device cuda] [--small]
 
 Dense is 4 l^2 d operations; a density's rate counts the operations of dense attention, so it is the effective one.
-Sparse rows time selection and attention together; selection alone stands first.
+Sparse rows time selection and attention together; selection alone stands first. Last come our kernels alone in every
+launch: queries a program holds, its warps, steps fetched ahead. The fastest belongs into `fused/attention.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from itertools import product
 
 import torch
 
@@ -18,11 +21,12 @@ from animate_kernels.attention import BACKENDS, Backend, probe_attention
 from animate_kernels.dispatch import Ops
 from animate_kernels.order import TokenOrder, morton_order
 from animate_kernels.self_attention import SelfAttention
-from animate_kernels.sparse import dense_queries, select
+from animate_kernels.sparse import Selection, select
 from animate_kernels.sparsity import Sparsity
 
 DENSITIES = (1.0, 0.5, 0.3, 0.2, 0.1)
-Heads = tuple[torch.Tensor, ...]
+LAUNCHES = tuple(product(((128, 8), (64, 4)), (2, 3, 4)))  # queries and warps, stages
+Heads = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @torch.no_grad()
@@ -31,7 +35,10 @@ def main() -> None:
     sizes = bench.sizes
     grid = (sizes.frames, 45, 80) if sizes.tokens == 75_600 else (sizes.frames, 10, sizes.tokens // sizes.frames // 10)
     order = morton_order(grid, bench.device)
-    heads = tuple(torch.randn(3, sizes.tokens, sizes.heads, sizes.head_width, device=bench.device, dtype=bench.dtype))
+    query, key, value = torch.randn(
+        3, sizes.tokens, sizes.heads, sizes.head_width, device=bench.device, dtype=bench.dtype
+    )
+    heads = query, key, value
     for backend in BACKENDS:
         bench.row(f"dense, {backend.name}", lambda backend=backend: _dense(bench, backend, heads))  # type: ignore[misc]
     bench.row("selection, density 0.2", lambda: _selection(bench, heads, order))
@@ -41,7 +48,29 @@ def main() -> None:
                 f"density {density}, {8 if eight_bit else 16} bits",
                 lambda d=density, e=eight_bit: _sparse(bench, heads, order, d, eight_bit=e),  # type: ignore[misc]
             )
+    if bench.device.type == "cuda":
+        measure_launches(bench, heads, order)
     bench.finish("attention")
+
+
+def measure_launches(bench: Bench, heads: Heads, order: TokenOrder) -> None:
+    """A row of each of our kernels in each launch. Needs a GPU, or Triton's interpreter."""
+    from animate_kernels.fused import attention, quantize
+
+    query, key, value = heads
+    heads8, selection = quantize.quantize_heads(query, key, value), _select(heads, order)
+    kernels: dict[str, Callable[[attention.Launch], object]] = {
+        "dense, 16 bits": lambda launch: attention.attention(query, key, value, launch),
+        "dense, 8 bits": lambda launch: attention.attention_8bit(heads8, bench.dtype, launch),
+        "0.2, 16 bits": lambda launch: attention.sparse_attention(query, key, value, selection, launch),
+        "0.2, 8 bits": lambda launch: attention.sparse_attention_8bit(heads8, selection, bench.dtype, launch),
+    }
+    for (name, kernel), ((rows, warps), stages) in product(kernels.items(), LAUNCHES):
+        launch = attention.Launch(rows=rows, warps=warps, stages=stages)
+        bench.row(
+            f"{name}, {rows} rows, {stages} stages",
+            lambda k=kernel, x=launch: _rate(bench, bench.seconds(lambda: k(x))),  # type: ignore[misc]
+        )
 
 
 def _dense(bench: Bench, backend: Backend, heads: Heads) -> dict[str, float]:
@@ -52,22 +81,17 @@ def _dense(bench: Bench, backend: Backend, heads: Heads) -> dict[str, float]:
 
 
 def _selection(bench: Bench, heads: Heads, order: TokenOrder) -> dict[str, float]:
+    return {"ms": bench.seconds(lambda: _select(heads, order)) * 1e3}
+
+
+def _select(heads: Heads, order: TokenOrder) -> Selection:
     query, key, value = heads
-    first = dense_queries(order.num_reference, len(query), 64)
-    number = order.num_reference
-    seconds = bench.seconds(
-        lambda: select(query[first:], key, value, density=0.2, block=64, first_query=first, num_reference=number)
-    )
-    return {"ms": seconds * 1e3}
+    return select(query, key, value, density=0.2, block=64, num_reference=order.num_reference)
 
 
 def _sparse(bench: Bench, heads: Heads, order: TokenOrder, density: float, *, eight_bit: bool) -> dict[str, float]:
-    ops = _kernels(bench.device)
-    names = ["fp8"] if eight_bit else ["fa3", "cudnn", "sdpa"]
-    usable = [b for b in BACKENDS if b.name in names and probe_attention(b, bench.device).usable]
-    attend = SelfAttention(
-        ops=ops, dense=usable[0].attend, eight_bit=eight_bit, sparsity=Sparsity(densities=(density,))
-    )
+    ops, sparsity = _kernels(bench.device), Sparsity(densities=(density,))
+    attend = SelfAttention(ops=ops, eight_bit=eight_bit, sparsity=sparsity)
     query, key, value = heads
     return _rate(bench, bench.seconds(lambda: attend(query, key, value, order, density)))
 

@@ -43,7 +43,7 @@ class Bench:
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        return torch.float32 if self.device.type == "cpu" else torch.bfloat16
 
     def seconds(self, work: Callable[[], object]) -> float:
         """Median of the repeats after one run that compiles and warms up."""

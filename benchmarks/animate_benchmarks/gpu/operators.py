@@ -25,7 +25,7 @@ Work = tuple[tuple[object, ...], dict[str, object], int]  # arguments, options, 
 def main() -> None:
     bench = read_bench(__doc__)
     bandwidth = _bandwidth(bench)
-    for label, name, make in _works(bench):
+    for label, name, make in works(bench):
         bench.row(label, lambda name=name, make=make: _compare(bench, name, make(), bandwidth))  # type: ignore[misc]
         if bench.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -41,9 +41,7 @@ def _bandwidth(bench: Bench) -> float:
 def _compare(bench: Bench, name: str, work: Work, bandwidth: float) -> dict[str, float]:
     arguments, options, size_bytes = work
     definition = getattr(Ops(), name)
-    kernel = definition
-    if bench.device.type == "cuda":
-        kernel = getattr(import_module(f"animate_kernels.fused.{_MODULES[name]}"), name)
+    kernel = kernel_of(name) if bench.device.type == "cuda" else definition
     fast = compiled(definition, bench.device)
     return {
         "ours_ms": bench.seconds(lambda: kernel(*arguments, **options)) * 1e3,
@@ -53,7 +51,13 @@ def _compare(bench: Bench, name: str, work: Work, bandwidth: float) -> dict[str,
     }
 
 
-def _works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
+def kernel_of(name: str) -> Callable[..., object]:
+    """Ours, of an operator."""
+    kernel: Callable[..., object] = getattr(import_module(f"animate_kernels.fused.{_MODULES[name]}"), name)
+    return kernel
+
+
+def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
     """Label, operator, and what makes its arguments, options and bytes."""
     sizes, dtype, device = bench.sizes, bench.dtype, bench.device
     length, width, heads, item = sizes.tokens, sizes.width, sizes.heads, dtype.itemsize

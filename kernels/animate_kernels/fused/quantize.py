@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from animate_kernels.eight_bit import BLOCK, Fp8Heads
+from animate_kernels.eight_bit import BLOCK, Fp8Heads, empty_along_tokens
 from animate_kernels.fp8 import FP8
 
 
@@ -36,7 +36,7 @@ def _blocks_kernel(
 
 @triton.jit
 def _channels_kernel(
-    value, scale, out, length, head_width, stride_l, stride_h, BLOCK: tl.constexpr, HEAD: tl.constexpr
+    value, scale, out, length, head_width, stride_l, stride_h, out_d, BLOCK: tl.constexpr, HEAD: tl.constexpr
 ):  # fmt: skip
     head = tl.program_id(1)
     rows = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -45,7 +45,7 @@ def _channels_kernel(
     x = tl.load(value + rows[:, None] * stride_l + head * stride_h + d[None, :], mask=inside, other=0.0)
     factor = tl.load(scale + head * head_width + d, mask=d < head_width, other=1.0)
     rounded = tl.clamp(x.to(tl.float32) / factor[None, :], -448.0, 448.0).to(tl.float8e4nv)
-    place = (head * head_width + d)[None, :].to(tl.int64) * length + rows[:, None]
+    place = (head * head_width + d)[None, :].to(tl.int64) * out_d + rows[:, None]
     tl.store(out + place, rounded, mask=inside)
 
 
@@ -82,9 +82,9 @@ def _quantize_channels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     length, heads, head_width = value.shape
     largest = torch.maximum(value.amax(dim=0), -value.amin(dim=0)).float()
     scale = torch.where(largest > 0, largest / 448.0, torch.ones_like(largest))
-    out = torch.empty(heads, head_width, length, dtype=FP8, device=value.device)
+    out = empty_along_tokens(length, heads, head_width, value.device)
     _channels_kernel[(math.ceil(length / BLOCK), heads)](
-        value, scale, out, length, head_width, value.stride(0), value.stride(1),
+        value, scale, out, length, head_width, value.stride(0), value.stride(1), out.stride(1),
         BLOCK=BLOCK, HEAD=triton.next_power_of_2(head_width),
     )  # fmt: skip
     return out, scale
