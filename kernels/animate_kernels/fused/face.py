@@ -12,6 +12,8 @@ import triton.language as tl
 from animate_kernels.order import TokenOrder
 from animate_kernels.reference import EPSILON
 
+_PROGRAM_HEADS = 8
+
 
 @triton.jit
 def _face_kernel(
@@ -20,13 +22,13 @@ def _face_kernel(
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     kind = out.dtype.element_ty
-    head = tl.arange(0, HEADS)[:, None]
+    head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
     column = tl.arange(0, HEAD)[None, :]
     inside = (head < heads) & (column < head_width)
     place = head * head_width + column
     width = heads * head_width
     q = tl.load(query + token * width + place, mask=inside, other=0.0).to(tl.float32)
-    q = q / tl.sqrt(tl.sum(q * q, axis=1) / head_width + epsilon)[:, None]
+    q = q * (1.0 / tl.sqrt(tl.sum(q * q, axis=1) / head_width + epsilon))[:, None]
     w = tl.load(weight + column, mask=column < head_width, other=0.0).to(tl.float32)
     q = (q.to(kind).to(tl.float32) * w).to(kind).to(tl.float32)
     seen = tl.load(frames + token).to(tl.int64) * KEYS
@@ -43,7 +45,7 @@ def _face_kernel(
         total = total * shrink + weight_of_key
         mix = mix * shrink[:, None] + weight_of_key[:, None] * v
         largest = higher
-    tl.store(out + token * width + place, (mix / total[:, None]).to(kind), mask=inside)
+    tl.store(out + token * width + place, (mix * (1.0 / total)[:, None]).to(kind), mask=inside)
 
 
 def face_attention(
@@ -52,9 +54,9 @@ def face_attention(
     """As `reference.face_attention`."""
     length, heads, head_width = query.shape
     out = torch.empty(length, heads * head_width, dtype=query.dtype, device=query.device)
-    _face_kernel[(length,)](
+    _face_kernel[(length, triton.cdiv(heads, _PROGRAM_HEADS))](
         query.contiguous(), weight, key.contiguous(), value.contiguous(), order.frames, out,
         heads, head_width, head_width**-0.5, EPSILON,
-        HEADS=triton.next_power_of_2(heads), HEAD=triton.next_power_of_2(head_width), KEYS=key.shape[1], num_warps=8,
+        HEADS=_PROGRAM_HEADS, HEAD=triton.next_power_of_2(head_width), KEYS=key.shape[1], num_warps=2,
     )  # fmt: skip
     return out

@@ -19,7 +19,7 @@ def to_e4m3_row(row, columns, inside, values, scale):
     """Store a row and its scale, as `quantize_rowwise` rounds it."""
     largest = tl.max(tl.abs(row), axis=0)
     factor = tl.where(largest > 0, largest / 448.0, 1.0)
-    rounded = tl.clamp(row / factor, -448.0, 448.0).to(tl.float8e4nv)
+    rounded = tl.clamp(row * (1.0 / factor), -448.0, 448.0).to(tl.float8e4nv)
     tl.store(values + columns, rounded, mask=inside)
     tl.store(scale, factor)
 
@@ -42,7 +42,7 @@ def _norm_kernel(
         x = kept.to(tl.float32)
     centred = tl.where(inside, x - tl.sum(x, axis=0) / width, 0.0)
     variance = tl.sum(centred * centred, axis=0) / width
-    out = centred / tl.sqrt(variance + epsilon)
+    out = centred * (1.0 / tl.sqrt(variance + epsilon))
     if AFFINE:
         out = out * tl.load(weight + columns, mask=inside, other=0.0)
         out += tl.load(bias + columns, mask=inside, other=0.0)

@@ -29,7 +29,7 @@ def _blocks_kernel(
         x = tl.where(inside, x, 0.0)
     largest = tl.max(tl.max(tl.abs(x), axis=1), axis=0)
     factor = tl.where(largest > 0, largest / 448.0, 1.0)
-    rounded = tl.clamp(x / factor, -448.0, 448.0).to(tl.float8e4nv)
+    rounded = tl.clamp(x * (1.0 / factor), -448.0, 448.0).to(tl.float8e4nv)
     tl.store(out + (rows[:, None] * heads + head) * head_width + d[None, :], rounded, mask=inside)
     tl.store(scale + block * heads + head, factor)
 
@@ -44,7 +44,7 @@ def _channels_kernel(
     inside = (rows < length)[:, None] & (d < head_width)[None, :]
     x = tl.load(value + rows[:, None] * stride_l + head * stride_h + d[None, :], mask=inside, other=0.0)
     factor = tl.load(scale + head * head_width + d, mask=d < head_width, other=1.0)
-    rounded = tl.clamp(x.to(tl.float32) / factor[None, :], -448.0, 448.0).to(tl.float8e4nv)
+    rounded = tl.clamp(x.to(tl.float32) * (1.0 / factor)[None, :], -448.0, 448.0).to(tl.float8e4nv)
     place = (head * head_width + d)[None, :].to(tl.int64) * out_d + rows[:, None]
     tl.store(out + place, rounded, mask=inside)
 

@@ -22,8 +22,9 @@ def _rows_kernel(
     inside = columns < width
     x = tl.load(states + row * stride + columns, mask=inside, other=0.0).to(tl.float32)
     if GELU:
-        inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)  # sqrt(2 / pi)
-        x *= tl.sigmoid(tl.maximum(2.0 * inner, -80.0))  # (1 + tanh(inner)) / 2, without overflow
+        # x / (1 + exp(-2 y)) of y = sqrt(2 / pi) (x + 0.044715 x^3), in powers of two and without overflow
+        power = x * (-2.302208198144325 - 0.10294324 * x * x)
+        x = x / (1.0 + tl.exp2(tl.minimum(power, 115.0)))
     if QUANTIZE:
         to_e4m3_row(x, columns, inside, rows + row * width, scale + row)
     else:
