@@ -26,7 +26,7 @@ from animate_benchmarks.puppet import measures
 from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, render
 from animate_benchmarks.puppet.shots import pictures
 from animate_benchmarks.quality import keypoints_of, read_keypoints
-from animate_kernels.sparse import forced_blocks
+from animate_kernels.sparse import least_read
 from animate_pipelines.models import Models, load_models
 from animate_pipelines.preprocess.resize import render_size
 from animate_pipelines.recipe import Recipe
@@ -113,7 +113,7 @@ def _least_density(segment: SegmentSize, block: int) -> float:
     """What is read whatever the density: the reference frame's blocks and the neighbours."""
     frame = segment.num_tokens // ((segment.num_frames - 1) // 4 + 2)
     blocks = math.ceil(segment.num_tokens / block)
-    return float(forced_blocks(blocks, math.ceil(frame / block)).sum(dim=1).max()) / blocks
+    return least_read(blocks, math.ceil(frame / block)) / blocks
 
 
 def _print(

@@ -33,6 +33,7 @@ class Ops:
     norm_rotate: Callable[..., torch.Tensor] = reference.norm_rotate
     face_attention: Callable[..., torch.Tensor] = reference.face_attention
     quantize_heads: Callable[..., Fp8Heads] = eight_bit.quantize_heads
+    choose_blocks: sparse.ChooseBlocks = sparse.choose_blocks
     sparse_attention: Callable[..., torch.Tensor] = sparse.sparse_attention
     sparse_attention_8bit: Callable[..., torch.Tensor] = sparse.sparse_attention_8bit
     attention: Attention = reference.attention
@@ -58,6 +59,7 @@ _MODULES = {
     "norm_rotate": "rotary",
     "face_attention": "face",
     "quantize_heads": "quantize",
+    "choose_blocks": "selection",
     "sparse_attention": "attention",
     "sparse_attention_8bit": "attention",
 }
@@ -136,6 +138,7 @@ def trial(name: str, operator: Callable[..., object], device: torch.device) -> t
         "norm_rotate": (rows[:, None], weight[None].to(kind), 2, angle.cos(), angle.sin()),
         "face_attention": (rows.unflatten(1, (2, -1)), weight[:128].to(kind), key, value, order),
         "quantize_heads": tuple(heads),
+        "choose_blocks": (torch.randn(2, 5, 9, generator=generator).to(device), 7, 1),
         "sparse_attention": (*heads, selection),
         "sparse_attention_8bit": (eight_bit.quantize_heads(*heads), selection, kind),
     }

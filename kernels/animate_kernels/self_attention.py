@@ -38,7 +38,15 @@ class SelfAttention:
         if density == 1:
             return self.dense(query, key, value)
         block = self.sparsity.block_tokens
-        selection = select(query, key, value, density=density, block=block, num_reference=order.num_reference)
+        selection = select(
+            query,
+            key,
+            value,
+            density=density,
+            block=block,
+            num_reference=order.num_reference,
+            choose=self.ops.choose_blocks,
+        )
         if not self.eight_bit:
             return self.ops.sparse_attention(query, key, value, selection)
         return self.ops.sparse_attention_8bit(self.ops.quantize_heads(query, key, value), selection, query.dtype)

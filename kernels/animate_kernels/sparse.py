@@ -9,6 +9,7 @@ hurts models of few steps (see `benchmarks/LOG.md` for what it costs in pictures
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,6 +44,9 @@ class Selection:
     lengths: torch.Tensor
 
 
+ChooseBlocks = Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]
+
+
 def select(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -51,27 +55,38 @@ def select(
     density: float,
     block: int,
     num_reference: int,
+    choose: ChooseBlocks | None = None,
 ) -> Selection:
     """For queries, keys and values `l heads d` in one order.
 
     num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
+    choose: `choose_blocks` or its kernel.
     """
     key_means, lengths = block_means(key, block)
     value_means, _ = block_means(value, block)
     tile_means, _ = block_means(query, block * TILE_BLOCKS)
     scores = torch.einsum("qhd,khd->hqk", tile_means, key_means)
-    forced = forced_blocks(len(key_means), math.ceil(num_reference / block))
-    num_read = max(math.ceil(density * len(key_means)), int(forced.sum(dim=1).max()))
-    wanted = scores.masked_fill(forced.to(scores.device), torch.inf)
-    best = wanted.topk(num_read, dim=-1, sorted=False).indices.sort(dim=-1).values
+    num_blocks, num_reference_blocks = len(key_means), math.ceil(num_reference / block)
+    num_read = max(math.ceil(density * num_blocks), least_read(num_blocks, num_reference_blocks))
+    lists, exact = (choose or choose_blocks)(scores, num_read, num_reference_blocks)
     return Selection(
         block=block,
-        lists=best.to(torch.int32),
-        exact=torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True),
+        lists=lists,
+        exact=exact,
         key_means=key_means.to(key.dtype),
         value_means=value_means.to(value.dtype),
         lengths=lengths,
     )
+
+
+def choose_blocks(scores: torch.Tensor, num_read: int, num_reference_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The definition: of fp32 scores `heads tiles blocks` the lists and marks of a `Selection`: forced, then best.
+
+    num_read: at least `least_read`.
+    """
+    forced = forced_blocks(scores.shape[-1], num_reference_blocks).to(scores.device)
+    best = scores.masked_fill(forced, torch.inf).topk(num_read, dim=-1).indices.sort(dim=-1).values
+    return best.to(torch.int32), torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
 
 
 def block_means(states: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,6 +108,11 @@ def forced_blocks(num_blocks: int, num_reference_blocks: int) -> torch.Tensor:
     start = torch.arange(0, num_blocks, TILE_BLOCKS)[:, None]
     near = (blocks >= start - 1) & (blocks <= start + TILE_BLOCKS)
     return near | (blocks < num_reference_blocks)
+
+
+def least_read(num_blocks: int, num_reference_blocks: int) -> int:
+    """How many blocks are read whatever the density: as many as are forced on a tile at most."""
+    return min(num_blocks, num_reference_blocks + TILE_BLOCKS + 2)
 
 
 def sparse_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:

@@ -14,6 +14,7 @@ from animate_kernels.order import morton_codes, morton_order, natural_order
 from animate_kernels.sparsity import Sparsity
 
 fused_attention = pytest.importorskip("animate_kernels.fused.attention")
+fused_selection = pytest.importorskip("animate_kernels.fused.selection")
 fused_quantize = pytest.importorskip("animate_kernels.fused.quantize")
 
 BF16, FP32 = torch.bfloat16, torch.float32
@@ -152,6 +153,23 @@ def test_selection_reads_what_it_must_and_the_best_of_the_rest(device: torch.dev
     free = [block for block in range(10) if block not in (3, 4, 5, 6)]
     best = sorted(free, key=lambda block: -float(scores[block]))[:3]
     assert set(few.lists[0, 2].tolist()) == {3, 4, 5, 6, *best}
+
+
+@pytest.mark.parametrize(("blocks", "read", "reference_blocks"), [(33, 9, 3), (64, 40, 0), (7, 7, 2), (100, 6, 1)])
+def test_the_choice_of_blocks(device: torch.device, blocks: int, read: int, reference_blocks: int) -> None:
+    scores = 10 * torch.randn(2, math.ceil(blocks / 2), blocks, device=device)
+    wanted = sparse.choose_blocks(scores, read, reference_blocks)
+    for found, part in zip(fused_selection.choose_blocks(scores, read, reference_blocks), wanted, strict=True):
+        assert found.dtype == part.dtype
+        assert torch.equal(found, part)
+
+
+def test_of_equal_scores_the_first_are_read(device: torch.device) -> None:
+    scores = torch.full((1, 10, 20), -3.0, device=device)
+    lists, exact = fused_selection.choose_blocks(scores, 6, 1)
+    assert lists[0, 5].tolist() == [0, 1, 9, 10, 11, 12]
+    assert lists[0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert (exact.sum(dim=-1) == 6).all()
 
 
 def test_a_mean_stands_for_equal_keys_exactly(device: torch.device) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from itertools import product
 
 import torch
 
 from animate_benchmarks.gpu.bench import Bench, read_bench
+from animate_benchmarks.gpu.operators import kernel_of
 from animate_kernels.attention import BACKENDS, Backend, probe_attention
 from animate_kernels.dispatch import Ops
 from animate_kernels.order import TokenOrder, morton_order
@@ -86,7 +86,8 @@ def _selection(bench: Bench, heads: Heads, order: TokenOrder) -> dict[str, float
 
 def _select(heads: Heads, order: TokenOrder) -> Selection:
     query, key, value = heads
-    return select(query, key, value, density=0.2, block=64, num_reference=order.num_reference)
+    choose = _kernels(query.device).choose_blocks
+    return select(query, key, value, density=0.2, block=64, num_reference=order.num_reference, choose=choose)
 
 
 def _sparse(bench: Bench, heads: Heads, order: TokenOrder, density: float, *, eight_bit: bool) -> dict[str, float]:
@@ -99,14 +100,8 @@ def _sparse(bench: Bench, heads: Heads, order: TokenOrder, density: float, *, ei
 def _kernels(device: torch.device) -> Ops:
     if device.type != "cuda":
         return Ops()
-    attention = import_module("animate_kernels.fused.attention")
-    quantize = import_module("animate_kernels.fused.quantize")
-    return replace(
-        Ops(),
-        quantize_heads=quantize.quantize_heads,
-        sparse_attention=attention.sparse_attention,
-        sparse_attention_8bit=attention.sparse_attention_8bit,
-    )
+    names = "quantize_heads", "choose_blocks", "sparse_attention", "sparse_attention_8bit"
+    return replace(Ops(), **{name: kernel_of(name) for name in names})
 
 
 def _rate(bench: Bench, seconds: float) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from animate_benchmarks.gpu.bench import Bench, compiled, read_bench
 from animate_kernels.dispatch import _MODULES, Ops
 from animate_kernels.fp8 import FP8
 from animate_kernels.order import natural_order
+from animate_kernels.sparse import least_read
 
 Work = tuple[tuple[object, ...], dict[str, object], int]  # arguments, options, bytes
 
@@ -51,9 +53,9 @@ def _compare(bench: Bench, name: str, work: Work, bandwidth: float) -> dict[str,
     }
 
 
-def kernel_of(name: str) -> Callable[..., object]:
+def kernel_of(name: str) -> Callable[..., Any]:
     """Ours, of an operator."""
-    kernel: Callable[..., object] = getattr(import_module(f"animate_kernels.fused.{_MODULES[name]}"), name)
+    kernel: Callable[..., Any] = getattr(import_module(f"animate_kernels.fused.{_MODULES[name]}"), name)
     return kernel
 
 
@@ -91,6 +93,12 @@ def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
     def norm() -> Work:
         return (rows(width, torch.float32), *vectors(2), FP8), {}, length * width * 5
 
+    def choice() -> Work:
+        blocks = -(-length // 64)
+        scores = torch.randn(heads, -(-blocks // 2), blocks, device=device)
+        read = max(blocks // 5, least_read(blocks, 1))
+        return (scores, read, 1), {}, scores.numel() * 5 + scores.numel() // blocks * read * 4
+
     return [
         ("norm, modulate, e4m3", "layer_norm", norm),
         ("gated residual, norm, 16 bits", "add_norm", lambda: add_norm(dtype)),
@@ -101,6 +109,7 @@ def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
         ("rows to e4m3", "quantize", lambda: ((rows(width),), {}, length * width * (item + 1))),
         ("q k v to e4m3", "quantize_heads", heads_8bit),
         ("face attention", "face_attention", face),
+        ("choice of blocks, density 0.2", "choose_blocks", choice),
     ]
 
 
