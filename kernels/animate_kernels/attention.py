@@ -13,7 +13,7 @@ from importlib import import_module
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from animate_kernels import eight_bit, reference
+from animate_kernels import blocks, eight_bit, reference
 from animate_kernels.fp8 import FP8_MAX
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -101,11 +101,13 @@ def _triton(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 def _fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Of our own: Triton's on CUDA, the definition elsewhere."""
-    if q.device.type != "cuda":
-        return eight_bit.attention_8bit(eight_bit.quantize_heads(q, k, v), q.dtype)
-    heads = import_module("animate_kernels.fused.quantize").quantize_heads(q, k, v)
-    attended: torch.Tensor = import_module("animate_kernels.fused.attention").attention_8bit(heads, q.dtype)
-    return attended
+    summarize, quantize_heads, attend = blocks.summarize, eight_bit.quantize_heads, eight_bit.attention_8bit
+    if q.device.type == "cuda":
+        summarize = import_module("animate_kernels.fused.blocks").summarize
+        quantize_heads = import_module("animate_kernels.fused.quantize").quantize_heads
+        attend = import_module("animate_kernels.fused.attention").attention_8bit
+    heads = quantize_heads(q, k, v, summarize(k, eight_bit.BLOCK), summarize(v, eight_bit.BLOCK))
+    return attend(heads, q.dtype)
 
 
 # In order of preference: published rates first (FlashAttention-3 648 TFLOP/s on an H100, cuDNN about 600), none of them

@@ -13,8 +13,9 @@ from importlib import import_module
 
 import torch
 
-from animate_kernels import eight_bit, reference, sparse
+from animate_kernels import blocks, eight_bit, reference, sparse
 from animate_kernels.attention import BACKENDS, Attention, Backend, Finding, probe, probe_attention
+from animate_kernels.blocks import Blocks, Summarize
 from animate_kernels.eight_bit import Fp8Heads
 from animate_kernels.fp8 import FP8, Fp8Rows, States, fp8_linear, quantize_rowwise
 from animate_kernels.order import natural_order
@@ -32,6 +33,7 @@ class Ops:
     gelu: Callable[[torch.Tensor, torch.dtype], States] = reference.gelu
     norm_rotate: Callable[..., torch.Tensor] = reference.norm_rotate
     face_attention: Callable[..., torch.Tensor] = reference.face_attention
+    summarize: Summarize = blocks.summarize
     quantize_heads: Callable[..., Fp8Heads] = eight_bit.quantize_heads
     choose_blocks: sparse.ChooseBlocks = sparse.choose_blocks
     sparse_attention: Callable[..., torch.Tensor] = sparse.sparse_attention
@@ -58,6 +60,7 @@ _MODULES = {
     "gelu": "rows",
     "norm_rotate": "rotary",
     "face_attention": "face",
+    "summarize": "blocks",
     "quantize_heads": "quantize",
     "choose_blocks": "selection",
     "sparse_attention": "attention",
@@ -129,7 +132,8 @@ def trial(name: str, operator: Callable[..., object], device: torch.device) -> t
     weight, bias = torch.randn(2, 256, generator=generator).to(device)
     order, angle = natural_order((3, 2, 4), device), torch.rand(24, 64, generator=generator).to(device)
     key, value = torch.randn(2, 3, 5, 2, 128, generator=generator).to(device, kind)
-    selection = sparse.select(*heads, density=0.2, block=64, num_reference=64)
+    summaries = [blocks.summarize(part, 64) for part in heads]
+    selection = sparse.select(*summaries, density=0.2, num_reference=64)
     arguments: dict[str, tuple[object, ...]] = {
         "layer_norm": (rows, weight, bias, kind),
         "add_norm": (rows.float(), rows, weight, weight, bias),
@@ -137,10 +141,11 @@ def trial(name: str, operator: Callable[..., object], device: torch.device) -> t
         "gelu": (rows, kind),
         "norm_rotate": (rows[:, None], weight[None].to(kind), 2, angle.cos(), angle.sin()),
         "face_attention": (rows.unflatten(1, (2, -1)), weight[:128].to(kind), key, value, order),
-        "quantize_heads": tuple(heads),
+        "summarize": (heads[0], 64),
+        "quantize_heads": (*heads, *summaries[1:]),
         "choose_blocks": (torch.randn(2, 5, 9, generator=generator).to(device), 7, 1),
         "sparse_attention": (*heads, selection),
-        "sparse_attention_8bit": (eight_bit.quantize_heads(*heads), selection, kind),
+        "sparse_attention_8bit": (eight_bit.quantize_heads(*heads, *summaries[1:]), selection, kind),
     }
     options = {"residual": torch.float32, "out": FP8} if name == "add_norm" else {}
     return _flat(operator(*arguments[name], **options))
@@ -151,6 +156,8 @@ def _flat(result: object) -> torch.Tensor:
         return result.dequantize().flatten()
     if isinstance(result, Fp8Heads):
         return torch.cat([part.flatten() for part in eight_bit.dequantize_heads(result)])
+    if isinstance(result, Blocks):
+        return torch.cat([result.means.flatten(), result.largest.flatten(), result.lengths])
     if isinstance(result, tuple):
         return torch.cat([_flat(part) for part in result])
     assert isinstance(result, torch.Tensor)

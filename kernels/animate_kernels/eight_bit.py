@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from animate_kernels.blocks import Blocks
 from animate_kernels.fp8 import FP8, FP8_MAX
 
 BLOCK = 64
@@ -36,12 +37,14 @@ class Fp8Heads:
     value_scale: torch.Tensor
 
 
-def quantize_heads(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Fp8Heads:
-    """Of `l heads d` each."""
-    mean = key.mean(dim=0, dtype=torch.float32)
+def quantize_heads(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, key_blocks: Blocks, value_blocks: Blocks
+) -> Fp8Heads:
+    """Of `l heads d` each, and the summaries of keys and values."""
+    mean, value_scale = key_blocks.mean(), channel_scale(value_blocks)
     query8, query_scale = quantize_blocks(query.float())
     key8, key_scale = quantize_blocks(key.float() - mean)
-    value8, value_scale = quantize_channels(value)
+    value8 = along_tokens(value.float() / value_scale)
     return Fp8Heads(
         query=query8,
         query_scale=query_scale,
@@ -61,10 +64,9 @@ def quantize_blocks(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return round_e4m3(states / _per_token(scale, length)), scale
 
 
-def quantize_channels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """e4m3 `heads d l` of values `l heads d`, and fp32 scales `heads d`."""
-    scale = _scale(value.abs().amax(dim=0).float())
-    return along_tokens(value.float() / scale), scale
+def channel_scale(blocks: Blocks) -> torch.Tensor:
+    """fp32 `heads d`: what makes each channel's largest magnitude e4m3's."""
+    return _scale(blocks.largest.amax(dim=0))
 
 
 def along_tokens(states: torch.Tensor) -> torch.Tensor:

@@ -37,16 +37,17 @@ class SelfAttention:
         """All `l heads d`."""
         if density == 1:
             return self.dense(query, key, value)
-        block = self.sparsity.block_tokens
+        ops, size = self.ops, self.sparsity.block_tokens
+        query_blocks, key_blocks, value_blocks = (ops.summarize(part, size) for part in (query, key, value))
         selection = select(
-            query,
-            key,
-            value,
+            query_blocks,
+            key_blocks,
+            value_blocks,
             density=density,
-            block=block,
             num_reference=order.num_reference,
-            choose=self.ops.choose_blocks,
+            choose=ops.choose_blocks,
         )
         if not self.eight_bit:
-            return self.ops.sparse_attention(query, key, value, selection)
-        return self.ops.sparse_attention_8bit(self.ops.quantize_heads(query, key, value), selection, query.dtype)
+            return ops.sparse_attention(query, key, value, selection)
+        heads = ops.quantize_heads(query, key, value, key_blocks, value_blocks)
+        return ops.sparse_attention_8bit(heads, selection, query.dtype)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from animate_kernels.blocks import Blocks
 from animate_kernels.eight_bit import (
     Fp8Heads,
     along_tokens,
@@ -33,7 +34,7 @@ class Selection:
     """What tiles of queries read. block: tokens of a block; a tile has `TILE_BLOCKS` of them.
 
     lists: `heads tiles n` int32, ascending: the blocks read exactly. exact: `heads tiles blocks` bool, the same.
-    key_means, value_means: `blocks heads d` of every block, in the keys' type. lengths: `blocks` int32, tokens of each.
+    key_means, value_means: `blocks heads d` fp32, of every block. lengths: `blocks` fp32, tokens of each.
     """
 
     block: int
@@ -48,34 +49,19 @@ ChooseBlocks = Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tens
 
 
 def select(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    density: float,
-    block: int,
-    num_reference: int,
-    choose: ChooseBlocks | None = None,
+    query: Blocks, key: Blocks, value: Blocks, *, density: float, num_reference: int, choose: ChooseBlocks | None = None
 ) -> Selection:
-    """For queries, keys and values `l heads d` in one order.
+    """For queries, keys and values in one order, by their summaries.
 
     num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
     choose: `choose_blocks` or its kernel.
     """
-    key_means, lengths = block_means(key, block)
-    value_means, _ = block_means(value, block)
-    tile_means, _ = block_means(query, block * TILE_BLOCKS)
-    scores = torch.einsum("qhd,khd->hqk", tile_means, key_means)
-    num_blocks, num_reference_blocks = len(key_means), math.ceil(num_reference / block)
-    num_read = max(math.ceil(density * num_blocks), least_read(num_blocks, num_reference_blocks))
+    scores = torch.einsum("qhd,khd->hqk", query.tile_means(TILE_BLOCKS), key.means)
+    num_reference_blocks = math.ceil(num_reference / key.size)
+    num_read = max(math.ceil(density * len(key)), least_read(len(key), num_reference_blocks))
     lists, exact = (choose or choose_blocks)(scores, num_read, num_reference_blocks)
     return Selection(
-        block=block,
-        lists=lists,
-        exact=exact,
-        key_means=key_means.to(key.dtype),
-        value_means=value_means.to(value.dtype),
-        lengths=lengths,
+        block=key.size, lists=lists, exact=exact, key_means=key.means, value_means=value.means, lengths=key.lengths
     )
 
 
@@ -87,19 +73,6 @@ def choose_blocks(scores: torch.Tensor, num_read: int, num_reference_blocks: int
     forced = forced_blocks(scores.shape[-1], num_reference_blocks).to(scores.device)
     best = scores.masked_fill(forced, torch.inf).topk(num_read, dim=-1).indices.sort(dim=-1).values
     return best.to(torch.int32), torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
-
-
-def block_means(states: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """fp32 means `blocks heads d` of states `l heads d`, and the blocks' lengths int32. The last block may be short."""
-    num_tokens = len(states)
-    num_blocks = math.ceil(num_tokens / block)
-    lengths = torch.full((num_blocks,), block, dtype=torch.int32, device=states.device)
-    lengths[-1] = num_tokens - (num_blocks - 1) * block
-    whole = num_tokens // block
-    means = states[: whole * block].unflatten(0, (whole, block)).mean(dim=1, dtype=torch.float32)
-    if whole < num_blocks:
-        means = torch.cat([means, states[whole * block :].mean(dim=0, keepdim=True, dtype=torch.float32)])
-    return means, lengths
 
 
 def forced_blocks(num_blocks: int, num_reference_blocks: int) -> torch.Tensor:
@@ -146,8 +119,8 @@ class Fp8Means:
 
 def means_8bit(key_means: torch.Tensor, value_means: torch.Tensor, heads: Fp8Heads) -> Fp8Means:
     """Of the means `blocks heads d` of 16-bit keys and values, as their 8-bit heads need them."""
-    key, scale = quantize_blocks(key_means.float() - heads.key_mean)
-    return Fp8Means(key=key, key_scale=scale, value=along_tokens(value_means.float() / heads.value_scale))
+    key, scale = quantize_blocks(key_means - heads.key_mean)
+    return Fp8Means(key=key, key_scale=scale, value=along_tokens(value_means / heads.value_scale))
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,7 +129,7 @@ def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tu
     exact = _rows(selection.exact, TILE_BLOCKS * selection.block, len(query), dim=1)
     read = _rows(exact, selection.block, len(key), dim=2)
     scores = torch.einsum("qhd,khd->hqk", query, key) * scale
-    means = torch.einsum("qhd,khd->hqk", query, selection.key_means.float()) * scale
+    means = torch.einsum("qhd,khd->hqk", query, selection.key_means) * scale
     means = (means + selection.lengths.log()).masked_fill(exact, _NEVER)
     scores = torch.cat([scores.masked_fill(~read, _NEVER), means], dim=-1)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp()
@@ -164,7 +137,7 @@ def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tu
 
 
 def _mix(weights: torch.Tensor, total: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:
-    values = torch.cat([value.float(), selection.value_means.float()])
+    values = torch.cat([value.float(), selection.value_means])
     return torch.einsum("hqk,khd->qhd", weights, values) / total
 
 

@@ -159,7 +159,7 @@ class AnimateTransformer:
     def _embed_patches(self, latents: torch.Tensor, constants: StepConstants) -> torch.Tensor:
         """Tokens `l d` in their order."""
         patches = self._model.patch_embedding(torch.cat([latents.to(self.dtype), constants.condition], dim=1))
-        patches[:, :, 1:] += constants.pose
+        patches[:, :, 1:].add_(constants.pose)
         return constants.order.arrange(patches[0].flatten(1).t()).contiguous()
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

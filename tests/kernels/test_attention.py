@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from animate_kernels import reference, sparse
+from animate_kernels.blocks import summarize
 from animate_kernels.eight_bit import Fp8Heads, attention_8bit, dequantize_heads, quantize_blocks, quantize_heads
 from animate_kernels.order import morton_codes, morton_order, natural_order
 from animate_kernels.sparsity import Sparsity
 
+fused_blocks = pytest.importorskip("animate_kernels.fused.blocks")
 fused_attention = pytest.importorskip("animate_kernels.fused.attention")
 fused_selection = pytest.importorskip("animate_kernels.fused.selection")
 fused_quantize = pytest.importorskip("animate_kernels.fused.quantize")
@@ -57,7 +59,8 @@ def test_strided_parts_of_one_product(device: torch.device) -> None:
 @pytest.mark.parametrize("length", [64, 150])
 def test_heads_in_8_bits(device: torch.device, length: int) -> None:
     query, key, value = draw(length, 2, 32, device, BF16)
-    wanted, found = quantize_heads(query, key, value), fused_quantize.quantize_heads(query, key, value)
+    blocks = [fused_blocks.summarize(part, 64) for part in (key, value)]
+    wanted, found = quantize((query, key, value)), fused_quantize.quantize_heads(query, key, value, *blocks)
     for name in Fp8Heads.__slots__:
         mine, other = (getattr(heads, name).float() for heads in (found, wanted))
         assert mine.shape == other.shape
@@ -71,7 +74,7 @@ def test_8_bits_cost_what_e4m3_costs(device: torch.device) -> None:
     query, key, value = draw(200, 2, 64, device, BF16)
     key[..., 0] += 60  # a mean far beyond what differs
     exact = exact_attention(query, key, value)
-    heads = quantize_heads(query, key, value)
+    heads = quantize((query, key, value))
     ours = error(attention_8bit(heads, BF16), exact)
     assert ours < 0.25
     assert error(fused_attention.attention_8bit(heads, BF16), exact) == pytest.approx(ours, rel=0.05)
@@ -81,7 +84,11 @@ def test_8_bits_cost_what_e4m3_costs(device: torch.device) -> None:
 
 
 def select(parts: Heads, density: float, *, block: int = 16) -> sparse.Selection:
-    return sparse.select(*parts, density=density, block=block, num_reference=20)
+    return sparse.select(*(summarize(part, block) for part in parts), density=density, num_reference=20)
+
+
+def quantize(parts: Heads) -> Fp8Heads:
+    return quantize_heads(*parts, *(summarize(part, 64) for part in parts[1:]))
 
 
 def oracle(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, chosen: sparse.Selection) -> torch.Tensor:
@@ -131,7 +138,7 @@ def test_sparse_in_8_bits(device: torch.device) -> None:
     query, key, value = draw(460, 1, 32, device, BF16)
     chosen = select((query, key, value), 0.4, block=64)
     assert not chosen.exact.all()
-    heads = quantize_heads(query, key, value)
+    heads = quantize((query, key, value))
     wanted = sparse.sparse_attention_8bit(heads, chosen, BF16)
     assert error(wanted, sparse.sparse_attention(query, key, value, chosen)) < 0.25
     assert error(fused_attention.sparse_attention_8bit(heads, chosen, BF16), wanted) < 0.03
@@ -146,13 +153,30 @@ def test_selection_reads_what_it_must_and_the_best_of_the_rest(device: torch.dev
     # tokens 64..95 are blocks 4 and 5; blocks 3 and 6 are neighbours, 0 and 1 the reference's
     assert chosen.lists.shape == (1, 5, 6)
     assert chosen.lists[0, 2].tolist() == [0, 1, 3, 4, 5, 6]
-    few = sparse.select(query, key, value, density=0.7, block=16, num_reference=0)
+    few = sparse.select(*(summarize(part, 16) for part in (query, key, value)), density=0.7, num_reference=0)
     assert few.lists[0, 2].tolist() == sorted(few.lists[0, 2].tolist())
     assert few.exact.sum(dim=-1).tolist() == [[7] * 5]
     scores = torch.einsum("d,bd->b", query[64:96, 0].mean(dim=0), key[:, 0].unflatten(0, (10, 16)).mean(dim=1))
     free = [block for block in range(10) if block not in (3, 4, 5, 6)]
     best = sorted(free, key=lambda block: -float(scores[block]))[:3]
     assert set(few.lists[0, 2].tolist()) == {3, 4, 5, 6, *best}
+
+
+@pytest.mark.parametrize(("length", "size"), [(64, 16), (70, 16), (200, 64)])
+def test_summaries_of_blocks(device: torch.device, length: int, size: int) -> None:
+    states = draw(length, 2, 24, device, BF16)[1]
+    summary, kernel = summarize(states, size), fused_blocks.summarize(states, size)
+    for name in ("means", "largest", "lengths"):
+        torch.testing.assert_close(getattr(kernel, name), getattr(summary, name), rtol=1e-5, atol=1e-5)
+    exact = states.double()
+    torch.testing.assert_close(summary.mean().double(), exact.mean(dim=0), rtol=1e-5, atol=1e-5)
+    last = (length - 1) // size
+    torch.testing.assert_close(summary.means[last].double(), exact[last * size :].mean(dim=0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(summary.largest.amax(dim=0).double(), exact.abs().amax(dim=0))
+    tiles = summary.tile_means(2)
+    for tile in range(math.ceil(length / size / 2)):
+        mean = exact[tile * 2 * size : (tile + 1) * 2 * size].mean(dim=0)
+        torch.testing.assert_close(tiles[tile].double(), mean, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("blocks", "read", "reference_blocks"), [(33, 9, 3), (64, 40, 0), (7, 7, 2), (100, 6, 1)])
@@ -176,7 +200,7 @@ def test_a_mean_stands_for_equal_keys_exactly(device: torch.device) -> None:
     query, key, value = draw(160, 2, 16, device)
     key[48:] = key[48:49]
     value[48:] = value[48:49]
-    chosen = sparse.select(query, key, value, density=0.1, block=16, num_reference=0)
+    chosen = sparse.select(*(summarize(part, 16) for part in (query, key, value)), density=0.1, num_reference=0)
     assert chosen.lists.shape[-1] == 4  # two of its own and two neighbours
     first = sparse.sparse_attention(query, key, value, chosen)[:32]  # its tile reads the three blocks that differ
     assert error(first, exact_attention(query[:32], key, value)) < 1e-5

@@ -55,10 +55,12 @@ def main() -> None:
 
 def measure_launches(bench: Bench, heads: Heads, order: TokenOrder) -> None:
     """A row of each of our kernels in each launch. Needs a GPU, or Triton's interpreter."""
-    from animate_kernels.fused import attention, quantize
+    from animate_kernels.fused import attention
 
     query, key, value = heads
-    heads8, selection = quantize.quantize_heads(query, key, value), _select(heads, order)
+    ops = _kernels(query.device)
+    heads8 = ops.quantize_heads(query, key, value, ops.summarize(key, 64), ops.summarize(value, 64))
+    selection = _select(heads, order)
     kernels: dict[str, Callable[[attention.Launch], object]] = {
         "dense, 16 bits": lambda launch: attention.attention(query, key, value, launch),
         "dense, 8 bits": lambda launch: attention.attention_8bit(heads8, bench.dtype, launch),
@@ -85,9 +87,9 @@ def _selection(bench: Bench, heads: Heads, order: TokenOrder) -> dict[str, float
 
 
 def _select(heads: Heads, order: TokenOrder) -> Selection:
-    query, key, value = heads
-    choose = _kernels(query.device).choose_blocks
-    return select(query, key, value, density=0.2, block=64, num_reference=order.num_reference, choose=choose)
+    ops = _kernels(heads[0].device)
+    query, key, value = (ops.summarize(part, 64) for part in heads)
+    return select(query, key, value, density=0.2, num_reference=order.num_reference, choose=ops.choose_blocks)
 
 
 def _sparse(bench: Bench, heads: Heads, order: TokenOrder, density: float, *, eight_bit: bool) -> dict[str, float]:
@@ -100,7 +102,7 @@ def _sparse(bench: Bench, heads: Heads, order: TokenOrder, density: float, *, ei
 def _kernels(device: torch.device) -> Ops:
     if device.type != "cuda":
         return Ops()
-    names = "quantize_heads", "choose_blocks", "sparse_attention", "sparse_attention_8bit"
+    names = "summarize", "quantize_heads", "choose_blocks", "sparse_attention", "sparse_attention_8bit"
     return replace(Ops(), **{name: kernel_of(name) for name in names})
 
 

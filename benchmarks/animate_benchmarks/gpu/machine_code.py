@@ -36,6 +36,7 @@ from triton.runtime.jit import JITFunction
 from animate_benchmarks.gpu.bench import Bench, Sizes
 from animate_benchmarks.gpu.operators import kernel_of, works
 from animate_kernels.fused import attention
+from animate_kernels.fused.blocks import summarize
 from animate_kernels.fused.quantize import quantize_heads
 from animate_kernels.sparse import select
 
@@ -104,9 +105,10 @@ def launches() -> Iterator[tuple[str, Callable[[], object]]]:
     sizes = bench.sizes
     rows = torch.empty(sizes.tokens, 3, sizes.heads, sizes.head_width, dtype=bench.dtype, device=bench.device)
     query, key, value = rows.unbind(1)
-    selection = select(query, key, value, density=0.2, block=64, num_reference=sizes.tokens // sizes.frames)
     with _compiling():
-        heads = quantize_heads(query, key, value)
+        blocks = [summarize(part, 64) for part in (query, key, value)]
+        heads = quantize_heads(query, key, value, *blocks[1:])
+    selection = select(*blocks, density=0.2, num_reference=sizes.tokens // sizes.frames)
     yield "dense, 16 bits", lambda: attention.attention(query, key, value)
     yield "dense, 8 bits", lambda: attention.attention_8bit(heads, bench.dtype)
     yield "density 0.2, 16 bits", lambda: attention.sparse_attention(query, key, value, selection)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from animate_benchmarks.gpu.bench import Bench, compiled, read_bench
+from animate_kernels.blocks import summarize
 from animate_kernels.dispatch import _MODULES, Ops
 from animate_kernels.fp8 import FP8
 from animate_kernels.order import natural_order
@@ -88,7 +89,7 @@ def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
 
     def heads_8bit() -> Work:
         parts = rows(3 * width).unflatten(1, (3, heads, -1)).unbind(1)
-        return parts, {}, 3 * length * width * (item + 1)
+        return (*parts, *(summarize(part, 64) for part in parts[1:])), {}, 3 * length * width * (item + 1)
 
     def norm() -> Work:
         return (rows(width, torch.float32), *vectors(2), FP8), {}, length * width * 5
@@ -107,6 +108,11 @@ def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
         ("gelu, 16 bits", "gelu", lambda: ((rows(sizes.ffn_width), dtype), {}, length * sizes.ffn_width * 2 * item)),
         ("gelu, e4m3", "gelu", lambda: ((rows(sizes.ffn_width), FP8), {}, length * sizes.ffn_width * (item + 1))),
         ("rows to e4m3", "quantize", lambda: ((rows(width),), {}, length * width * (item + 1))),
+        (
+            "summary of blocks",
+            "summarize",
+            lambda: ((rows(width).unflatten(1, (heads, -1)), 64), {}, length * width * item),
+        ),
         ("q k v to e4m3", "quantize_heads", heads_8bit),
         ("face attention", "face_attention", face),
         ("choice of blocks, density 0.2", "choose_blocks", choice),

@@ -151,7 +151,7 @@ def _attention_kernel(
         for group in range(num_groups):
             k = _load_block(key_means, group, heads * HEAD, 1, num_blocks, False, BLOCK, HEAD)
             v = _load_block(value_means, group, means_l, means_d, num_blocks, False, BLOCK, HEAD)
-            count = tl.load(counts + group * BLOCK + tl.arange(0, BLOCK)).to(tl.float32)
+            count = tl.load(counts + group * BLOCK + tl.arange(0, BLOCK))
             scale = factor
             if EIGHT_BIT:
                 scale = factor * tl.load(key_means_scale + group * heads + head)
@@ -207,7 +207,7 @@ def _attend(
     rows = min(launch.rows, tile)
     out = torch.empty(length, heads, head_width, dtype=out_dtype, device=query.device)
     scales = (None, None, None) if heads8 is None else (heads8.query_scale, heads8.key_scale, heads8.value_scale)
-    tables, means_strides = _tables(selection, heads8)
+    tables, means_strides = _tables(selection, heads8, key.dtype)
     _attention_kernel[(math.ceil(length / rows), heads)](
         query, key, value, out, *scales, *tables,
         length, len(key), num_blocks, num_blocks if selection is None else selection.lists.shape[-1], heads,
@@ -221,7 +221,7 @@ def _attend(
 
 
 def _tables(
-    selection: Selection | None, heads8: Fp8Heads | None
+    selection: Selection | None, heads8: Fp8Heads | None, dtype: torch.dtype
 ) -> tuple[tuple[torch.Tensor | None, ...], tuple[int, ...]]:
     """Of the kernel's arguments, and the strides of the value means."""
     if selection is None:
@@ -229,13 +229,14 @@ def _tables(
     blocks = len(selection.lengths)
     padding = math.ceil(blocks / selection.block) * selection.block - blocks
     # how often a mean counts, as a power of two
-    counts = selection.lengths.log2().to(selection.key_means.dtype).expand(selection.exact.shape)
+    counts = selection.lengths.log2().expand(selection.exact.shape)
     counts = F.pad(counts.masked_fill(selection.exact, -torch.inf), (0, padding), value=-torch.inf)
     key_means, value_means = (
         F.pad(means, (0, 0, 0, 0, 0, padding)) for means in (selection.key_means, selection.value_means)
     )
-    key_scale = None
-    if heads8 is not None:
+    if heads8 is None:
+        key_means, key_scale, value_means = key_means.to(dtype), None, value_means.to(dtype)
+    else:
         means = means_8bit(key_means, value_means, heads8)
         key_means, key_scale, value_means = means.key, means.key_scale, means.value.permute(2, 0, 1)
     return (selection.lists, key_means, key_scale, value_means, counts), value_means.stride()

@@ -8,7 +8,8 @@ import torch
 import triton
 import triton.language as tl
 
-from animate_kernels.eight_bit import BLOCK, Fp8Heads, empty_along_tokens
+from animate_kernels.blocks import Blocks
+from animate_kernels.eight_bit import BLOCK, Fp8Heads, channel_scale, empty_along_tokens
 from animate_kernels.fp8 import FP8
 
 
@@ -49,19 +50,20 @@ def _channels_kernel(
     tl.store(out + place, rounded, mask=inside)
 
 
-def quantize_heads(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Fp8Heads:
+def quantize_heads(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, key_blocks: Blocks, value_blocks: Blocks
+) -> Fp8Heads:
     """As `eight_bit.quantize_heads`."""
-    mean = key.mean(dim=0, dtype=torch.float32)
+    mean, value_scale = key_blocks.mean(), channel_scale(value_blocks)
     query8, query_scale = _quantize_blocks(query, None)
     key8, key_scale = _quantize_blocks(key, mean)
-    value8, value_scale = _quantize_channels(value)
     return Fp8Heads(
         query=query8,
         query_scale=query_scale,
         key=key8,
         key_scale=key_scale,
         key_mean=mean,
-        value=value8,
+        value=_quantize_channels(value, value_scale),
         value_scale=value_scale,
     )
 
@@ -78,13 +80,11 @@ def _quantize_blocks(states: torch.Tensor, mean: torch.Tensor | None) -> tuple[t
     return out, scale
 
 
-def _quantize_channels(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _quantize_channels(value: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     length, heads, head_width = value.shape
-    largest = torch.maximum(value.amax(dim=0), -value.amin(dim=0)).float()
-    scale = torch.where(largest > 0, largest / 448.0, torch.ones_like(largest))
     out = empty_along_tokens(length, heads, head_width, value.device)
     _channels_kernel[(math.ceil(length / BLOCK), heads)](
         value, scale, out, length, head_width, value.stride(0), value.stride(1), out.stride(1),
         BLOCK=BLOCK, HEAD=triton.next_power_of_2(head_width),
     )  # fmt: skip
-    return out, scale
+    return out
