@@ -38,11 +38,12 @@ class Finding:
     reason: str = ""
 
 
-def probe_attention(backend: Backend, device: torch.device) -> Finding:
-    """One call, compared with the definition."""
+def probe_attention(
+    backend: Backend, device: torch.device, dtype: torch.dtype = torch.bfloat16, head_width: int = 128
+) -> Finding:
+    """One call with heads of that type and width, compared with the definition."""
     generator = torch.Generator().manual_seed(0)
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    q, k, v = torch.randn(3, 256, 2, 128, generator=generator).to(device, dtype)
+    q, k, v = torch.randn(3, 256, 2, head_width, generator=generator).to(device, dtype)
     return probe(
         backend.name,
         lambda: backend.attend(q, k, v),

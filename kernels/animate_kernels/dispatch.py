@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -68,17 +69,20 @@ _MODULES = {
 }
 
 
-def choose(device: torch.device, attention: str = "auto") -> Choice:
+def choose(
+    device: torch.device, attention: str = "auto", *, dtype: torch.dtype = torch.bfloat16, head_width: int = 128
+) -> Choice:
     """Try what there is. attention: a name of `BACKENDS`, or the first usable one of those that keep 16 bits.
 
-    `ValueError` names a backend that is unknown or does not work on the device.
+    dtype, head_width: of the heads. `ValueError` names a backend that is unknown or does not work on the device.
     """
     ops, findings = _choose_kernels(device)
-    automatic, tried = _choose_attention(device, "auto")
+    attempt = partial(probe_attention, device=device, dtype=dtype, head_width=head_width)
+    automatic, tried = _choose_attention(device, "auto", attempt)
     findings += tried
     backend = automatic
     if attention not in ("auto", automatic.name):
-        backend, tried = _choose_attention(device, attention)
+        backend, tried = _choose_attention(device, attention, attempt)
         findings += tried
     for finding in findings:
         _log.info("%s: %s %s", device, finding.name, finding.reason or "works")
@@ -164,14 +168,16 @@ def _flat(result: object) -> torch.Tensor:
     return result.float().flatten()
 
 
-def _choose_attention(device: torch.device, wanted: str) -> tuple[Backend, list[Finding]]:
+def _choose_attention(
+    device: torch.device, wanted: str, attempt: Callable[[Backend], Finding]
+) -> tuple[Backend, list[Finding]]:
     known = {backend.name: backend for backend in BACKENDS}
     if wanted != "auto" and wanted not in known:
         raise ValueError(f"no attention backend is called {wanted!r}: {', '.join(known)}")
     candidates = [b for b in BACKENDS if (b.automatic if wanted == "auto" else b.name == wanted)]
     findings = []
     for backend in candidates:
-        findings.append(probe_attention(backend, device))
+        findings.append(attempt(backend))
         if findings[-1].usable:
             return backend, findings
     raise ValueError(f"attention {wanted!r} does not work on {device}: {findings[-1].reason}")

@@ -152,7 +152,7 @@ def load_models(
     if recipe is None:
         wanted = replace(default_recipe(device), **recipe_changes(shortcuts))
         recipe = wanted if sizes is None else _fitted(wanted, manifest, sizes, ignore_memory=ignore_memory)
-    choice = _choose(recipe)
+    choice = _choose(recipe, bundle, manifest)
     recipe = replace(recipe, attention=choice.backend.name)
     parking = Parking(torch.device(device)) if recipe.park_transformer else None
     hub_logging.disable_progress_bar()
@@ -208,13 +208,17 @@ def _fitted(recipe: Recipe, manifest: Manifest, sizes: NetworkSizes, *, ignore_m
         raise
 
 
-def _choose(recipe: Recipe) -> Choice:
+def _choose(recipe: Recipe, bundle: Path, manifest: Manifest) -> Choice:
     """What computes the recipe on its device. `DeviceError` when it cannot be done there."""
-    device = torch.device(recipe.device)
+    device, dtype = torch.device(recipe.device), getattr(torch, recipe.dtype)
+    options: dict[str, Any] = {"dtype": dtype}
+    if device.type == "cuda":  # elsewhere every width will do
+        transformer: Any = open_network(bundle, "transformer", chosen=manifest.transformer).build_empty()
+        options["head_width"] = transformer.config.attention_head_dim
     if recipe.fp8_products and not (finding := probe_fp8_linear(device)).usable:
         raise DeviceError(f"{device} does not multiply e4m3: {finding.reason}", field="recipe", value="fp8_products")
     try:
-        return choose(device, recipe.attention)
+        return choose(device, recipe.attention, **options)
     except ValueError as error:
         raise DeviceError(str(error), field="recipe", value=recipe.attention) from error
 

@@ -142,8 +142,19 @@ def test_sparse_in_8_bits(device: torch.device) -> None:
     wanted = sparse.sparse_attention_8bit(heads, chosen, BF16)
     assert error(wanted, sparse.sparse_attention(query, key, value, chosen)) < 0.25
     assert error(fused_attention.sparse_attention_8bit(heads, chosen, BF16), wanted) < 0.03
-    with pytest.raises(ValueError, match="64"):
-        fused_attention.sparse_attention_8bit(heads, select((query, key, value), 0.4), BF16)
+
+
+@pytest.mark.parametrize(("block", "width"), [(4, 32), (64, 16)])
+def test_what_tensor_cores_do_not_read_goes_by_the_definitions(device: torch.device, block: int, width: int) -> None:
+    parts = draw(140, 2, width, device, BF16)
+    chosen, heads = select(parts, 0.4, block=block), quantize(parts)
+    wanted = sparse.sparse_attention_8bit(heads, chosen, BF16)
+    assert torch.equal(fused_attention.sparse_attention_8bit(heads, chosen, BF16), wanted)
+    if block < 16:
+        found = fused_attention.sparse_attention(*parts, chosen)
+        assert torch.equal(found, sparse.sparse_attention(*parts, chosen))
+    else:
+        assert torch.equal(fused_attention.attention_8bit(heads, BF16), attention_8bit(heads, BF16))
 
 
 def test_selection_reads_what_it_must_and_the_best_of_the_rest(device: torch.device) -> None:

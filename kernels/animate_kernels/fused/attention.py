@@ -17,6 +17,7 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 
+from animate_kernels import eight_bit, sparse
 from animate_kernels.eight_bit import BLOCK, Fp8Heads
 from animate_kernels.sparse import TILE_BLOCKS, Selection, means_8bit
 
@@ -30,6 +31,7 @@ class Launch:
     stages: int
 
 
+_LEAST_BLOCK, _LEAST_8BIT_WIDTH = 16, 32
 SIXTEEN_BIT = Launch(rows=128, warps=8, stages=3)
 EIGHT_BIT = Launch(rows=128, warps=8, stages=3)
 
@@ -167,28 +169,32 @@ def _attention_kernel(
 def attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, launch: Launch = SIXTEEN_BIT
 ) -> torch.Tensor:
-    """As `reference.attention`, for heads of 16, 32, 64 or 128."""
+    """As `reference.attention`, for heads that are a power of two wide, at least 16."""
     return _attend(query, key, value, query.dtype, None, None, launch)
 
 
 def attention_8bit(heads: Fp8Heads, out: torch.dtype, launch: Launch = EIGHT_BIT) -> torch.Tensor:
-    """As `eight_bit.attention_8bit`."""
+    """As `eight_bit.attention_8bit`, by which heads of less than 32 go: tensor cores read no fewer."""
+    if heads.query.shape[-1] < _LEAST_8BIT_WIDTH:
+        return eight_bit.attention_8bit(heads, out)
     return _attend(heads.query, heads.key, heads.value.permute(2, 0, 1), out, None, heads, launch)
 
 
 def sparse_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, selection: Selection, launch: Launch = SIXTEEN_BIT
 ) -> torch.Tensor:
-    """As `sparse.sparse_attention`, for blocks of 16, 32 or 64."""
+    """As `sparse.sparse_attention`, by which blocks of less than 16 go: tensor cores read no fewer."""
+    if selection.block < _LEAST_BLOCK:
+        return sparse.sparse_attention(query, key, value, selection)
     return _attend(query, key, value, query.dtype, selection, None, launch)
 
 
 def sparse_attention_8bit(
     heads: Fp8Heads, selection: Selection, out: torch.dtype, launch: Launch = EIGHT_BIT
 ) -> torch.Tensor:
-    """As `sparse.sparse_attention_8bit`, for blocks of 64, to which the scales belong."""
-    if selection.block != BLOCK:
-        raise ValueError(f"8-bit scales are for blocks of {BLOCK} tokens, not {selection.block}")
+    """As `sparse.sparse_attention_8bit`, by which all go but blocks of 64, to which the scales belong."""
+    if selection.block != BLOCK or heads.query.shape[-1] < _LEAST_8BIT_WIDTH:
+        return sparse.sparse_attention_8bit(heads, selection, out)
     return _attend(heads.query, heads.key, heads.value.permute(2, 0, 1), out, selection, heads, launch)
 
 
