@@ -15,11 +15,13 @@ import torch.nn.functional as F
 class Blocks:
     """Of states `l heads d` in blocks of `size` tokens, the last of which may be short.
 
-    means, largest: `blocks heads d` fp32, each channel's mean and its largest magnitude. lengths: `blocks` fp32.
+    means, squares, largest: `blocks heads d` fp32, each channel's mean, mean square and largest magnitude.
+    lengths: `blocks` fp32.
     """
 
     size: int
     means: torch.Tensor
+    squares: torch.Tensor
     largest: torch.Tensor
     lengths: torch.Tensor
 
@@ -30,12 +32,22 @@ class Blocks:
         """`heads d`: of all tokens."""
         return torch.einsum("bhd,b->hd", self.means, self.lengths / self.lengths.sum())
 
-    def tile_means(self, num_blocks: int) -> torch.Tensor:
-        """`tiles heads d`: of tiles of `num_blocks` blocks each, the last of which may have fewer."""
-        missing = -len(self) % num_blocks
-        lengths = F.pad(self.lengths, (0, missing)).unflatten(0, (-1, num_blocks))
-        means = F.pad(self.means, (0, 0, 0, 0, 0, missing)).unflatten(0, (-1, num_blocks))
-        return torch.einsum("tbhd,tb->thd", means, lengths / lengths.sum(dim=1, keepdim=True))
+    def joined(self, number: int) -> Blocks:
+        """Blocks of `number` of these each, the last of which may have fewer."""
+        missing = -len(self) % number
+        lengths = F.pad(self.lengths, (0, missing)).unflatten(0, (-1, number))
+        means, squares, largest = (
+            F.pad(part, (0, 0, 0, 0, 0, missing)).unflatten(0, (-1, number))
+            for part in (self.means, self.squares, self.largest)
+        )
+        shares = lengths / lengths.sum(dim=1, keepdim=True)
+        return Blocks(
+            size=self.size * number,
+            means=torch.einsum("tbhd,tb->thd", means, shares),
+            squares=torch.einsum("tbhd,tb->thd", squares, shares),
+            largest=largest.amax(dim=1),
+            lengths=lengths.sum(dim=1),
+        )
 
 
 Summarize = Callable[[torch.Tensor, int], Blocks]
@@ -50,6 +62,7 @@ def summarize(states: torch.Tensor, size: int) -> Blocks:
     return Blocks(
         size=size,
         means=torch.cat([part.mean(dim=1, dtype=torch.float32) for part in parts]),
+        squares=torch.cat([part.float().square().mean(dim=1) for part in parts]),
         largest=torch.cat([part.abs().amax(dim=1).float() for part in parts]),
         lengths=block_lengths(len(states), size, states.device),
     )

@@ -161,7 +161,7 @@ def _flat(result: object) -> torch.Tensor:
     if isinstance(result, Fp8Heads):
         return torch.cat([part.flatten() for part in eight_bit.dequantize_heads(result)])
     if isinstance(result, Blocks):
-        return torch.cat([result.means.flatten(), result.largest.flatten(), result.lengths])
+        return torch.cat([result.means.flatten(), result.squares.flatten(), result.largest.flatten(), result.lengths])
     if isinstance(result, tuple):
         return torch.cat([_flat(part) for part in result])
     assert isinstance(result, torch.Tensor)

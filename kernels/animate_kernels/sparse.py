@@ -1,7 +1,7 @@
 """Block-sparse attention: which blocks of keys a block of queries reads exactly, and what the others give instead.
 
-Keys lie along a Morton curve (`order`), so a block is a small cube of the video. Per head, the blocks whose mean key
-agrees most with the mean query are read exactly, besides the reference frame's and the neighbours'. Each other block
+Keys lie along a Morton curve (`order`), so a block is a small cube of the video. Per head, the blocks that a tile of
+queries is expected to weigh most are read exactly, besides the reference frame's and the neighbours'. Each other block
 counts as its mean key and mean value, as often as it has tokens, in the same softmax: no mass is dropped, which is what
 hurts models of few steps (see `benchmarks/LOG.md` for what it costs in pictures).
 """
@@ -53,10 +53,15 @@ def select(
 ) -> Selection:
     """For queries, keys and values in one order, by their summaries.
 
+    Blocks are ranked by the weight that a tile's queries will give them: the mean exponential of scores whose mean and
+    variance are known, channel by channel as if these were independent.
+
     num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
     choose: `choose_blocks` or its kernel.
     """
-    scores = torch.einsum("qhd,khd->hqk", query.tile_means(TILE_BLOCKS), key.means)
+    tiles, spread = query.joined(TILE_BLOCKS), key.squares - key.means.square()
+    scores = torch.einsum("qhd,khd->hqk", tiles.means, key.means)
+    scores += torch.einsum("qhd,khd->hqk", tiles.squares, spread) / 2 / math.sqrt(spread.shape[-1])
     num_reference_blocks = math.ceil(num_reference / key.size)
     num_read = max(math.ceil(density * len(key)), least_read(len(key), num_reference_blocks))
     lists, exact = (choose or choose_blocks)(scores, num_read, num_reference_blocks)

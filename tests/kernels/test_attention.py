@@ -167,27 +167,37 @@ def test_selection_reads_what_it_must_and_the_best_of_the_rest(device: torch.dev
     few = sparse.select(*(summarize(part, 16) for part in (query, key, value)), density=0.7, num_reference=0)
     assert few.lists[0, 2].tolist() == sorted(few.lists[0, 2].tolist())
     assert few.exact.sum(dim=-1).tolist() == [[7] * 5]
-    scores = torch.einsum("d,bd->b", query[64:96, 0].mean(dim=0), key[:, 0].unflatten(0, (10, 16)).mean(dim=1))
-    free = [block for block in range(10) if block not in (3, 4, 5, 6)]
-    best = sorted(free, key=lambda block: -float(scores[block]))[:3]
+    tile, blocks = query[64:96, 0].double(), key[:, 0].double().unflatten(0, (10, 16))
+    mean = blocks.mean(dim=1) @ tile.mean(dim=0) / 16**0.5
+    variance = blocks.var(dim=1, correction=0) @ tile.square().mean(dim=0) / 16
+    weights = (mean + variance / 2).tolist()  # the logarithm of a normal score's mean exponential
+    best = sorted({0, 1, 2, 7, 8, 9}, key=lambda block: -weights[block])[:3]
     assert set(few.lists[0, 2].tolist()) == {3, 4, 5, 6, *best}
+
+
+def test_of_two_blocks_of_one_mean_the_one_that_varies_is_read(device: torch.device) -> None:
+    query, key, value = draw(160, 1, 16, device)
+    key[:] = key[:1]
+    key[112:128] += 3 * torch.randn(16, 1, 16, device=device)
+    key[112:128] -= key[112:128].mean(dim=0) - key[0]
+    chosen = sparse.select(*(summarize(part, 16) for part in (query, key, value)), density=0.5, num_reference=0)
+    assert chosen.exact[0, :, 7].all()
 
 
 @pytest.mark.parametrize(("length", "size"), [(64, 16), (70, 16), (200, 64)])
 def test_summaries_of_blocks(device: torch.device, length: int, size: int) -> None:
     states = draw(length, 2, 24, device, BF16)[1]
     summary, kernel = summarize(states, size), fused_blocks.summarize(states, size)
-    for name in ("means", "largest", "lengths"):
+    for name in ("means", "squares", "largest", "lengths"):
         torch.testing.assert_close(getattr(kernel, name), getattr(summary, name), rtol=1e-5, atol=1e-5)
     exact = states.double()
     torch.testing.assert_close(summary.mean().double(), exact.mean(dim=0), rtol=1e-5, atol=1e-5)
     last = (length - 1) // size
     torch.testing.assert_close(summary.means[last].double(), exact[last * size :].mean(dim=0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(summary.largest.amax(dim=0).double(), exact.abs().amax(dim=0))
-    tiles = summary.tile_means(2)
-    for tile in range(math.ceil(length / size / 2)):
-        mean = exact[tile * 2 * size : (tile + 1) * 2 * size].mean(dim=0)
-        torch.testing.assert_close(tiles[tile].double(), mean, rtol=1e-5, atol=1e-5)
+    tiles, wanted = summary.joined(2), summarize(states, 2 * size)
+    for name in ("means", "squares", "largest", "lengths", "size"):
+        torch.testing.assert_close(getattr(tiles, name), getattr(wanted, name), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("blocks", "read", "reference_blocks"), [(33, 9, 3), (64, 40, 0), (7, 7, 2), (100, 6, 1)])
