@@ -67,6 +67,6 @@ for log in "$out"/*.log; do
     [ -f "$log" ] && wanted "$name" || continue
     echo
     echo "-- $name"
-    grep -v '^{' "$log" | tail -n 24 | cut -c1-160
+    grep -v '^{' "$log" | tail -n 36 | cut -c1-160
 done
 "$python" -m animate_benchmarks.gpu.summary "$out"

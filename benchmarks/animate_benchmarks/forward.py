@@ -3,8 +3,9 @@
     python -m animate_benchmarks.forward [--device cuda] [--size 1280x720] [--frames 77] [--layers 40] [--repeats 5]
 
 Speed does not depend on the weights' values. The 16-bit forwards run the same module in the same process, turn about;
-then its matrices are made fp8 in place and our 8-bit recipes follow. A recipe that fails is said and passed over. The
-last line of stdout is one JSON object. `--narrow` runs the `tiny` bundle's widths: to try the command without a GPU.
+then its matrices are made fp8 in place and our 8-bit recipes follow; of the last one it is said what took its time. A
+recipe that fails is said and passed over. The last line of stdout is one JSON object. `--narrow` runs the `tiny`
+bundle's widths: to try the command without a GPU.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from animate_kernels.dispatch import choose
 from animate_kernels.self_attention import SelfAttention
@@ -33,6 +35,7 @@ from animate_weights.tiny import TRANSFORMER
 
 _PUBLISHED: dict[str, Any] = {"added_kv_proj_dim": 5120, "text_dim": 4096}  # the rest are the class's own defaults
 _TEXT_TOKENS, _IMAGE_TOKENS = 512, 257
+_LONGEST = 16  # rows of the breakdown
 _BASELINES = {"diffusers": "native", "diffusers, cudnn": "_native_cudnn"}
 # self-attention and its density, on fp8 linears
 _EIGHT_BIT = {
@@ -68,6 +71,7 @@ def main() -> None:
     _make_fp8(model)
     for name, (attention, sparsity) in _EIGHT_BIT.items():
         runs |= _attempt(name, lambda a=attention, s=sparsity: _ours(model, inputs, a, s), options.repeats, device)  # type: ignore[misc]
+    _break_down(name, lambda: _ours(model, inputs, attention, sparsity), device)
     tokens = inputs["latents"].shape[2] * inputs["latents"].shape[3] * inputs["latents"].shape[4] // 4
     _print(options, model, device, dtype, tokens, runs)
 
@@ -236,6 +240,26 @@ def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> d
                 run.seconds.append(elapsed)
                 run.peak_bytes = max(run.peak_bytes, _peak_bytes(device))
     return runs
+
+
+def _break_down(name: str, make: Callable[[], Work], device: torch.device) -> None:
+    """What runs on the device in one step, the longest first."""
+    kind = "device" if device.type == "cuda" else "cpu"
+    try:
+        work = make()
+        work()
+        with profile(activities=[ProfilerActivity.CUDA if kind == "device" else ProfilerActivity.CPU]) as profiler:
+            work()
+            _finish(device)
+    except Exception as failure:  # noqa: BLE001 - what was measured before is still to be printed
+        print(f"  no breakdown of {name}: {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+        return
+    times_us = {
+        event.key: (getattr(event, f"self_{kind}_time_total"), event.count) for event in profiler.key_averages()
+    }
+    print(f"\n  what took the time of {name}:")
+    for key, (time_us, count) in sorted(times_us.items(), key=lambda item: -item[1][0])[:_LONGEST]:
+        print(f"  {time_us / 1e3:10.2f} ms in {count:4} calls  {key[:90]}", flush=True)
 
 
 def _forget_peak(device: torch.device) -> None:
