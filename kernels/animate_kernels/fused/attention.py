@@ -31,6 +31,7 @@ class Launch:
     stages: int
 
 
+_LOG2_448 = tl.constexpr(math.log2(448))
 _LEAST_BLOCK, _LEAST_8BIT_WIDTH = 16, 32
 SIXTEEN_BIT = Launch(rows=128, warps=8, stages=3)
 EIGHT_BIT = Launch(rows=128, warps=8, stages=3)
@@ -50,10 +51,18 @@ def _load_block(
 
 
 @triton.jit
+def _scaled(factor, key_scale, block, heads, EIGHT_BIT: tl.constexpr):
+    """What makes the scores with a block of keys powers of two."""
+    if EIGHT_BIT:
+        return factor * tl.load(key_scale + block * heads)
+    return factor
+
+
+@triton.jit
 def _fold(scores, factor, values, largest, total, mix, EIGHT_BIT: tl.constexpr):
     """A block into the online softmax. Scores times factors `rows` are powers of two; 8-bit weights are times 448."""
     higher = tl.maximum(largest, tl.max(scores, axis=1) * factor)
-    shift = higher - (8.807354922057604 if EIGHT_BIT else 0.0)  # log2(448)
+    shift = higher - (_LOG2_448 if EIGHT_BIT else 0.0)
     weights = tl.exp2(scores * factor[:, None] - shift[:, None])
     shrink = tl.exp2(largest - higher)
     # the product apart from the sum: 8-bit tensor cores add in about 22 bits
@@ -68,7 +77,7 @@ def _fold_two(
     """Two blocks, which rescale the mix once."""
     higher = tl.maximum(tl.max(scores, axis=1) * factor, tl.max(more_scores, axis=1) * more_factor)
     higher = tl.maximum(largest, higher)
-    shift = higher - (8.807354922057604 if EIGHT_BIT else 0.0)
+    shift = higher - (_LOG2_448 if EIGHT_BIT else 0.0)
     weights = tl.exp2(scores * factor[:, None] - shift[:, None])
     more_weights = tl.exp2(more_scores * more_factor[:, None] - shift[:, None])
     shrink = tl.exp2(largest - higher)
@@ -103,6 +112,8 @@ def _attention_kernel(
     if EIGHT_BIT:
         factor *= tl.load(query_scale + row // SCALE_BLOCK * heads + head, mask=row < num_queries, other=1.0)
         key_scale += head
+        if SPARSE:
+            key_means_scale += head
     key += head * key_h
     value += head.to(tl.int64) * value_h
     if SPARSE:
@@ -124,15 +135,12 @@ def _attention_kernel(
         more_v = _load_block(value, other, value_l, value_d, num_keys, False, BLOCK, HEAD)
         scores = tl.dot(q, k.T)
         more_scores = tl.dot(q, more_k.T)
-        scale = factor
-        more_scale = factor
-        if EIGHT_BIT:
-            scale = factor * tl.load(key_scale + block * heads)
-            more_scale = factor * tl.load(key_scale + other * heads)
+        scale = _scaled(factor, key_scale, block, heads, EIGHT_BIT)
+        more_scale = _scaled(factor, key_scale, other, heads, EIGHT_BIT)
         largest, total, mix = _fold_two(
             scores, scale, v, more_scores, more_scale, more_v, largest, total, mix, EIGHT_BIT
         )
-    for index in tl.range(num_pairs * 2, num_read, num_stages=1):
+    for index in tl.range(num_pairs * 2, num_read, num_stages=1):  # the last one or two
         block = index + tl.zeros((), tl.int32)
         if SPARSE:
             block = tl.load(lists + index)
@@ -140,9 +148,7 @@ def _attention_kernel(
         v = _load_block(value, block, value_l, value_d, num_keys, True, BLOCK, HEAD)
         here = block * BLOCK + tl.arange(0, BLOCK) < num_keys
         scores = tl.where(here[None, :], tl.dot(q, k.T), float("-inf"))
-        scale = factor
-        if EIGHT_BIT:
-            scale = factor * tl.load(key_scale + block * heads)
+        scale = _scaled(factor, key_scale, block, heads, EIGHT_BIT)
         largest, total, mix = _fold(scores, scale, v, largest, total, mix, EIGHT_BIT)
     if SPARSE:
         key_means += head * HEAD
@@ -154,9 +160,7 @@ def _attention_kernel(
             k = _load_block(key_means, group, heads * HEAD, 1, num_blocks, False, BLOCK, HEAD)
             v = _load_block(value_means, group, means_l, means_d, num_blocks, False, BLOCK, HEAD)
             count = tl.load(counts + group * BLOCK + tl.arange(0, BLOCK))
-            scale = factor
-            if EIGHT_BIT:
-                scale = factor * tl.load(key_means_scale + group * heads + head)
+            scale = _scaled(factor, key_means_scale, group, heads, EIGHT_BIT)
             scores = tl.dot(q, k.T) * scale[:, None] + count[None, :]
             largest, total, mix = _fold(scores, one, v, largest, total, mix, EIGHT_BIT)
     mix = mix / total[:, None]
