@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 
 from animate_benchmarks.puppet.animator import TRANSFORMER
@@ -26,6 +27,7 @@ from animate_pipelines.blocks import ResidualStream, run_block, run_face_block
 from animate_pipelines.transformer import AnimateTransformer
 
 _SIDE_PX, _FRAMES, _TEXT_TOKENS, _IMAGE_TOKENS = 96, 17, 512, 17
+_PROMPT_TOKENS = 16  # the rest of the text is zeros, as of every prompt
 Inputs = dict[str, torch.Tensor]
 
 
@@ -62,13 +64,13 @@ def _inputs(model: WanAnimateTransformer3DModel) -> Inputs:
         "condition": torch.randn(1, 20, frames + 1, side, side),
         "pose": torch.randn(1, 16, frames, side, side),
         "face": torch.rand(1, 3, _FRAMES, face, face) * 2 - 1,
-        "text": torch.randn(1, _TEXT_TOKENS, model.config.text_dim),
+        "text": F.pad(torch.randn(1, _PROMPT_TOKENS, model.config.text_dim), (0, 0, 0, _TEXT_TOKENS - _PROMPT_TOKENS)),
         "image": torch.randn(1, _IMAGE_TOKENS, model.config.image_dim),
         "timestep": torch.tensor([500]),
     }
 
 
-def _embed(transformer: AnimateTransformer, inputs: Inputs) -> dict[str, torch.Tensor]:
+def _embed(transformer: AnimateTransformer, inputs: Inputs) -> dict[str, Any]:
     return {
         "pose": transformer.embed_pose(inputs["pose"]),
         "motion": transformer.embed_face(inputs["face"]),
@@ -123,8 +125,8 @@ def _our_stack(transformer: AnimateTransformer, inputs: Inputs) -> Callable[[], 
 def _their_stack(model: WanAnimateTransformer3DModel, inputs: Inputs) -> Callable[[], object]:
     embedded, tokens = _embed(AnimateTransformer(model), inputs), _tokens(model, inputs)
     rotary = model.rope(inputs["condition"])
-    _, projected, _, _ = model.condition_embedder(inputs["timestep"], inputs["text"], inputs["image"])
-    time, motion, context = projected.unflatten(1, (6, -1)), embedded["motion"], embedded["context"]
+    _, projected, text, image = model.condition_embedder(inputs["timestep"], inputs["text"], inputs["image"])
+    time, motion, context = projected.unflatten(1, (6, -1)), embedded["motion"], torch.cat([image, text], dim=1)
 
     def run() -> object:
         states = tokens
@@ -170,6 +172,7 @@ def _print(
         "layers": config.num_layers,
         "tokens": grid[0] * grid[1] * grid[2] // 4,
         "context_tokens": _TEXT_TOKENS + _IMAGE_TOKENS,
+        "prompt_tokens": _PROMPT_TOKENS,
         "face_frames": _FRAMES,
         "face_px": config.motion_encoder_size,
     }

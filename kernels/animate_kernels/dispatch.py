@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
 import torch
 
 from animate_kernels import blocks, eight_bit, reference, sparse
-from animate_kernels.attention import BACKENDS, Attention, Backend, Finding, probe, probe_attention
+from animate_kernels.attention import BACKENDS, Backend, Finding, probe, probe_attention
 from animate_kernels.blocks import Blocks, Summarize
 from animate_kernels.eight_bit import Fp8Heads
 from animate_kernels.fp8 import FP8, Fp8Rows, States, fp8_linear, quantize_rowwise
@@ -39,12 +39,12 @@ class Ops:
     choose_blocks: sparse.ChooseBlocks = sparse.choose_blocks
     sparse_attention: Callable[..., torch.Tensor] = sparse.sparse_attention
     sparse_attention_8bit: Callable[..., torch.Tensor] = sparse.sparse_attention_8bit
-    attention: Attention = reference.attention
+    cross_attention: Callable[..., torch.Tensor] = reference.cross_attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What runs on a device. backend: of self-attention; cross-attention keeps 16 bits by `ops.attention`.
+    """What runs on a device. backend: of self-attention.
 
     findings: what was tried, in order.
     """
@@ -61,6 +61,7 @@ _MODULES = {
     "gelu": "rows",
     "norm_rotate": "rotary",
     "face_attention": "face",
+    "cross_attention": "cross",
     "summarize": "blocks",
     "quantize_heads": "quantize",
     "choose_blocks": "selection",
@@ -78,16 +79,12 @@ def choose(
     """
     ops, findings = _choose_kernels(device)
     attempt = partial(probe_attention, device=device, dtype=dtype, head_width=head_width)
-    automatic, tried = _choose_attention(device, "auto", attempt)
+    backend, tried = _choose_attention(device, attention, attempt)
     findings += tried
-    backend = automatic
-    if attention not in ("auto", automatic.name):
-        backend, tried = _choose_attention(device, attention, attempt)
-        findings += tried
     for finding in findings:
         _log.info("%s: %s %s", device, finding.name, finding.reason or "works")
     _log.info("%s: attention by %s", device, backend.name)
-    return Choice(ops=replace(ops, attention=automatic.attend), backend=backend, findings=tuple(findings))
+    return Choice(ops=ops, backend=backend, findings=tuple(findings))
 
 
 def _choose_kernels(device: torch.device) -> tuple[Ops, list[Finding]]:
@@ -145,6 +142,7 @@ def trial(name: str, operator: Callable[..., object], device: torch.device) -> t
         "gelu": (rows, kind),
         "norm_rotate": (rows[:, None], weight[None].to(kind), 2, angle.cos(), angle.sin()),
         "face_attention": (rows.unflatten(1, (2, -1)), weight[:128].to(kind), key, value, order),
+        "cross_attention": (heads[0], *heads[1:, :5], torch.tensor([1.0, 1, 1, 1, 508]).to(device), *heads[1:, 5:90]),
         "summarize": (heads[0], 64),
         "quantize_heads": (*heads, *summaries[1:]),
         "choose_blocks": (torch.randn(2, 5, 9, generator=generator).to(device), 7, 1),

@@ -95,5 +95,24 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> to
     return F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
 
 
+def cross_attention(
+    query: torch.Tensor,
+    text_key: torch.Tensor,
+    text_value: torch.Tensor,
+    text_counts: torch.Tensor,
+    image_key: torch.Tensor,
+    image_value: torch.Tensor,
+) -> torch.Tensor:
+    """Every query looks at the text and, in a softmax of its own, at the image; the two are added. All `l heads d`.
+
+    text_counts: fp32, for how many equal keys each of the text's stands. In fp32, as 16 bits would round its logarithm.
+    """
+    parts = (part.float().transpose(0, 1)[None] for part in (query, text_key, text_value, image_key, image_value))
+    query32, text_key, text_value, image_key, image_value = parts
+    text = F.scaled_dot_product_attention(query32, text_key, text_value, attn_mask=text_counts.log()[None])
+    image = F.scaled_dot_product_attention(query32, image_key, image_value)
+    return (text.to(query.dtype) + image.to(query.dtype))[0].transpose(0, 1)
+
+
 def _as(states: torch.Tensor, out: torch.dtype) -> States:
     return quantize(states) if out == FP8 else states.to(out)

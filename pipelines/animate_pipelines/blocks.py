@@ -21,7 +21,18 @@ from animate_kernels.reference import EPSILON
 from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.fp8_linear import fuse_layers, input_dtype
 
-MAX_TEXT_TOKENS = 512  # the context ends with that many text tokens; what comes before is the image's
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the cross-attention reads. text: `n d`; image: `l d`.
+
+    counts: `n` fp32, for how many rows each of the text's stands. A prompt's end is followed by rows of zeros that the
+    model looks at as well: equal rows, and one key in a softmax that counts as often as there are is all of them.
+    """
+
+    text: torch.Tensor
+    counts: torch.Tensor
+    image: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +48,7 @@ class StepConstants:
     """What no step of a segment changes.
 
     condition: `1 20 t h w`. pose: `1 d t' h/2 w/2` patches. order: of the tokens. cos, sin: `l d/heads/2`, of rotary
-    positions, in that order. texts, images: for each block. faces: for each face block.
+    positions, in that order. text_counts: see `Context`. texts, images: for each block. faces: for each face block.
     """
 
     condition: torch.Tensor
@@ -45,6 +56,7 @@ class StepConstants:
     order: TokenOrder
     cos: torch.Tensor
     sin: torch.Tensor
+    text_counts: torch.Tensor
     texts: tuple[KeyValue, ...]
     images: tuple[KeyValue, ...]
     faces: tuple[KeyValue, ...]
@@ -93,7 +105,7 @@ def run_block(
         self_attention(block.attn1, stream.norm(scale, shift, input_dtype(qkv)), constants, attend, density), gate
     )
     states = stream.norm(block.norm2.weight.float(), block.norm2.bias.float(), input_dtype(cross.to_q))
-    stream.add(cross_attention(cross, states, constants.texts[index], constants.images[index], attend.ops))
+    stream.add(cross_attention(cross, states, index, constants, attend.ops))
     hidden = feed_forward[0].proj(stream.norm(ff_scale, ff_shift, input_dtype(feed_forward[0].proj)))
     stream.add(feed_forward[2](attend.ops.gelu(hidden, input_dtype(feed_forward[2]))), ff_gate)
 
@@ -118,22 +130,22 @@ def self_attention(
     return _project(layer.to_out[0], attended.flatten(1), attend.ops)
 
 
-def cross_attention(layer: Any, states: States, text: KeyValue, image: KeyValue, ops: Ops) -> torch.Tensor:
+def cross_attention(layer: Any, states: States, index: int, constants: StepConstants, ops: Ops) -> torch.Tensor:
     """Every token looks at the text and, with keys and values of their own, at the image; the two are added."""
     query = ops.norm_rotate(layer.to_q(states)[:, None], layer.norm_q.weight[None], layer.heads, None, None)[:, 0]
-    attended = ops.attention(query, text.key, text.value) + ops.attention(query, image.key, image.value)
+    text, image = constants.texts[index], constants.images[index]
+    attended = ops.cross_attention(query, text.key, text.value, constants.text_counts, image.key, image.value)
     return _project(layer.to_out[0], attended.flatten(1), ops)
 
 
-def encode_text(layer: Any, context: torch.Tensor) -> KeyValue:
-    """Of a block's cross-attention. context: `1 image+text d`."""
-    text = context[0, -MAX_TEXT_TOKENS:]
-    return _encode_keys(layer.heads, layer.norm_k, layer.to_k(text), layer.to_v(text))
+def encode_text(layer: Any, context: Context) -> KeyValue:
+    """Of a block's cross-attention."""
+    return _encode_keys(layer.heads, layer.norm_k, layer.to_k(context.text), layer.to_v(context.text))
 
 
-def encode_image(layer: Any, context: torch.Tensor) -> KeyValue:
-    """Of a block's cross-attention. context: `1 image+text d`."""
-    image = context[0, :-MAX_TEXT_TOKENS]
+def encode_image(layer: Any, context: Context) -> KeyValue:
+    """Of a block's cross-attention."""
+    image = context.image
     return _encode_keys(layer.heads, layer.norm_added_k, layer.add_k_proj(image), layer.add_v_proj(image))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from animate_pipelines.blocks import Context
 from animate_pipelines.conditioning import pose_in
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.models import Models
@@ -27,14 +28,14 @@ _GAIN_A_LEVEL = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobConstants:
-    """context: `1 l d`, image and prompt. negative_context: the same for guidance, None without guidance.
+    """context: image and prompt. negative_context: the same for guidance, None without guidance.
 
     expression: how the face's motion is scaled; None as performed.
     reference_latents: `1 20 1 h/8 w/8`, a mask of ones and the letter-boxed reference image's latents.
     """
 
-    context: torch.Tensor
-    negative_context: torch.Tensor | None
+    context: Context
+    negative_context: Context | None
     reference_latents: torch.Tensor
     expression: Expression | None = None
 

@@ -19,6 +19,7 @@ from animate_kernels.order import TokenOrder
 from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.block_stream import BlockStream
 from animate_pipelines.blocks import (
+    Context,
     ResidualStream,
     StepConstants,
     encode_faces,
@@ -76,12 +77,13 @@ class AnimateTransformer:
         dtype: torch.dtype = self._model.patch_embedding.weight.dtype
         return dtype
 
-    def embed_context(self, prompt_embeds: torch.Tensor, image_embeds: torch.Tensor) -> torch.Tensor:
-        """`1 image+text d`: what the cross-attention reads, from states of the two encoders. Once a job."""
+    def embed_context(self, prompt_embeds: torch.Tensor, image_embeds: torch.Tensor) -> Context:
+        """What the cross-attention reads, from states of the two encoders, `1 n d` each. Once a job."""
         self._arrive()
         embedder = self._model.condition_embedder
-        image = embedder.image_embedder(image_embeds.to(self.dtype))
-        return torch.cat([image, embedder.text_embedder(prompt_embeds.to(image.device, self.dtype))], dim=1)
+        image = embedder.image_embedder(image_embeds.to(self.dtype))[0]
+        rows, counts = join_padding(prompt_embeds[0].to(image.device, self.dtype))
+        return Context(text=embedder.text_embedder(rows), counts=counts, image=image)
 
     def embed_pose(self, pose_latents: torch.Tensor) -> torch.Tensor:
         """`1 d t' h/2 w/2` patches of the pose latents `1 16 t' h w`. Once a segment."""
@@ -108,7 +110,7 @@ class AnimateTransformer:
         return torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
 
     def encode_step_constants(
-        self, *, condition: torch.Tensor, pose: torch.Tensor, motion: torch.Tensor, context: torch.Tensor
+        self, *, condition: torch.Tensor, pose: torch.Tensor, motion: torch.Tensor, context: Context
     ) -> StepConstants:
         """What all steps of a segment share. condition: `1 20 t h w`; the rest from `embed_*`."""
         self._arrive()
@@ -121,6 +123,7 @@ class AnimateTransformer:
             order=order,
             cos=cos,
             sin=sin,
+            text_counts=context.counts,
             texts=tuple(text for text, _ in crossing),
             images=tuple(image for _, image in crossing),
             faces=tuple(encode_faces(block, motion) for block in self._model.face_adapter),
@@ -181,6 +184,15 @@ class AnimateTransformer:
         patches = order.restore(projected).unflatten(1, (*model.config.patch_size, -1)).unflatten(0, order.grid)
         # t h w pt ph pw c -> 1 c (t pt) (h ph) (w pw)
         return patches.permute(6, 0, 3, 1, 4, 2, 5).flatten(5, 6).flatten(3, 4).flatten(1, 2)[None]
+
+
+def join_padding(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows `n d` up to the first of those at the end that are all equal, and for how many each stands, `n` fp32."""
+    differing = (rows != rows[-1]).any(dim=1).nonzero()
+    kept = int(differing[-1]) + 2 if len(differing) else 1
+    counts = torch.ones(kept, device=rows.device)
+    counts[-1] = len(rows) - kept + 1
+    return rows[:kept], counts
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ from animate_kernels.sparsity import Sparsity
 
 fused_blocks = pytest.importorskip("animate_kernels.fused.blocks")
 fused_attention = pytest.importorskip("animate_kernels.fused.attention")
+fused_cross = pytest.importorskip("animate_kernels.fused.cross")
 fused_selection = pytest.importorskip("animate_kernels.fused.selection")
 fused_quantize = pytest.importorskip("animate_kernels.fused.quantize")
 
@@ -81,6 +82,23 @@ def test_8_bits_cost_what_e4m3_costs(device: torch.device) -> None:
     rough, scale = quantize_blocks(key.float())  # what the keys' mean would cost
     unsmoothed = replace(heads, key=rough, key_scale=scale)
     assert error(attention_8bit(unsmoothed, BF16), exact) > 1.3 * ours
+
+
+@pytest.mark.parametrize("dtype", [FP32, BF16])
+@pytest.mark.parametrize(("texts", "images", "width"), [(7, 70, 32), (65, 5, 16), (1, 64, 128)])
+def test_text_and_image_at_once(device: torch.device, dtype: torch.dtype, texts: int, images: int, width: int) -> None:
+    """The last key of the text stands for many: as attention over all of them, in fp64."""
+    query = draw(150, 2, width, device, dtype)[0]
+    (_, *text), (_, *image) = draw(texts, 2, width, device, dtype), draw(images, 2, width, device, dtype)
+    counts = torch.ones(texts, device=device)
+    counts[-1] = 40
+    every = [torch.cat([part, part[-1:].expand(39, -1, -1)]) for part in text]
+    wanted = exact_attention(query, every[0], every[1]) + exact_attention(query, image[0], image[1])
+    limit = 1e-5 if dtype == FP32 else 6e-3
+    for attend in (reference.cross_attention, fused_cross.cross_attention):
+        found = attend(query, text[0], text[1], counts, image[0], image[1])
+        assert found.dtype == dtype
+        assert error(found, wanted) < limit
 
 
 def select(parts: Heads, density: float, *, block: int = 16) -> sparse.Selection:

@@ -16,7 +16,13 @@ from animate_kernels.order import morton_order
 
 pytest.importorskip("triton")
 LARGEST_SHARED_BYTES = 232_448  # that a program of an H100 or H200 may have
-ATTENTION = ("dense, 16 bits", "dense, 8 bits", "density 0.2, 16 bits", "density 0.2, 8 bits")
+ATTENTION = (
+    "dense, 16 bits",
+    "dense, 8 bits",
+    "density 0.2, 16 bits",
+    "density 0.2, 8 bits",
+    "cross-attention, 17 and 257 keys",
+)
 
 
 def test_every_kernel_compiles_and_attention_keeps_the_tensor_cores_busy() -> None:

@@ -65,8 +65,11 @@ def test_transformer_equals_the_official_one(
         condition=golden["in.y"][None], pose=pose, motion=motion, context=context
     )
     velocity = transformer.velocity(golden["in.noise"][None], golden["in.t"], constants)
-    assert _relative(context[:, :16], golden["fp32.img_emb"]) < 1e-5
-    assert _relative(context[:, 257 : 257 + 16], golden["fp32.text_embedding"]) < 1e-5
+    assert _relative(context.image[None, :16], golden["fp32.img_emb"]) < 1e-5
+    assert len(context.text) == len(golden["in.ctx"]) + 1
+    text = context.text.repeat_interleave(context.counts.int(), dim=0)
+    assert len(text) == MAX_TOKENS
+    assert _relative(text[None, :16], golden["fp32.text_embedding"]) < 1e-5
     assert _relative(pose, golden["fp32.pose_patch_embedding"]) < 1e-5
     assert _relative(motion[:, 1:], golden["fp32.face_encoder out (B,T,5,C)"]) < 1e-5
     assert not motion[:, 0].any()

@@ -87,6 +87,13 @@ def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
         weight = torch.rand(sizes.head_width, device=device, dtype=dtype)
         return (query, weight, *keys, order), {}, length * width * 2 * item
 
+    def cross() -> Work:
+        query, text, image = (
+            torch.randn(number, heads, sizes.head_width, device=device, dtype=dtype) for number in (length, 17, 257)
+        )
+        counts = torch.ones(17, device=device)
+        return (query, text, text, counts, image, image), {}, length * width * 2 * item
+
     def heads_8bit() -> Work:
         parts = rows(3 * width).unflatten(1, (3, heads, -1)).unbind(1)
         return (*parts, *(summarize(part, 64) for part in parts[1:])), {}, 3 * length * width * (item + 1)
@@ -114,6 +121,7 @@ def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
             lambda: ((rows(width).unflatten(1, (heads, -1)), 64), {}, length * width * item),
         ),
         ("q k v to e4m3", "quantize_heads", heads_8bit),
+        ("cross-attention, 17 and 257 keys", "cross_attention", cross),
         ("face attention", "face_attention", face),
         ("choice of blocks, density 0.2", "choose_blocks", choice),
     ]
