@@ -13,7 +13,7 @@ from animate_kernels.attention import BACKENDS
 from animate_kernels.fp8 import Fp8Rows
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparsity import Sparsity
-from animate_pipelines.blocks import fuse_projections
+from animate_pipelines.blocks import Context, fuse_projections
 from animate_pipelines.errors import DeviceError, InvalidField
 from animate_pipelines.fp8_linear import Fp8Linear, multiply_in_fp8
 from animate_pipelines.half_step import widen
@@ -35,7 +35,8 @@ def inputs(tiny_bundle: Path) -> dict[str, torch.Tensor]:
         "condition": (1, 20, FRAMES, SIDE, SIDE),
         "pose": (1, 48, FRAMES - 1, SIDE // 2, SIDE // 2),
         "motion": (1, FRAMES, 3, 48),
-        "context": (1, 512 + 17, 48),
+        "text": (23, 48),
+        "image": (17, 48),
     }
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
@@ -49,8 +50,9 @@ def velocity(
     model: Any, inputs: dict[str, torch.Tensor], attend: SelfAttention | None = None, progress: float = 0.0
 ) -> torch.Tensor:
     transformer = AnimateTransformer(model, attend=attend)
-    shared = {name: inputs[name] for name in ("condition", "pose", "motion", "context")}
-    constants = transformer.encode_step_constants(**shared)
+    shared = {name: inputs[name] for name in ("condition", "pose", "motion")}
+    context = Context(text=inputs["text"], counts=torch.tensor([1.0] * 22 + [490]), image=inputs["image"])
+    constants = transformer.encode_step_constants(**shared, context=context)
     return transformer.velocity(inputs["latents"], torch.tensor([700]), constants, progress)
 
 

@@ -14,7 +14,10 @@ from live_memory import LiveMemory
 from real_size import write_real_size_bundle
 from torch import nn
 
+from animate_kernels.dispatch import Ops
+from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.animate import animate
+from animate_pipelines.blocks import Context
 from animate_pipelines.errors import DeviceError
 from animate_pipelines.inputs import Media
 from animate_pipelines.models import Models, load_models
@@ -93,6 +96,7 @@ def test_denoising_holds_what_is_predicted(
 ) -> None:
     # the fused kernels of GPUs hold the result alone; the meta device would hold every score
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda query, key, value: torch.empty_like(query))
+    ops = Ops(cross_attention=lambda query, *keys_values: torch.empty_like(query))
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device("meta"):
@@ -101,14 +105,18 @@ def test_denoising_holds_what_is_predicted(
         torch.set_default_dtype(torch.float32)
     frames = (segment.num_frames - 1) // 4 + 1
     height, width = segment.height // 8, segment.width // 8
-    transformer = AnimateTransformer(model)
+    transformer = AnimateTransformer(model, attend=SelfAttention(ops=ops))
     with torch.device("meta"), torch.no_grad(), LiveMemory() as memory:
         pose = torch.empty(1, 5120, frames, height // 2, width // 2, dtype=torch.bfloat16)
         constants = transformer.encode_step_constants(
             condition=torch.empty(1, 20, frames + 1, height, width),
             pose=pose,
             motion=torch.empty(1, frames + 1, 5, 5120, dtype=torch.bfloat16),
-            context=torch.empty(1, 769, 5120, dtype=torch.bfloat16),
+            context=Context(
+                text=torch.empty(512, 5120, dtype=torch.bfloat16),
+                counts=torch.empty(512),
+                image=torch.empty(257, 5120, dtype=torch.bfloat16),
+            ),
         )
         transformer.velocity(
             torch.empty(1, 16, frames + 1, height, width), torch.zeros(1, dtype=torch.int64), constants
