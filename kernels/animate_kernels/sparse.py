@@ -45,31 +45,6 @@ class Selection:
     lengths: torch.Tensor
 
 
-ChooseBlocks = Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]
-
-
-def select(
-    query: Blocks, key: Blocks, value: Blocks, *, density: float, num_reference: int, choose: ChooseBlocks | None = None
-) -> Selection:
-    """For queries, keys and values in one order, by their summaries.
-
-    Blocks are ranked by the weight that a tile's queries will give them: the mean exponential of scores whose mean and
-    variance are known, channel by channel as if these were independent.
-
-    num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
-    choose: `choose_blocks` or its kernel.
-    """
-    tiles, spread = query.joined(TILE_BLOCKS), key.squares - key.means.square()
-    scores = torch.einsum("qhd,khd->hqk", tiles.means, key.means)
-    scores += torch.einsum("qhd,khd->hqk", tiles.squares, spread) / 2 / math.sqrt(spread.shape[-1])
-    num_reference_blocks = math.ceil(num_reference / key.size)
-    num_read = max(math.ceil(density * len(key)), least_read(len(key), num_reference_blocks))
-    lists, exact = (choose or choose_blocks)(scores, num_read, num_reference_blocks)
-    return Selection(
-        block=key.size, lists=lists, exact=exact, key_means=key.means, value_means=value.means, lengths=key.lengths
-    )
-
-
 def choose_blocks(scores: torch.Tensor, num_read: int, num_reference_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The definition: of fp32 scores `heads tiles blocks` the lists and marks of a `Selection`: forced, then best.
 
@@ -91,6 +66,37 @@ def forced_blocks(num_blocks: int, num_reference_blocks: int) -> torch.Tensor:
 def least_read(num_blocks: int, num_reference_blocks: int) -> int:
     """How many blocks are read whatever the density: as many as are forced on a tile at most."""
     return min(num_blocks, num_reference_blocks + TILE_BLOCKS + 2)
+
+
+ChooseBlocks = Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def select(
+    query: Blocks,
+    key: Blocks,
+    value: Blocks,
+    *,
+    density: float,
+    num_reference: int,
+    choose: ChooseBlocks = choose_blocks,
+) -> Selection:
+    """For queries, keys and values in one order, by their summaries.
+
+    Blocks are ranked by the weight that a tile's queries will give them: the mean exponential of scores whose mean and
+    variance are known, channel by channel as if these were independent.
+
+    num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
+    choose: `choose_blocks` or its kernel.
+    """
+    tiles, spread = query.joined(TILE_BLOCKS), key.squares - key.means.square()
+    scores = torch.einsum("qhd,khd->hqk", tiles.means, key.means)
+    scores += torch.einsum("qhd,khd->hqk", tiles.squares, spread) / 2 / math.sqrt(spread.shape[-1])
+    num_reference_blocks = math.ceil(num_reference / key.size)
+    num_read = max(math.ceil(density * len(key)), least_read(len(key), num_reference_blocks))
+    lists, exact = choose(scores, num_read, num_reference_blocks)
+    return Selection(
+        block=key.size, lists=lists, exact=exact, key_means=key.means, value_means=value.means, lengths=key.lengths
+    )
 
 
 def sparse_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:
