@@ -1,12 +1,12 @@
 """Our forward beside diffusers' on the same weights, on the CPU: a segment's 20 steps, and the stack of blocks alone.
 
-    python -m animate_benchmarks.forward_cpu [--repeats 5] [--steps 20] [--threads 1]
+    python -m animate_benchmarks.forward_cpu [--repeats 5] [--steps 20] [--threads 1] [--prompt-tokens 16]
 
 The widths and the depth are the puppet bundle's, at 96x96 and 17 frames; random weights, as speed does not depend on
-their values. A render is everything that the transformer does for one segment: for us what the steps share once and
-then the steps, for diffusers' module a call a step. The stack is the blocks and face adapters alone, with faces, pose
-and context embedded beforehand for both. Seconds are the process's own, which other work on the machine does not
-lengthen. The last line is one JSON object.
+their values; what follows the prompt is zeros, as it is of every one. A render is everything that the transformer does
+for one segment: for us what the steps share once and then the steps, for diffusers' module a call a step. The stack is
+the blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the process's
+own, which other work on the machine does not lengthen. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from animate_pipelines.blocks import ResidualStream, run_block, run_face_block
 from animate_pipelines.transformer import AnimateTransformer
 
 _SIDE_PX, _FRAMES, _TEXT_TOKENS, _IMAGE_TOKENS = 96, 17, 512, 17
-_PROMPT_TOKENS = 16  # the rest of the text is zeros, as of every prompt
 Inputs = dict[str, torch.Tensor]
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = WanAnimateTransformer3DModel(**TRANSFORMER).eval().requires_grad_(False)
-    transformer, inputs = AnimateTransformer(model), _inputs(model)
+    transformer, inputs = AnimateTransformer(model), _inputs(model, options.prompt_tokens)
     renders = {
         "ours": lambda: _render(transformer, inputs, options.steps),
         "diffusers": _theirs(model, inputs, options.steps),
@@ -54,17 +53,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--prompt-tokens", type=int, default=16, help=f"of the text's {_TEXT_TOKENS}")
     return parser.parse_args()
 
 
-def _inputs(model: WanAnimateTransformer3DModel) -> Inputs:
+def _inputs(model: WanAnimateTransformer3DModel, prompt_tokens: int) -> Inputs:
     frames, side, face = (_FRAMES - 1) // 4 + 1, _SIDE_PX // 8, model.config.motion_encoder_size
+    prompt = torch.randn(1, prompt_tokens, model.config.text_dim)
     return {
         "latents": torch.randn(1, 16, frames + 1, side, side),
         "condition": torch.randn(1, 20, frames + 1, side, side),
         "pose": torch.randn(1, 16, frames, side, side),
         "face": torch.rand(1, 3, _FRAMES, face, face) * 2 - 1,
-        "text": F.pad(torch.randn(1, _PROMPT_TOKENS, model.config.text_dim), (0, 0, 0, _TEXT_TOKENS - _PROMPT_TOKENS)),
+        "text": F.pad(prompt, (0, 0, 0, _TEXT_TOKENS - prompt_tokens)),
         "image": torch.randn(1, _IMAGE_TOKENS, model.config.image_dim),
         "timestep": torch.tensor([500]),
     }
@@ -172,7 +173,7 @@ def _print(
         "layers": config.num_layers,
         "tokens": grid[0] * grid[1] * grid[2] // 4,
         "context_tokens": _TEXT_TOKENS + _IMAGE_TOKENS,
-        "prompt_tokens": _PROMPT_TOKENS,
+        "prompt_tokens": options.prompt_tokens,
         "face_frames": _FRAMES,
         "face_px": config.motion_encoder_size,
     }
