@@ -24,6 +24,7 @@ from diffusers import WanAnimateTransformer3DModel
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from animate_benchmarks.gpu.bench import reason
 from animate_kernels.dispatch import choose
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparsity import DENSE, Sparsity
@@ -72,7 +73,8 @@ def main() -> None:
     _make_fp8(model)
     for name, (attention, sparsity) in _EIGHT_BIT.items():
         runs |= _attempt(name, lambda a=attention, s=sparsity: _ours(model, inputs, a, s), options.repeats, device)  # type: ignore[misc]
-    _break_down(name, lambda: _ours(model, inputs, attention, sparsity), device)
+    last, recipe = list(_EIGHT_BIT.items())[-1]
+    _break_down(last, lambda: _ours(model, inputs, *recipe), device)
     tokens = inputs["latents"].shape[2] * inputs["latents"].shape[3] * inputs["latents"].shape[4] // 4
     _print(options, model, device, dtype, tokens, runs)
 
@@ -139,7 +141,7 @@ def _attempt(name: str, make: Callable[[], Work], repeats: int, device: torch.de
     try:
         return _interleave({name: make()}, repeats, device)
     except Exception as failure:  # noqa: BLE001 - a backend or kernel that fails is a result
-        print(f"  {name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+        print(f"  {name}: failed, {reason(failure)}", flush=True)
         return {}
 
 
@@ -235,7 +237,7 @@ def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> d
             try:
                 elapsed = _seconds(works[name], device)
             except Exception as failure:  # noqa: BLE001 - a backend or kernel that fails is a result
-                print(f"  {name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+                print(f"  {name}: failed, {reason(failure)}", flush=True)
                 del runs[name]
                 continue
             print(f"  {name}: {elapsed:.4f} s, turn {turn}", flush=True)  # what is cut off has said what it measured
@@ -255,7 +257,7 @@ def _break_down(name: str, make: Callable[[], Work], device: torch.device) -> No
             work()
             _finish(device)
     except Exception as failure:  # noqa: BLE001 - what was measured before is still to be printed
-        print(f"  no breakdown of {name}: {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+        print(f"  no breakdown of {name}: {reason(failure)}", flush=True)
         return
     times_us = {
         event.key: (getattr(event, f"self_{kind}_time_total"), event.count) for event in profiler.key_averages()

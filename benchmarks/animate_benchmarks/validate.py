@@ -22,6 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from animate_benchmarks.gpu.bench import reason
 from animate_benchmarks.puppet import measures
 from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, render
 from animate_benchmarks.puppet.shots import pictures
@@ -67,7 +68,7 @@ def main() -> None:
         except Exception as failure:  # a shortcut that does not work here is a result
             if name == FULL:
                 raise
-            print(f"{name}: failed, {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+            print(f"{name}: failed, {reason(failure)}", flush=True)
             continue
         full = full or shown
         rows[name] = _measure(models, cases, shown, full) | {"seconds": time.monotonic() - began}

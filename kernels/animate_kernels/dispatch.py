@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import torch
 
@@ -91,19 +92,25 @@ def _choose_kernels(device: torch.device) -> tuple[Ops, list[Finding]]:
     if device.type != "cuda":
         return Ops(), [Finding(name="kernels", usable=False, reason=f"PyTorch's own operators on {device.type}")]
     kernels, findings = {}, []
-    for name, module in _MODULES.items():
-        finding = probe_kernel(name, module, device)
+    for name in _MODULES:
+        finding = probe_kernel(name, device)
         findings.append(finding)
         if finding.usable:
-            kernels[name] = getattr(import_module(f"animate_kernels.fused.{module}"), name)
+            kernels[name] = kernel_of(name)
     return Ops(**kernels), findings
 
 
-def probe_kernel(name: str, module: str, device: torch.device) -> Finding:
+def kernel_of(name: str) -> Callable[..., Any]:
+    """Ours, of an operator."""
+    kernel: Callable[..., Any] = getattr(import_module(f"animate_kernels.fused.{_MODULES[name]}"), name)
+    return kernel
+
+
+def probe_kernel(name: str, device: torch.device) -> Finding:
     """One tiny call of a Triton kernel, compared with the definition."""
     return probe(
         name,
-        lambda: trial(name, getattr(import_module(f"animate_kernels.fused.{module}"), name), device),
+        lambda: trial(name, kernel_of(name), device),
         lambda: trial(name, getattr(Ops(), name), device),
         tolerance=6e-2,  # 8-bit weights are rounded relative to the largest score so far, or of all
     )

@@ -38,16 +38,9 @@ class SelfAttention:
         if density == 1:
             return self.dense(query, key, value)
         ops, size = self.ops, self.sparsity.block_tokens
-        query_blocks, key_blocks, value_blocks = (ops.summarize(part, size) for part in (query, key, value))
-        selection = select(
-            query_blocks,
-            key_blocks,
-            value_blocks,
-            density=density,
-            num_reference=order.num_reference,
-            choose=ops.choose_blocks,
-        )
+        blocks = [ops.summarize(part, size) for part in (query, key, value)]
+        selection = select(*blocks, density=density, num_reference=order.num_reference, choose=ops.choose_blocks)
         if not self.eight_bit:
             return ops.sparse_attention(query, key, value, selection)
-        heads = ops.quantize_heads(query, key, value, key_blocks, value_blocks)
+        heads = ops.quantize_heads(query, key, value, *blocks[1:])
         return ops.sparse_attention_8bit(heads, selection, query.dtype)

@@ -16,9 +16,8 @@ from itertools import product
 import torch
 
 from animate_benchmarks.gpu.bench import Bench, read_bench
-from animate_benchmarks.gpu.operators import kernel_of
 from animate_kernels.attention import BACKENDS, Backend, probe_attention
-from animate_kernels.dispatch import Ops
+from animate_kernels.dispatch import Ops, kernel_of
 from animate_kernels.order import TokenOrder, morton_order
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparse import Selection, select

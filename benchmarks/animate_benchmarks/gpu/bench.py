@@ -55,7 +55,7 @@ class Bench:
         try:
             self.rows[name] = measure()
         except Exception as failure:  # noqa: BLE001 - a missing package or a kernel that fails is a result
-            print(f"{name:36} failed: {type(failure).__name__}: {str(failure).partition(chr(10))[0]}", flush=True)
+            print(f"{name:36} failed: {reason(failure)}", flush=True)
             return
         print(f"{name:36}" + "".join(f" {key} {value:10.4g}" for key, value in self.rows[name].items()), flush=True)
 
@@ -76,6 +76,11 @@ class Bench:
         end.record()
         end.synchronize()
         return float(start.elapsed_time(end)) / 1e3
+
+
+def reason(failure: Exception) -> str:
+    """What failed, in a line."""
+    return f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
 
 
 def read_bench(description: str | None) -> Bench:

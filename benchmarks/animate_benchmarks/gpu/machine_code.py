@@ -34,7 +34,8 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
 from animate_benchmarks.gpu.bench import Bench, Sizes
-from animate_benchmarks.gpu.operators import kernel_of, works
+from animate_benchmarks.gpu.operators import works
+from animate_kernels.dispatch import kernel_of
 from animate_kernels.fused import attention
 from animate_kernels.fused.blocks import summarize
 from animate_kernels.fused.quantize import quantize_heads

@@ -9,14 +9,12 @@ is no GPU the definition stands in for the kernel: that shows that the command r
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any
 
 import torch
 
 from animate_benchmarks.gpu.bench import Bench, compiled, read_bench
 from animate_kernels.blocks import summarize
-from animate_kernels.dispatch import _MODULES, Ops
+from animate_kernels.dispatch import Ops, kernel_of
 from animate_kernels.fp8 import FP8
 from animate_kernels.order import natural_order
 from animate_kernels.sparse import least_read
@@ -52,12 +50,6 @@ def _compare(bench: Bench, name: str, work: Work, bandwidth: float) -> dict[str,
         "compiled_ms": bench.seconds(lambda: fast(*arguments, **options)) * 1e3,
         "floor_ms": size_bytes / bandwidth * 1e3,
     }
-
-
-def kernel_of(name: str) -> Callable[..., Any]:
-    """Ours, of an operator."""
-    kernel: Callable[..., Any] = getattr(import_module(f"animate_kernels.fused.{_MODULES[name]}"), name)
-    return kernel
 
 
 def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:

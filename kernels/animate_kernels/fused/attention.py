@@ -238,9 +238,9 @@ def _tables(
         return (None,) * 5, (0, 0, 0)
     blocks = len(selection.lengths)
     padding = math.ceil(blocks / selection.block) * selection.block - blocks
-    # how often a mean counts, as a power of two
-    counts = selection.lengths.log2().expand(selection.exact.shape)
-    counts = F.pad(counts.masked_fill(selection.exact, -torch.inf), (0, padding), value=-torch.inf)
+    # how often a mean counts, as a power of two: not at all where its block is read, or is none
+    exact = F.pad(selection.exact, (0, padding), value=True)
+    counts = F.pad(selection.lengths.log2(), (0, padding)).expand(exact.shape).masked_fill(exact, -torch.inf)
     key_means, value_means = (
         F.pad(means, (0, 0, 0, 0, 0, padding)) for means in (selection.key_means, selection.value_means)
     )
