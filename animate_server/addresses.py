@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from animate_pipelines.errors import FetchError, InvalidField
-from animate_pipelines.params import MAX_REFERENCE_CHARS
+from animate_pipelines.request.params import MAX_REFERENCE_CHARS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from animate_pipelines.capability import check_safety, check_turbo
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
 from animate_pipelines.media.header import Family
-from animate_pipelines.params import INPUTS, AnimateParams
+from animate_pipelines.request.availability import check_safety, check_turbo
+from animate_pipelines.request.params import INPUTS, AnimateParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.bodies import INLINE, Part
 from animate_server.files import read_chunks

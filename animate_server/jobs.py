@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from animate_pipelines.errors import AnimateError, Fault
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.webhooks import Webhook
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from animate_pipelines.capability import check_safety
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.report import Report
+from animate_pipelines.progress.progress import Report
+from animate_pipelines.request.availability import check_safety
+from animate_pipelines.request.params import AnimateParams
 
 if TYPE_CHECKING:
-    from animate_pipelines.models import Models
-    from animate_pipelines.preprocess_cache import PreprocessCache
+    from animate_pipelines.families.models import Models
+    from animate_pipelines.job.cache import PreprocessCache
     from animate_server.settings import Settings
 
 
@@ -66,9 +66,9 @@ class BundleRenderer:
         report: Report,
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
-        from animate_pipelines.animate import animate
-        from animate_pipelines.inputs import Media
+        from animate_pipelines.job.sources import Media
         from animate_pipelines.preflight.run import preflight
+        from animate_pipelines.render import animate
 
         media = Media(**inputs)
         if params.preflight == "only":
@@ -122,9 +122,9 @@ def load_renderer(settings: Settings, device: str) -> Renderer:
     path = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(path)
 
-    import animate_pipelines.animate  # noqa: F401
-    from animate_pipelines.models import load_models
-    from animate_pipelines.preprocess_cache import PreprocessCache
+    import animate_pipelines.render  # noqa: F401
+    from animate_pipelines.families.models import load_models
+    from animate_pipelines.job.cache import PreprocessCache
 
     models = load_models(path, device=device, shortcuts=settings.shortcuts)
     cache = PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from animate_pipelines.detection_report import ReportFiles
+from animate_pipelines.perception.detection_report import ReportFiles
 from animate_server.errors import JobNotFound
 from animate_server.files import move_durably
 

@@ -17,8 +17,8 @@ from pydantic_settings import (
 )
 
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.loading.shortcuts import recipe_changes
 from animate_pipelines.media.limits import MediaLimits
-from animate_pipelines.shortcuts import recipe_changes
 
 MIB = 1024**2
 DialectName = Literal[

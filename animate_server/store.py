@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, case, delete, func, insert, select, update
 
 from animate_pipelines.errors import AnimateError, ServerError
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.report import Progress
+from animate_pipelines.progress.progress import Progress
+from animate_pipelines.request.params import AnimateParams
 from animate_server.database import writing
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
 from animate_server.jobs import TRANSITIONS, Artefact, Failure, Job, JobStatus, NewJob

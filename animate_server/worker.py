@@ -25,8 +25,8 @@ from animate_pipelines.errors import (
     ServerError,
 )
 from animate_pipelines.media.durable import written_whole
-from animate_pipelines.params import INPUTS, AnimateParams
-from animate_pipelines.report import Progress, Report
+from animate_pipelines.progress.progress import Progress, Report
+from animate_pipelines.request.params import INPUTS, AnimateParams
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.errors import LeaseLost

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from animate_pipelines.models import Models
-    from animate_pipelines.preprocess.eyes import Eyes
+    from animate_pipelines.families.models import Models
+    from animate_pipelines.perception.readers import Eyes
 
 # Tests run in several processes; more threads in each would only wait for one another.
 torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def tiny_bundle(home: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(tiny_bundle: Path) -> Models:
-    from animate_pipelines.models import load_models
+    from animate_pipelines.families.models import load_models
 
     return load_models(tiny_bundle)
 
@@ -48,7 +48,7 @@ def tiny_models(tiny_bundle: Path) -> Models:
 @pytest.fixture(scope="session")
 def eyes(home: Path) -> Eyes:
     """The puppet bundle's detector and pose network."""
-    from animate_pipelines.models import load_eyes
+    from animate_pipelines.families.models import load_eyes
     from animate_weights.bundles import find_bundle
 
     return load_eyes(find_bundle("puppet", home))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from animate_pipelines.errors import AnimateError
-from animate_pipelines.report import Progress, Report
+from animate_pipelines.progress.progress import Progress, Report
 
 EXIT_FAILED = 1
 EXIT_USAGE = 64

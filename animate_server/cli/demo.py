@@ -12,8 +12,8 @@ import typer
 from animate_server.cli.console import progress_report
 
 if TYPE_CHECKING:
-    from animate_pipelines.models import Models
-    from animate_pipelines.params import Mode
+    from animate_pipelines.families.models import Models
+    from animate_pipelines.request.params import Mode
     from animate_pipelines.result import AnimateResult
 
 
@@ -31,7 +31,7 @@ def demo(
     settings = load_settings(bundle=bundle or None)
     folder = find_bundle(settings.bundle, settings.home)
 
-    from animate_pipelines.models import load_models
+    from animate_pipelines.families.models import load_models
     from animate_server.supervisor import find_devices
     from animate_weights.puppet import demo_pair
     from animate_weights.puppet.files import write_pair
@@ -50,11 +50,11 @@ def demo(
 
 def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> list[Path]:
     """The video and its contact sheet."""
-    from animate_pipelines.animate import animate
-    from animate_pipelines.contact_sheet import write_contact_sheet
-    from animate_pipelines.inputs import Media
-    from animate_pipelines.params import AnimateParams
-    from animate_pipelines.workspace import Workspace
+    from animate_pipelines.job.sources import Media
+    from animate_pipelines.job.workspace import Workspace
+    from animate_pipelines.render import animate
+    from animate_pipelines.request.params import AnimateParams
+    from animate_pipelines.sheets.contact_sheet import write_contact_sheet
 
     output = image.with_name(f"{mode}.mp4")
     workspace = image.with_name(f".{mode}.render")

@@ -166,10 +166,10 @@ def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iter
     """For that area, or each of the bundle's: the predicted need, and how each GPU would share its memory."""
     import torch
 
+    from animate_pipelines.diffusion.segments import plan_segments
     from animate_pipelines.errors import BundleError
-    from animate_pipelines.recipe import default_recipe
-    from animate_pipelines.residency import SegmentSize, area_segments, describe_plan, read_sizes
-    from animate_pipelines.segments import plan_segments
+    from animate_pipelines.loading.execution import default_recipe
+    from animate_pipelines.loading.residency import SegmentSize, area_segments, describe_plan, read_sizes
     from animate_server.supervisor import find_devices
     from animate_weights.bundles import find_bundle
     from animate_weights.manifest import read_manifest

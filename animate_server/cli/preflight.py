@@ -53,7 +53,7 @@ def preflight(
 
 
 def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: bool) -> dict[str, Any]:
-    from animate_pipelines.params import AnimateParams
+    from animate_pipelines.request.params import AnimateParams
     from animate_server.settings import load_settings
 
     params = AnimateParams.from_json(fields | {"preflight": "only"})
@@ -65,8 +65,8 @@ def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: 
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
 
-    from animate_pipelines.inputs import Media
-    from animate_pipelines.models import load_eyes, load_mask_source
+    from animate_pipelines.families.models import load_eyes, load_mask_source
+    from animate_pipelines.job.sources import Media
     from animate_pipelines.preflight.run import preflight as look_at_pair
     from animate_server.estimate import estimate_render
 

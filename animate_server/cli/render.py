@@ -15,7 +15,7 @@ from animate_pipelines.errors import AnimateError, InvalidField
 from animate_server.cli.console import print_error, print_json, progress_report
 
 if TYPE_CHECKING:
-    from animate_pipelines.params import AnimateParams
+    from animate_pipelines.request.params import AnimateParams
     from animate_pipelines.result import AnimateResult
     from animate_server.settings import Settings
 
@@ -136,7 +136,7 @@ def render(
 
 
 def _params(fields: dict[str, Any]) -> AnimateParams:
-    from animate_pipelines.params import AnimateParams
+    from animate_pipelines.request.params import AnimateParams
 
     return AnimateParams.from_json({name: value for name, value in fields.items() if value is not None})
 
@@ -148,10 +148,10 @@ def _render(
 
     folder = find_bundle(settings.bundle, settings.home)
 
-    from animate_pipelines.animate import animate
-    from animate_pipelines.inputs import Media
-    from animate_pipelines.models import load_models
-    from animate_pipelines.preprocess_cache import PreprocessCache
+    from animate_pipelines.families.models import load_models
+    from animate_pipelines.job.cache import PreprocessCache
+    from animate_pipelines.job.sources import Media
+    from animate_pipelines.render import animate
     from animate_server.supervisor import find_devices
 
     media = Media.of(params)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.params import INPUTS
-from animate_pipelines.report import Progress, Report
+from animate_pipelines.progress.progress import Progress, Report
+from animate_pipelines.request.params import INPUTS
 from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.media.stills import StillKind
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
 from animate_server.jobs import Artefact, Job, JobStatus

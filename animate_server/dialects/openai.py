@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_pipelines.media.stills import STILL_TYPES
-from animate_pipelines.params import (
+from animate_pipelines.request.params import (
     DEFAULT_PROMPT,
     MAX_FPS,
     MAX_PROMPT_CHARS,

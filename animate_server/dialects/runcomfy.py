@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField
-from animate_pipelines.params import (
+from animate_pipelines.request.params import (
     DEFAULT_PROMPT,
     MAX_FPS,
     MAX_PROMPT_CHARS,

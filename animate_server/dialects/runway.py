@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
-from animate_pipelines.params import AS_PERFORMED, AnimateParams, draw_seed
+from animate_pipelines.request.params import AS_PERFORMED, AnimateParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, count_jobs, find_job, submit_body
 from animate_server.document import FILE_FORM, HAND_OVER, LOOK, READ, SUBMIT, raises

@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.models import load_eyes
-from animate_pipelines.person import PersonAt
-from animate_pipelines.preprocess.everybody import Footage, survey_people
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.preprocess.gaps import bridge
-from animate_pipelines.preprocess.people import follow_person
-from animate_pipelines.stopwatch import Stopwatch
+from animate_pipelines.families.models import load_eyes
+from animate_pipelines.families.wan_animate.conditioning import PARTS
+from animate_pipelines.perception.gaps import bridge
+from animate_pipelines.perception.people import follow_person
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.scan import Footage, survey_people
+from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.request.person import PersonAt
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet.scene import Scene, draw_scene
 

@@ -24,23 +24,23 @@ from diffusers import WanAnimatePipeline
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from animate_pipelines.animate import animate
-from animate_pipelines.conditioning import PARTS, DrivingFrames, preprocess
-from animate_pipelines.encode import encode_constants
-from animate_pipelines.inputs import Media
+from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.state import first_state
+from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.families.wan_animate.conditioning import PARTS, DrivingFrames, preprocess
+from animate_pipelines.families.wan_animate.encode import encode_constants
+from animate_pipelines.families.wan_animate.pictures import SegmentFrames, draw_segment
+from animate_pipelines.job.plan import RenderPlan, plan_render
+from animate_pipelines.job.sources import Media
+from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
-from animate_pipelines.models import Models, load_models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.pictures import SegmentFrames, draw_segment
-from animate_pipelines.plan import RenderPlan, plan_render
-from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.render import Schedule, render_segments
+from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_pipelines.result import AnimateResult
-from animate_pipelines.state import first_state
-from animate_pipelines.stopwatch import Stopwatch
-from animate_pipelines.workspace import Workspace
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import demo_pair
 from animate_weights.puppet.files import write_pair

@@ -28,9 +28,9 @@ from animate_benchmarks.gpu.bench import reason
 from animate_kernels.dispatch import choose
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparsity import DENSE, Sparsity
-from animate_pipelines.blocks import ResidualStream, StepConstants, run_block
-from animate_pipelines.fp8_linear import Fp8Linear, multiply_in_fp8
-from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.families.wan_animate.blocks import ResidualStream, StepConstants, run_block
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_pipelines.memory.fp8_linear import Fp8Linear, multiply_in_fp8
 from animate_weights.quantize import is_quantised_parameter
 from animate_weights.tiny import TRANSFORMER
 

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 
 from animate_benchmarks.puppet.animator import TRANSFORMER
-from animate_pipelines.blocks import ResidualStream, run_block, run_face_block
-from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.families.wan_animate.blocks import ResidualStream, run_block, run_face_block
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
 
 _SIDE_PX, _FRAMES, _TEXT_TOKENS, _IMAGE_TOKENS = 96, 17, 512, 17
 Inputs = dict[str, torch.Tensor]

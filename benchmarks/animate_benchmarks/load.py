@@ -25,8 +25,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from animate_pipelines.networks import open_network
-from animate_pipelines.recipe import default_recipe
+from animate_pipelines.loading.execution import default_recipe
+from animate_pipelines.loading.networks import open_network
 from animate_weights.safetensors_file import Shape, write_safetensors
 
 _SHARD_BYTES = {torch.bfloat16: 9_940_000_000, torch.float32: 4_980_000_000}  # the published ones' sizes

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from animate_benchmarks.puppet.pairings import FPS, Flaw, Pairing, random_pairing
-from animate_pipelines.models import load_eyes
+from animate_pipelines.families.models import load_eyes
+from animate_pipelines.perception.observation import look_at
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.readers import Eyes
 from animate_pipelines.preflight.findings import Cutting
-from animate_pipelines.preflight.look import look_at
-from animate_pipelines.preflight.overlay import draw_overlay
 from animate_pipelines.preflight.report import check_pair
-from animate_pipelines.preflight.seen import Seen
-from animate_pipelines.preflight.survey import sampled_frames, survey_image
-from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preflight.sampling import sampled_frames, survey_image
+from animate_pipelines.sheets.overlay import draw_overlay
 from animate_weights.bundles import find_bundle
 
 SIZE, FRAMES = (320, 320), 24

@@ -25,21 +25,21 @@ from typing import Any
 import decord
 import numpy as np
 
+from animate_pipelines.families.models import load_eyes
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.models import load_eyes
-from animate_pipelines.preprocess.detector import detect_people, detect_person, largest_box, squash
-from animate_pipelines.preprocess.everybody import Footage
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.preprocess.face import crop_face, face_box
-from animate_pipelines.preprocess.masks import KeypointBoxes, fit_mask
-from animate_pipelines.preprocess.onnx_batch import MAX_BATCH
-from animate_pipelines.preprocess.people import find_people
-from animate_pipelines.preprocess.pose import crop_person, estimate_pose, read_poses
-from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
-from animate_pipelines.stopwatch import Stopwatch
+from animate_pipelines.perception.detector import detect_people, detect_person, largest_box, squash
+from animate_pipelines.perception.face import crop_face, face_box
+from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
+from animate_pipelines.perception.onnx_batch import MAX_BATCH
+from animate_pipelines.perception.people import find_people
+from animate_pipelines.perception.pose import crop_person, estimate_pose, read_poses
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.scan import Footage
+from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
+from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import demo_pair
 from animate_weights.puppet.files import write_pair

@@ -22,11 +22,11 @@ from animate_benchmarks.puppet import measures
 from animate_benchmarks.puppet.clips import Mode, Size
 from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, render
 from animate_benchmarks.puppet.shots import pictures
-from animate_pipelines.models import Models, load_models
-from animate_pipelines.preprocess.detector import detect_person
-from animate_pipelines.preprocess.pose import estimate_pose
-from animate_pipelines.preprocess.resize import render_size
-from animate_pipelines.recipe import Recipe
+from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.media.resize import render_size
+from animate_pipelines.perception.detector import detect_person
+from animate_pipelines.perception.pose import estimate_pose
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import Frame, Pose
 from animate_weights.puppet.performance import STEERING_WORDS, steer

@@ -28,11 +28,11 @@ from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, rende
 from animate_benchmarks.puppet.shots import pictures
 from animate_benchmarks.quality import keypoints_of, read_keypoints
 from animate_kernels.sparse import least_read
-from animate_pipelines.models import Models, load_models
-from animate_pipelines.preprocess.resize import render_size
-from animate_pipelines.recipe import Recipe
-from animate_pipelines.residency import SegmentSize
-from animate_pipelines.shortcuts import recipe_changes
+from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.loading.residency import SegmentSize
+from animate_pipelines.loading.shortcuts import recipe_changes
+from animate_pipelines.media.resize import render_size
 from animate_weights.bundles import find_bundle
 from animate_weights.manifest import Manifest, read_manifest
 

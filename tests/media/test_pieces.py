@@ -17,7 +17,7 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import VideoInfo, probe_video
 from animate_pipelines.media.writer import VideoWriter
-from animate_pipelines.params import OutputFormat
+from animate_pipelines.request.params import OutputFormat
 from tests.media.conftest import Studio
 
 SIZE = (64, 48)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animate_pipelines.inputs import Media
+from animate_pipelines.job.sources import Media
 
 
 def make_video(path: Path, source: str, *, audio: bool = True) -> Path:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from animate_pipelines.admission import DeviceMemory
-from animate_pipelines.animate import animate
 from animate_pipelines.errors import AreaTooLarge
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.recipe import default_recipe
-from animate_pipelines.residency import NetworkSizes, SegmentSize, WeightCount, plan_residency, predict_peak
+from animate_pipelines.families.models import Models
+from animate_pipelines.job.sources import Media
+from animate_pipelines.loading.admission import DeviceMemory
+from animate_pipelines.loading.execution import default_recipe
+from animate_pipelines.loading.residency import NetworkSizes, SegmentSize, WeightCount, plan_residency, predict_peak
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 
 GB = 10**9
 # the published networks, see `test_residency`; with detector, pose and mask networks of 3.5 GB

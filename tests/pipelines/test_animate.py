@@ -16,19 +16,19 @@ import pytest
 import torch
 from PIL import Image
 
-from animate_pipelines import conditioning
-from animate_pipelines.animate import animate
+from animate_pipelines.diffusion.vae import VideoVae
 from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, MediaTooLarge, NoPersonFound
-from animate_pipelines.inputs import Media
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate import conditioning
+from animate_pipelines.families.wan_animate.retarget import Figure, fit_proportions
+from animate_pipelines.job.sources import Media
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.preprocess.retarget import Figure, fit_proportions
-from animate_pipelines.report import Progress
+from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.progress.progress import Progress
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_pipelines.result import AnimateResult
-from animate_pipelines.vae import VideoVae
 
 NUM_FRAMES = 40  # of the driving video: three segments of 17 frames
 

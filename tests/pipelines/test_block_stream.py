@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from animate_pipelines.block_stream import BlockStream
-from animate_pipelines.fp8_linear import Fp8Linear
-from animate_pipelines.networks import open_network
+from animate_pipelines.loading.networks import open_network
+from animate_pipelines.memory.block_stream import BlockStream
+from animate_pipelines.memory.fp8_linear import Fp8Linear
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from animate_pipelines.blocks import Context
-from animate_pipelines.models import Models
-from animate_pipelines.transformer import join_padding
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.blocks import Context
+from animate_pipelines.families.wan_animate.transformer import join_padding
 
 
 def test_equal_rows_at_the_end_are_one_that_counts() -> None:

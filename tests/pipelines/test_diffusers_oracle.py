@@ -16,17 +16,17 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanAnimatePipeline
 from PIL import Image
 
-from animate_pipelines.blocks import StepConstants
-from animate_pipelines.encode import encode_constants
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.render import Schedule, render_segments
-from animate_pipelines.schedule import unipc_sigmas
-from animate_pipelines.segments import Segment, plan_segments, segment_indices
-from animate_pipelines.state import first_state
-from animate_pipelines.transformer import AnimateTransformer
-from animate_pipelines.vae import to_pixels
+from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.schedule import unipc_sigmas
+from animate_pipelines.diffusion.segments import Segment, plan_segments, segment_indices
+from animate_pipelines.diffusion.state import first_state
+from animate_pipelines.diffusion.vae import to_pixels
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.blocks import StepConstants
+from animate_pipelines.families.wan_animate.encode import encode_constants
+from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_pipelines.request.params import AnimateParams
 
 WIDTH, HEIGHT, SEGMENT_FRAMES, STEPS, SHIFT, SEED = 64, 48, 17, 3, 5.0, 11
 TOLERANCE = 1e-4

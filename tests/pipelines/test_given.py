@@ -11,13 +11,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from animate_pipelines.animate import animate
 from animate_pipelines.errors import BundleError, InvalidField, MediaError
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models, load_models
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.job.sources import Media
+from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_pipelines.result import AnimateResult
-from animate_pipelines.workspace import Workspace
 from animate_weights.manifest import READERS_PATH
 from animate_weights.puppet import Character, Performance, draw
 from animate_weights.puppet.backdrop import Backdrop

@@ -14,10 +14,10 @@ from golden_weights import golden_vae
 from original_bundle import write_renamed_bundle
 from safetensors.torch import load_file, save_file
 
-from animate_pipelines.animate import animate
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import load_models
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.families.models import load_models
+from animate_pipelines.job.sources import Media
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_weights.bundles import find_bundle
 from animate_weights.manifest import read_manifest
 

@@ -17,7 +17,7 @@ _SCRIPT = """
 import resource, sys
 from pathlib import Path
 import torch
-from animate_pipelines.networks import open_network
+from animate_pipelines.loading.networks import open_network
 torch.set_num_threads(1)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 network = open_network(Path(sys.argv[1]), "transformer")

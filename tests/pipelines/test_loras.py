@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from animate_pipelines.animate import animate
 from animate_pipelines.errors import BundleError
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models, load_models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.recipe import Recipe
+from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.job.sources import Media
+from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_weights.lora import read_lora
 
 _LAYER = "blocks.1.self_attn.v"

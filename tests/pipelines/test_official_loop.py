@@ -7,16 +7,16 @@ import torch
 from golden_weights import GOLDEN, golden_transformer, golden_vae
 from safetensors.torch import load_file
 
-from animate_pipelines.blocks import StepConstants
-from animate_pipelines.encode import JobConstants
-from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.recipe import FullSolver
-from animate_pipelines.render import Schedule, render_segments
-from animate_pipelines.segments import Segment, plan_segments, segment_indices
-from animate_pipelines.state import first_state
-from animate_pipelines.text import MAX_TOKENS
-from animate_pipelines.transformer import AnimateTransformer, Expression
-from animate_pipelines.vae import VideoVae, to_pixels
+from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.segments import Segment, plan_segments, segment_indices
+from animate_pipelines.diffusion.state import first_state
+from animate_pipelines.diffusion.text import MAX_TOKENS
+from animate_pipelines.diffusion.vae import VideoVae, to_pixels
+from animate_pipelines.families.wan_animate.blocks import StepConstants
+from animate_pipelines.families.wan_animate.encode import JobConstants
+from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer, Expression
+from animate_pipelines.loading.execution import FullSolver
 from animate_weights.random_weights import uniform
 
 NUM_FRAMES, SEGMENT_FRAMES = 14, 9

@@ -10,11 +10,11 @@ from golden_weights import GOLDEN
 from original_bundle import write_golden_bundle
 from safetensors.torch import load_file
 
-from animate_pipelines.image_encoder import ImageEncoder
-from animate_pipelines.networks import open_network
-from animate_pipelines.text import MAX_TOKENS
-from animate_pipelines.transformer import AnimateTransformer
-from animate_pipelines.vae import VideoVae
+from animate_pipelines.diffusion.image_encoder import ImageEncoder
+from animate_pipelines.diffusion.text import MAX_TOKENS
+from animate_pipelines.diffusion.vae import VideoVae
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_pipelines.loading.networks import open_network
 from animate_weights.layouts import Component, find_layout
 from animate_weights.random_weights import uniform
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.params import MAX_SEED, AnimateParams
+from animate_pipelines.request.params import MAX_SEED, AnimateParams
 
 PAIR = {"reference_image": "who.png", "driving_video": "what.mp4"}
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from animate_pipelines.animate import animate
-from animate_pipelines.encode import encode_constants
 from animate_pipelines.errors import BundleError, ContentRefused
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.preprocess.held_body import hold_body
-from animate_pipelines.safety import SafetyChecker, load_safety_checker, sample
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.encode import encode_constants
+from animate_pipelines.families.wan_animate.held_body import hold_body
+from animate_pipelines.job.sources import Media
+from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker, sample
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 
 PARAMS = AnimateParams(reference_image="-", driving_video="-", seed=3, resolution="480p")
 

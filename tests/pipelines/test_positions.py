@@ -9,7 +9,7 @@ from golden_weights import GOLDEN
 from safetensors.torch import load_file
 
 from animate_kernels.reference import norm_rotate
-from animate_pipelines.transformer import time_sinusoid
+from animate_pipelines.families.wan_animate.transformer import time_sinusoid
 
 Golden = dict[str, torch.Tensor]
 

@@ -14,14 +14,14 @@ import torch
 from golden_weights import GOLDEN, golden_transformer, golden_vae
 from safetensors.torch import load_file
 
-from animate_pipelines.animate import animate
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import load_models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.recipe import Recipe, default_recipe
-from animate_pipelines.text import MAX_TOKENS
-from animate_pipelines.transformer import AnimateTransformer
-from animate_pipelines.vae import VideoVae, to_pixels
+from animate_pipelines.diffusion.text import MAX_TOKENS
+from animate_pipelines.diffusion.vae import VideoVae, to_pixels
+from animate_pipelines.families.models import load_models
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_pipelines.job.sources import Media
+from animate_pipelines.loading.execution import Recipe, default_recipe
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_weights.random_weights import uniform
 
 Golden = dict[str, torch.Tensor]

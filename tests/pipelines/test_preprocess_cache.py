@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from animate_pipelines.animate import animate
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.preprocess_cache import PreprocessCache, cache_key
+from animate_pipelines.families.models import Models
+from animate_pipelines.job.cache import PreprocessCache, cache_key
+from animate_pipelines.job.sources import Media
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_pipelines.result import AnimateResult
 from animate_weights.hashes import hash_sample
 
@@ -116,7 +116,7 @@ def test_a_key_is_of_the_values_not_of_their_order() -> None:
 _ROUNDS = """
     import sys
     from pathlib import Path
-    from animate_pipelines.preprocess_cache import PreprocessCache
+    from animate_pipelines.job.cache import PreprocessCache
 
     home, name = Path(sys.argv[1]), sys.argv[2]
     cache = PreprocessCache(home / "cache", max_bytes=2_500)  # two entries of five: every round evicts

@@ -19,7 +19,7 @@ from real_size import (
     write_sparse_safetensors,
 )
 
-from animate_pipelines.networks import network_shapes, open_network
+from animate_pipelines.loading.networks import network_shapes, open_network
 from animate_weights.errors import BundleError
 from animate_weights.layouts import COMPONENTS, Component, Layout
 from animate_weights.safetensors_file import Shape

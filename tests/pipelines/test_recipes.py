@@ -13,15 +13,15 @@ from animate_kernels.attention import BACKENDS
 from animate_kernels.fp8 import Fp8Rows
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparsity import Sparsity
-from animate_pipelines.blocks import Context, fuse_projections
 from animate_pipelines.errors import DeviceError, InvalidField
-from animate_pipelines.fp8_linear import Fp8Linear, multiply_in_fp8
-from animate_pipelines.half_step import widen
-from animate_pipelines.models import load_models
-from animate_pipelines.networks import open_network
-from animate_pipelines.recipe import Recipe
-from animate_pipelines.shortcuts import recipe_changes
-from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.families.models import load_models
+from animate_pipelines.families.wan_animate.blocks import Context, fuse_projections
+from animate_pipelines.families.wan_animate.half_step import widen
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.loading.networks import open_network
+from animate_pipelines.loading.shortcuts import recipe_changes
+from animate_pipelines.memory.fp8_linear import Fp8Linear, multiply_in_fp8
 
 CPU = torch.device("cpu")
 FRAMES, SIDE = 3, 16

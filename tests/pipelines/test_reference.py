@@ -9,19 +9,19 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from animate_pipelines.animate import animate
 from animate_pipelines.errors import Canceled, MediaError, NoPersonFound
-from animate_pipelines.inputs import Media
+from animate_pipelines.families.models import Models
+from animate_pipelines.job.reference import Reference, read_reference, settle_reference
+from animate_pipelines.job.sources import Media
+from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.reference import Reference, read_reference, settle_reference
-from animate_pipelines.report import Progress
-from animate_pipelines.workspace import Workspace
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.progress.progress import Progress
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_weights.puppet import Character, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from animate_pipelines.encode import encode_constants
+from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.segments import Segment, plan_segments
+from animate_pipelines.diffusion.state import first_state
 from animate_pipelines.errors import Canceled, MediaError
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.pictures import SegmentFrames
-from animate_pipelines.render import Schedule, render_segments
-from animate_pipelines.segments import Segment, plan_segments
-from animate_pipelines.state import first_state
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.encode import encode_constants
+from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.request.params import AnimateParams
 
 LONG_ENOUGH_S = 60.0
 SIZE = (32, 32)

@@ -16,15 +16,14 @@ from torch import nn
 
 from animate_kernels.dispatch import Ops
 from animate_kernels.self_attention import SelfAttention
-from animate_pipelines.animate import animate
-from animate_pipelines.blocks import Context
+from animate_pipelines.diffusion.strips import decode_in_strips
 from animate_pipelines.errors import DeviceError
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models, load_models
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.parking import Parking
-from animate_pipelines.recipe import Recipe, default_recipe
-from animate_pipelines.residency import (
+from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.families.wan_animate.blocks import Context
+from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_pipelines.job.sources import Media
+from animate_pipelines.loading.execution import Recipe, default_recipe
+from animate_pipelines.loading.residency import (
     RESIDENCIES,
     NetworkSizes,
     SegmentSize,
@@ -40,8 +39,9 @@ from animate_pipelines.residency import (
     transformer_bytes,
     with_residency,
 )
-from animate_pipelines.strips import decode_in_strips
-from animate_pipelines.transformer import AnimateTransformer
+from animate_pipelines.memory.parking import Parking
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams
 from animate_weights.manifest import Manifest, read_manifest
 from animate_weights.quantized import dequantize, quantize_rowwise
 

@@ -7,7 +7,7 @@ import torch
 from golden_weights import GOLDEN, read_json
 from safetensors.torch import load_file
 
-from animate_pipelines.schedule import DpmSolver, FlowEuler, UniPC, euler_sigmas, unipc_sigmas
+from animate_pipelines.diffusion.schedule import DpmSolver, FlowEuler, UniPC, euler_sigmas, unipc_sigmas
 from animate_weights.random_weights import uniform
 
 

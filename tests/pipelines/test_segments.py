@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from animate_pipelines.encode import known_mask
-from animate_pipelines.segments import plan_segments, reflect, segment_indices
+from animate_pipelines.diffusion.segments import plan_segments, reflect, segment_indices
+from animate_pipelines.families.wan_animate.encode import known_mask
 
 
 def test_padding_is_the_official_one() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from animate_pipelines.stopwatch import Stopwatch
+from animate_pipelines.progress.stopwatch import Stopwatch
 
 
 def test_a_part_inside_another_is_not_counted_in_it() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from golden_weights import golden_vae
 
-import animate_pipelines.strips as strips
-from animate_pipelines.strips import decode_in_strips, halo_of
-from animate_pipelines.vae import VideoVae
+import animate_pipelines.diffusion.strips as strips
+from animate_pipelines.diffusion.strips import decode_in_strips, halo_of
+from animate_pipelines.diffusion.vae import VideoVae
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 3, 34, 3), (1, 16, 2, 2, 45)])

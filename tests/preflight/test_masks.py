@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animate_pipelines.conditioning import DrivingFrames
+from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.preflight.look import Look
-from animate_pipelines.preflight.mask_preview import MaskedFrame, MaskPreview, masks_used, preview_masks
-from animate_pipelines.preflight.mask_sheet import add_masks, draw_masks
-from animate_pipelines.preflight.seen import Seen
-from animate_pipelines.preprocess.masks import KeypointBoxes, fit_mask
-from animate_pipelines.workspace import Workspace
+from animate_pipelines.perception.mask_preview import MaskedFrame, MaskPreview, masks_used, preview_masks
+from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
+from animate_pipelines.perception.observation import Look
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.sheets.mask_sheet import add_masks, draw_masks
 from animate_weights.puppet import demo_pair
 from animate_weights.puppet.files import write_pair
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import numpy as np
 
 from animate_benchmarks.puppet.pairings import FLAWS, FPS, Flaw, Pairing, random_pairing
+from animate_pipelines.perception.observation import look_at
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.readers import Eyes
 from animate_pipelines.preflight.findings import Cutting
-from animate_pipelines.preflight.look import look_at
 from animate_pipelines.preflight.report import PreflightReport, check_pair
-from animate_pipelines.preflight.seen import Seen
-from animate_pipelines.preflight.survey import survey_image
-from animate_pipelines.preprocess.eyes import Eyes
+from animate_pipelines.preflight.sampling import survey_image
 
 SIZE, FRAMES, SAMPLED = (288, 336), 12, (0, 1, 2, 5, 8, 11)
 RIGHT, WRONG_OF_EACH = 20, 4

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import PairRefused
+from animate_pipelines.perception.framing import framing_of
+from animate_pipelines.perception.observation import Look, count_heads
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.preflight.align import align_picture
 from animate_pipelines.preflight.findings import Cutting
-from animate_pipelines.preflight.framing import framing_of
-from animate_pipelines.preflight.look import Look, count_heads
-from animate_pipelines.preflight.overlay import draw_overlay
-from animate_pipelines.preflight.pose_distance import pose_distance
 from animate_pipelines.preflight.report import check_pair, refuse_problems
-from animate_pipelines.preflight.seen import Seen
-from animate_pipelines.preflight.survey import sampled_frames
+from animate_pipelines.preflight.sampling import sampled_frames
+from animate_pipelines.sheets.overlay import draw_overlay
 from animate_weights.puppet import Character, Frame, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

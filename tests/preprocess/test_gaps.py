@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import PersonLost
-from animate_pipelines.preprocess.gaps import bridge, check_gaps, stretches_of
-from animate_pipelines.preprocess.smoothing import smooth, smooth_boxes
+from animate_pipelines.perception.gaps import bridge, check_gaps, stretches_of
+from animate_pipelines.perception.smoothing import smooth, smooth_boxes
 
 
 def test_stretches_are_named_by_the_frames_themselves() -> None:

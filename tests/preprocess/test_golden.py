@@ -13,13 +13,13 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.preprocess.detector import largest_box, person_boxes
-from animate_pipelines.preprocess.face import crop_face, face_box
-from animate_pipelines.preprocess.keypoints import FACE, body_20, interpolate
-from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
-from animate_pipelines.preprocess.pose import crop_geometry, crop_input, decode_heatmaps
-from animate_pipelines.preprocess.resize import padding_resize, render_size
-from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
+from animate_pipelines.media.resize import padding_resize, render_size
+from animate_pipelines.perception.detector import largest_box, person_boxes
+from animate_pipelines.perception.face import crop_face, face_box
+from animate_pipelines.perception.keypoints import FACE, body_20, interpolate
+from animate_pipelines.perception.masks import KeypointBoxes, dilate, fill_grid
+from animate_pipelines.perception.pose import crop_geometry, crop_input, decode_heatmaps
+from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DRIVING_SIZE = (1280, 720)

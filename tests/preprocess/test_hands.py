@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from animate_pipelines.preprocess.hands import hide_stray_fingers
-from animate_pipelines.preprocess.keypoints import LEFT_HAND, RIGHT_HAND
+from animate_pipelines.perception.hands import hide_stray_fingers
+from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND
 from animate_weights.puppet import Character, Performance, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

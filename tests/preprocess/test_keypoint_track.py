@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.preprocess.keypoint_track import read_track
+from animate_pipelines.perception.keypoint_track import read_track
 from animate_weights.puppet import Character, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

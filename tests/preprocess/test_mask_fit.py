@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.preprocess.masks import dilate, fit_mask
+from animate_pipelines.perception.masks import dilate, fit_mask
+from animate_pipelines.request.params import AnimateParams
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from animate_pipelines.detection_report import DetectionReport
-from animate_pipelines.preprocess.findings import report_people
-from animate_pipelines.preprocess.keypoints import FACE, LEFT_HAND, RIGHT_HAND
-from animate_pipelines.preprocess.people import FoundPeople
-from animate_pipelines.preprocess.people_still import people_still
-from animate_pipelines.timeline import draw_timeline
+from animate_pipelines.perception.describe import report_people
+from animate_pipelines.perception.detection_report import DetectionReport
+from animate_pipelines.perception.keypoints import FACE, LEFT_HAND, RIGHT_HAND
+from animate_pipelines.perception.people import FoundPeople
+from animate_pipelines.sheets.people_still import people_still
+from animate_pipelines.sheets.timeline import draw_timeline
 
 NUM_FRAMES = 60
 SEEN, MISSING, MARKED = (46, 160, 97), (214, 64, 58), (92, 72, 190)

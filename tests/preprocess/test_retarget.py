@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 
-from animate_pipelines.preprocess.keypoints import LEFT_HAND, RIGHT_HAND, body_20
-from animate_pipelines.preprocess.retarget import Figure, NeutralPoses, Size, fit_proportions
-from animate_pipelines.preprocess.retarget import retarget as retarget_frame
-from animate_pipelines.preprocess.skeleton import LIMBS, Skeleton, draw_skeleton, skeleton_of
+from animate_pipelines.families.wan_animate.retarget import Figure, NeutralPoses, Size, fit_proportions
+from animate_pipelines.families.wan_animate.retarget import retarget as retarget_frame
+from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND, body_20
+from animate_pipelines.perception.skeleton import LIMBS, Skeleton, draw_skeleton, skeleton_of
 
 DRIVING, REFERENCE = (1280, 720), (704, 1280)
 

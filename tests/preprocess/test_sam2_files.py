@@ -11,7 +11,7 @@ from accelerate import init_empty_weights
 from transformers import Sam2VideoModel
 
 from animate_pipelines.errors import BundleError
-from animate_pipelines.preprocess.sam2_files import hiera_large_config, load_original, renamed
+from animate_pipelines.perception.sam2_files import hiera_large_config, load_original, renamed
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

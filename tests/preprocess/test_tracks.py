@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import InvalidField, NoPersonFound
-from animate_pipelines.person import PersonAt, read_person
-from animate_pipelines.preprocess.choice import choose_person, real_people
-from animate_pipelines.preprocess.hidden import hidden_boxes, is_person, misread
-from animate_pipelines.preprocess.sightings import Sighting, one_a_person, posture_similarity
-from animate_pipelines.preprocess.tracks import Track, link_tracks
+from animate_pipelines.perception.choice import choose_person, real_people
+from animate_pipelines.perception.hidden import hidden_boxes, is_person, misread
+from animate_pipelines.perception.sightings import Sighting, one_a_person, posture_similarity
+from animate_pipelines.perception.tracks import Track, link_tracks
+from animate_pipelines.request.person import PersonAt, read_person
 
 SIZE, FPS = (640, 360), 20.0
 RED, BLUE, GREEN = 0, 21, 42

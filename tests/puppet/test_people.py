@@ -15,19 +15,19 @@ from PIL import Image
 
 from animate_benchmarks.crossings import follow_crossing
 from animate_benchmarks.puppet.rendering import held_out_case
-from animate_pipelines.animate import animate
-from animate_pipelines.conditioning import PARTS
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.inputs import Media
-from animate_pipelines.models import Models
-from animate_pipelines.params import AnimateParams, Mode
-from animate_pipelines.preflight.look import look_at
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.conditioning import PARTS
+from animate_pipelines.job.sources import Media
+from animate_pipelines.perception.observation import look_at
+from animate_pipelines.perception.people import find_people
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.scan import Footage
 from animate_pipelines.preflight.run import preflight
-from animate_pipelines.preprocess.everybody import Footage
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.preprocess.people import find_people
-from animate_pipelines.report import Progress
-from animate_pipelines.stopwatch import Stopwatch
+from animate_pipelines.progress.progress import Progress
+from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.render import animate
+from animate_pipelines.request.params import AnimateParams, Mode
 from animate_weights.puppet import Character, Performance, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

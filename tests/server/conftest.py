@@ -18,10 +18,10 @@ import httpx
 import pytest
 import uvicorn
 
-from animate_pipelines.detection_report import ReportFiles
 from animate_pipelines.errors import DeviceError, NoPersonFound
-from animate_pipelines.params import INPUTS, AnimateParams
-from animate_pipelines.report import Progress, Report
+from animate_pipelines.perception.detection_report import ReportFiles
+from animate_pipelines.progress.progress import Progress, Report
+from animate_pipelines.request.params import INPUTS, AnimateParams
 from animate_server.app import create_app
 from animate_server.backend import Backend, open_backend
 from animate_server.jobs import NewJob

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from animate_pipelines.errors import AnimateError
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.addresses import AddressPolicy, check_url
 from animate_server.auth import Keyring
 from animate_server.dialects import native

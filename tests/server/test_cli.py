@@ -23,7 +23,7 @@ from animate_pipelines.errors import (
     NoPersonFound,
     ServerError,
 )
-from animate_pipelines.report import Progress
+from animate_pipelines.progress.progress import Progress
 from animate_server.cli import app, main
 from animate_server.cli.console import exit_code, print_error, progress_report
 from animate_server.cli.credentials import Credentials, credentials_path, find_credentials, store_credentials
@@ -211,7 +211,7 @@ def test_progress_in_a_pipe_is_a_line_for_each_change(capsys: pytest.CaptureFixt
 def test_progress_in_a_terminal_is_a_bar() -> None:
     script = (
         "from animate_server.cli.console import progress_report as p\n"
-        "from animate_pipelines.report import Progress\n"
+        "from animate_pipelines.progress.progress import Progress\n"
         "with p('job 1') as report: report(Progress(stage='render', fraction=0.5, seconds_left=3.0))"
     )
     import pty

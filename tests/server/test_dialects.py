@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.app import load_dialects
 from animate_server.dialects import (
     eachlabs,

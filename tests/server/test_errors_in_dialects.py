@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from animate_pipelines.errors import AnimateError, ContentRefused, NoPersonFound
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.auth import Keyring
 from animate_server.backend import Backend
 from animate_server.jobs import NewJob

@@ -20,7 +20,7 @@ from animate_server.store import Store
 _WORKER = """
 import os, sys, time
 from pathlib import Path
-from animate_pipelines.report import Progress
+from animate_pipelines.progress.progress import Progress
 from animate_server.backend import open_backend
 from animate_server.settings import Settings
 from animate_server.worker import Worker

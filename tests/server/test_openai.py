@@ -18,7 +18,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
-from animate_pipelines.params import DEFAULT_PROMPT
+from animate_pipelines.request.params import DEFAULT_PROMPT
 from animate_server.dialects.openai import dialect
 from animate_server.jobs import Artefact
 

@@ -25,7 +25,7 @@ from schemathesis.checks import (
 )
 
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.app import create_app
 from animate_server.auth import Keyring
 from animate_server.backend import Backend, open_backend

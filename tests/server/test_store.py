@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, inspect, text
 
 import animate_server
 from animate_pipelines.errors import InvalidField, ServerError
-from animate_pipelines.report import Progress
+from animate_pipelines.progress.progress import Progress
 from animate_server.backend import Backend
 from animate_server.database import SCHEMA, open_database
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull, SchemaUnknown
@@ -272,7 +272,7 @@ def test_expired_jobs_lose_their_artefact_and_then_their_record(store: Store, ne
 _ADD_FOR_EVER = """
 import sys
 from pathlib import Path
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.database import open_database
 from animate_server.jobs import NewJob
 from animate_server.store import Store

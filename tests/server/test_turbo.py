@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import animate_pipelines.animate
-from animate_pipelines.params import AnimateParams
+import animate_pipelines.render
+from animate_pipelines.request.params import AnimateParams
 from animate_server.renderer import BundleRenderer
 
 SAID = "turbo is not available with this bundle: rendered in 20 full steps"
@@ -34,7 +34,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         destination.write_bytes(b"video")
         return _Rendered(params)
 
-    monkeypatch.setattr(animate_pipelines.animate, "animate", animate)
+    monkeypatch.setattr(animate_pipelines.render, "animate", animate)
     return {"name": "plain", "turbo_lora": None, "warning": "", "safety_checker": False}
 
 

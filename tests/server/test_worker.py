@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from animate_pipelines.errors import BundleError, DeviceError
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.report import Progress, Report
+from animate_pipelines.progress.progress import Progress, Report
+from animate_pipelines.request.params import AnimateParams
 from animate_server import worker as worker_module
 from animate_server.backend import Backend
 from animate_server.jobs import Job, JobStatus, NewJob

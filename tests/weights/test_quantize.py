@@ -12,7 +12,7 @@ from golden_weights import golden_vae
 from original_bundle import write_renamed_bundle
 from safetensors.torch import load_file
 
-from animate_pipelines.networks import open_network
+from animate_pipelines.loading.networks import open_network
 from animate_weights.errors import BundleError
 from animate_weights.quantize import quantize_bundle
 from animate_weights.quantized import dequantize, quantize_rowwise

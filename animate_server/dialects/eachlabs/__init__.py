@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import (
     Caller,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from animate_pipelines.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, AnimateParams, Mode, draw_seed
+from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, AnimateParams, Mode, draw_seed
 from animate_server.addresses import check_length
 from animate_server.fields import read_fields, show_schema
 

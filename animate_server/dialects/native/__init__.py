@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.size import output_size
-from animate_pipelines.params import INPUTS, AnimateParams
+from animate_pipelines.request.params import INPUTS, AnimateParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
 from animate_server.dialects.native.schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from animate_pipelines import params as p
-from animate_pipelines.person import MAX_PERSON
+from animate_pipelines.request import params as p
+from animate_pipelines.request.person import MAX_PERSON
 from animate_server.fields import show_schema
 from animate_server.jobs import JobStatus
 from animate_server.webhooks import CallStatus

@@ -24,7 +24,7 @@ from animate_pipelines.errors import (
     MediaTooLarge,
     RequestError,
 )
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.request.params import AnimateParams
 from animate_server.addresses import check_length, redact
 from animate_server.bodies import Body
 from animate_server.dialects import (

@@ -7,7 +7,14 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from animate_pipelines.params import DEFAULT_QUALITY, MAX_PROMPT_CHARS, MAX_QUALITY, MAX_RESULTS, MAX_SEED, MIN_QUALITY
+from animate_pipelines.request.params import (
+    DEFAULT_QUALITY,
+    MAX_PROMPT_CHARS,
+    MAX_QUALITY,
+    MAX_RESULTS,
+    MAX_SEED,
+    MIN_QUALITY,
+)
 
 ANIMATE, REPLACE = "prunaai:p-video@animate", "prunaai:p-video@replace"
 MAX_TTL_S = 365 * 24 * 3600

@@ -15,7 +15,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 from animate_benchmarks.puppet.batches import Batch
 from animate_benchmarks.puppet.clips import FACE_PX
 from animate_benchmarks.puppet.prompts import MAX_TOKENS
-from animate_pipelines.image_encoder import ImageEncoder
+from animate_pipelines.diffusion.image_encoder import ImageEncoder
 
 HEADS, HEAD_WIDTH, LAYERS = 5, 32, 6
 WIDTH = HEADS * HEAD_WIDTH

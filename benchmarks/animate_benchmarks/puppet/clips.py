@@ -14,10 +14,10 @@ import numpy as np
 
 from animate_benchmarks.puppet.prompts import random_words
 from animate_benchmarks.puppet.shots import FPS, Shot, pictures, relative_keypoints
-from animate_pipelines.preprocess.face import crop_face, face_box
-from animate_pipelines.preprocess.masks import KeypointBoxes, dilate, fill_grid
-from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
+from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.perception.face import crop_face, face_box
+from animate_pipelines.perception.masks import KeypointBoxes, dilate, fill_grid
+from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
 from animate_weights.puppet import Build, Character, Frame, Look, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

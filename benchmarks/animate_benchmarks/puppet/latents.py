@@ -19,7 +19,7 @@ from diffusers import AutoencoderKLWan
 from animate_benchmarks.puppet.clips import RENDER_PX, SEGMENT_FRAMES, Clip, Mode, Size, random_clip
 from animate_benchmarks.puppet.prompts import random_prompt
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
-from animate_pipelines.encode import known_mask
+from animate_pipelines.families.wan_animate.encode import known_mask
 
 SHARD_CLIPS = 48
 ENCODE_BATCH = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from transformers import T5TokenizerFast
 
-from animate_pipelines.params import DEFAULT_PROMPT
+from animate_pipelines.request.params import DEFAULT_PROMPT
 from animate_weights.puppet.performance import STEERING_WORDS
 
 MAX_TOKENS = 40  # of the prompts in training; the last one is always padding

@@ -14,19 +14,19 @@ import torch
 
 from animate_benchmarks.puppet.clips import Mode, Pair, Size
 from animate_benchmarks.puppet.shots import FPS, pictures
-from animate_pipelines.conditioning import PARTS, DrivingFrames, preprocess
-from animate_pipelines.encode import encode_constants
+from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.segments import plan_segments
+from animate_pipelines.diffusion.state import first_state
+from animate_pipelines.diffusion.vae import to_frames
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.conditioning import PARTS, DrivingFrames, preprocess
+from animate_pipelines.families.wan_animate.encode import encode_constants
+from animate_pipelines.families.wan_animate.pictures import draw_segment
+from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip, Indices
-from animate_pipelines.models import Models
-from animate_pipelines.params import DEFAULT_PROMPT, AnimateParams
-from animate_pipelines.pictures import draw_segment
-from animate_pipelines.preprocess.resize import padding_resize
-from animate_pipelines.render import Schedule, render_segments
-from animate_pipelines.segments import plan_segments
-from animate_pipelines.state import first_state
-from animate_pipelines.stopwatch import Stopwatch
-from animate_pipelines.vae import to_frames
-from animate_pipelines.workspace import Workspace
+from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.request.params import DEFAULT_PROMPT, AnimateParams
 from animate_weights.puppet import Frame
 
 OVERLAP = 1

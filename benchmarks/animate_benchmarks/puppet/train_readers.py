@@ -21,7 +21,7 @@ from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_networ
 from animate_benchmarks.puppet.people import empty_scene, random_crowd
 from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.training import stage_parser, train
-from animate_pipelines.preprocess.pose import crop_geometry, crop_input
+from animate_pipelines.perception.pose import crop_geometry, crop_input
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH
 
 SIDES_PX = (96, 128, 192, 320)

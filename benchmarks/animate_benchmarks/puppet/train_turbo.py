@@ -21,7 +21,7 @@ from animate_benchmarks.puppet.batches import Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator, path_loss
 from animate_benchmarks.puppet.training import load_average, stage_parser, train
-from animate_pipelines.schedule import euler_sigmas
+from animate_pipelines.diffusion.schedule import euler_sigmas
 from animate_weights.names import diffusers_names
 
 RANK = 4

@@ -23,7 +23,7 @@ from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
 from animate_benchmarks.puppet.training import stage_parser, train
 from animate_benchmarks.puppet.vae_start import start_near_linear
 from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
-from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
+from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
 
 CROP_PX, FRAMES, BATCH = 64, 17, 4
 PATCH_PX = 2

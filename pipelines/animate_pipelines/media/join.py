@@ -15,7 +15,7 @@ from animate_pipelines.media.header import Container
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import AudioInfo, VideoInfo
 from animate_pipelines.media.timing import packets_of, ticks_per_second
-from animate_pipelines.params import DEFAULT_QUALITY, OutputFormat
+from animate_pipelines.request.params import DEFAULT_QUALITY, OutputFormat
 
 AudioTreatment = Literal["none", "copied", "encoded"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from animate_pipelines.params import Fit, Resolution
+from animate_pipelines.request.params import Fit, Resolution
 
 _LINES: dict[Resolution, int] = {"480p": 480, "580p": 580, "720p": 720, "1080p": 1080}
 

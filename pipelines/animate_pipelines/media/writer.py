@@ -13,7 +13,7 @@ from animate_pipelines.media.durable import written_whole
 from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, run_ffmpeg
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import ticks_per_second
-from animate_pipelines.params import DEFAULT_QUALITY
+from animate_pipelines.request.params import DEFAULT_QUALITY
 
 
 class VideoWriter:

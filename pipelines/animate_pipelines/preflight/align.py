@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.perception.observations import Seen
 
 _NOSE, _SHOULDERS, _HIPS = [0], [5, 6], [11, 12]
 _SURE = 0.5

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from animate_pipelines.conditioning import DrivingFrames
-from animate_pipelines.detection_report import PersonSeen
+from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
-from animate_pipelines.person import read_person
-from animate_pipelines.preflight.seen import Seen
-from animate_pipelines.preflight.survey import sampled_frames
-from animate_pipelines.preprocess.everybody import Footage
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.preprocess.findings import people_seen
-from animate_pipelines.preprocess.people import FoundPeople, find_people
-from animate_pipelines.preprocess.people_still import people_still
-from animate_pipelines.stopwatch import Stopwatch
-from animate_pipelines.workspace import Workspace
+from animate_pipelines.perception.describe import people_seen
+from animate_pipelines.perception.detection_report import PersonSeen
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.people import FoundPeople, find_people
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.scan import Footage
+from animate_pipelines.preflight.sampling import sampled_frames
+from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.request.person import read_person
+from animate_pipelines.sheets.people_still import people_still
 
 _PAPER, _INK = (250, 250, 250), (30, 30, 30)
 _GAP_PX, _TITLE_PX, _WIDEST_PX = 10, 28, 960

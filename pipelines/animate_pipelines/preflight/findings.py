@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from animate_pipelines.preflight.framing import FRAMINGS, Framing
-from animate_pipelines.preflight.seen import Seen
+from animate_pipelines.perception.framing import FRAMINGS, Framing
+from animate_pipelines.perception.observations import Seen
 
 Side = Literal["image", "video", "pair"]
 Severity = Literal["problem", "hint"]

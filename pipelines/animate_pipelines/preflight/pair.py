@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from animate_pipelines.conditioning import DrivingFrames
-from animate_pipelines.params import AnimateParams
+from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.perception.people import FoundPeople
+from animate_pipelines.perception.readers import Eyes
 from animate_pipelines.preflight.align import align_picture
 from animate_pipelines.preflight.crowd import see_followed
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.report import PreflightReport, check_pair, refuse_problems
-from animate_pipelines.preflight.survey import survey_clip, survey_image
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.preprocess.people import FoundPeople
-from animate_pipelines.workspace import Workspace
+from animate_pipelines.preflight.sampling import survey_clip, survey_image
+from animate_pipelines.request.params import AnimateParams
 
 
 def check_media(

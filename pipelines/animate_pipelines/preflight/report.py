@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from animate_pipelines.errors import PairRefused
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.preflight.findings import Cutting, Finding, Start, find_flaws
-from animate_pipelines.preflight.pose_distance import pose_distance
-from animate_pipelines.preflight.seen import Seen
 
 _PROBLEM, _HINT = 35, 7  # points
 _AT_START_S = 0.2  # the distance at the start is the median of this stretch: single frames are misread

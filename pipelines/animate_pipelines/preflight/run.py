@@ -10,23 +10,23 @@ from typing import Any
 
 import torch
 
-from animate_pipelines.conditioning import DrivingFrames
-from animate_pipelines.inputs import Media, digests_of, driving_mezzanine, given_masks, probe_driving
+from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.job.plan import plan_render
+from animate_pipelines.job.reference import read_reference, settle_reference
+from animate_pipelines.job.sources import Media, digests_of, driving_mezzanine, given_masks, probe_driving
+from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
-from animate_pipelines.params import AnimateParams
-from animate_pipelines.plan import plan_render
+from animate_pipelines.perception.mask_preview import preview_masks
+from animate_pipelines.perception.masks import MaskSource
+from animate_pipelines.perception.readers import Eyes
 from animate_pipelines.preflight.crowd import add_still, find_crowd
-from animate_pipelines.preflight.mask_preview import preview_masks
-from animate_pipelines.preflight.mask_sheet import add_masks
-from animate_pipelines.preflight.overlay import write_overlay
 from animate_pipelines.preflight.pair import check_media
-from animate_pipelines.preprocess.eyes import Eyes
-from animate_pipelines.preprocess.masks import MaskSource
-from animate_pipelines.progress import ProgressTracker
-from animate_pipelines.reference import read_reference, settle_reference
-from animate_pipelines.report import Report, silent
-from animate_pipelines.workspace import Workspace
+from animate_pipelines.progress.progress import Report, silent
+from animate_pipelines.progress.tracker import ProgressTracker
+from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.sheets.mask_sheet import add_masks
+from animate_pipelines.sheets.overlay import write_overlay
 from animate_weights.manifest import Manifest
 
 

@@ -1,0 +1,1 @@
+"""From noise to pixels, segment by segment. Knows no tensor but latents."""

@@ -1,0 +1,50 @@
+"""Reads the figure that retargeting goes by, from the reference picture and neutral pictures where there are any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from animate_pipelines.families.models import Models
+from animate_pipelines.families.wan_animate.conditioning import pose_in
+from animate_pipelines.families.wan_animate.retarget import Figure, NeutralPoses
+from animate_pipelines.job.plan import Size
+from animate_pipelines.media.image import read_image
+from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.media.resize import padding_resize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeutralPictures:
+    """The reference's character and the driving video's person in a neutral pose: `h w 3`, of any size."""
+
+    reference: np.ndarray
+    driver: np.ndarray
+
+
+def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimits) -> NeutralPictures | None:
+    """None where none were given. Raises as `read_image` does, on `neutral_reference` and `neutral_driver`."""
+    if reference is None or driver is None:
+        return None
+    return NeutralPictures(
+        reference=read_image(reference, limits, field="neutral_reference"),
+        driver=read_image(driver, limits, field="neutral_driver"),
+    )
+
+
+def read_figure(models: Models, reference: np.ndarray, size: Size, neutral: NeutralPictures | None) -> Figure:
+    """Of the reference picture `h w 3`, as large as what is rendered; `size`: of the driving frames.
+
+    Neutral pictures are letter-boxed to the size of what they show another pose of. Raises `NoPersonFound` on the
+    field of the picture that shows nobody.
+    """
+    height, width = reference.shape[:2]
+    poses = None
+    if neutral is not None:
+        poses = NeutralPoses(
+            driver=pose_in(models, padding_resize(neutral.driver, *size), field="neutral_driver"),
+            reference=pose_in(models, padding_resize(neutral.reference, width, height), field="neutral_reference"),
+        )
+    return Figure(pose=pose_in(models, reference), size=(width, height), neutral=poses)

@@ -1,0 +1,101 @@
+"""The files that a request came with, and what is made of them before anybody looks: probed, trimmed, rewritten."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from animate_pipelines.errors import MediaError, MediaTooLarge
+from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
+from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.size import fitted_size
+from animate_pipelines.media.trim import trim
+from animate_pipelines.progress.tracker import ProgressTracker
+from animate_pipelines.request.params import INPUTS, AnimateParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """The input files, as they came."""
+
+    reference_image: Path
+    driving_video: Path
+    keypoints: Path | None = None
+    mask_video: Path | None = None
+    neutral_reference: Path | None = None
+    neutral_driver: Path | None = None
+
+    @classmethod
+    def of(cls, params: AnimateParams) -> Media:
+        """For params whose inputs are paths."""
+        return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
+
+
+def probe_driving(media: Media, params: AnimateParams, limits: MediaLimits) -> VideoInfo:
+    """The part of the driving video that is used."""
+    info = probe_video(media.driving_video, limits.with_videos_of(params.longest_s))
+    return trim(info, params.start, params.duration)
+
+
+def driving_mezzanine(
+    media: Media,
+    source: VideoInfo,
+    files: Workspace,
+    params: AnimateParams,
+    limits: MediaLimits,
+    tracker: ProgressTracker,
+) -> Mezzanine:
+    if files.mezzanine.is_file():
+        return read_mezzanine(files.mezzanine, limits)
+    return write_mezzanine(
+        media.driving_video,
+        files.mezzanine,
+        source,
+        limits,
+        frame=_driving_frame(source, params, limits),
+        check_audio=params.keep_audio,
+        on_fraction=lambda done: tracker.advance(done, 1),
+    )
+
+
+def given_masks(
+    video: Path | None, files: Workspace, params: AnimateParams, limits: MediaLimits, frames: DrivingFrames
+) -> DrivingFrames | None:
+    """The caller's masks, if any, rewritten as the driving video was. `MediaError` when they are not as many."""
+    if video is None:
+        return None
+    source = trim(probe_video(video, limits, field="mask_video"), params.start, params.duration)
+    size = frames.clip.size
+    mezzanine = write_mezzanine(
+        video, files.mask_mezzanine, source, limits, field="mask_video", frame=size, check_audio=False
+    )
+    driving = frames.clip.mezzanine
+    if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
+        said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
+        wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
+        raise MediaError(f"mask_video must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
+    return DrivingFrames(Clip(mezzanine), "replace", frames.size)
+
+
+def _driving_frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits) -> tuple[int, int] | None:
+    if params.output_size is None:
+        return None
+    frame = fitted_size((source.width, source.height), params.output_size, params.fit)
+    if max(frame) > limits.max_side_px:
+        message = f"driving_video padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
+        raise MediaTooLarge(message, field="driving_video", value=f"{frame[0]}x{frame[1]}", limit=limits.max_side_px)
+    return frame
+
+
+def digests_of(media: Media) -> dict[str, object]:
+    return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

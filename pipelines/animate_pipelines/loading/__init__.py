@@ -1,0 +1,1 @@
+"""From a bundle's files to networks that fit the device."""

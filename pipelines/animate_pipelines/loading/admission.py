@@ -1,0 +1,66 @@
+"""Whether a job fits the device's memory: asked before it computes anything there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from animate_pipelines.errors import AreaTooLarge
+from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.loading.residency import MARGIN_BYTES, NetworkSizes, SegmentSize, predict_peak, untracked_bytes
+from animate_pipelines.media.resize import SIDE_MULTIPLE_PX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """sizes, recipe: of what is loaded. available_bytes: says what the networks and a job may fill together now."""
+
+    sizes: NetworkSizes
+    recipe: Recipe
+    available_bytes: Callable[[], int]
+
+    def check(self, segment: SegmentSize, *, field: str) -> None:
+        """`AreaTooLarge`, with the largest size of that shape that fits, unless 1 GB would stay free.
+
+        field: the one of the request that decides the size.
+        """
+        available = self.available_bytes()
+        if self._need(segment) <= available:
+            return
+        largest = self._largest(segment, available)
+        fits = f"the largest of this shape that fits is {_size(largest)}" if largest else "none of this shape fits"
+        raise AreaTooLarge(
+            f"{_size(segment)} in segments of {segment.num_frames} frames needs {self._need(segment) / 1e9:.1f} GB of "
+            f"device memory, predicted, and there are {available / 1e9:.1f} GB: {fits}",
+            field=field,
+            value=_size(segment),
+            limit=largest and _size(largest),
+        )
+
+    def _need(self, segment: SegmentSize) -> int:
+        return predict_peak(self.sizes, self.recipe, segment) + MARGIN_BYTES
+
+    def _largest(self, segment: SegmentSize, available: int) -> SegmentSize | None:
+        """By the rule of `render_size`: both sides are multiples of 16, rounded down."""
+        for width in range(segment.width, 0, -SIDE_MULTIPLE_PX):
+            height = width * segment.height // segment.width // SIDE_MULTIPLE_PX * SIDE_MULTIPLE_PX
+            smaller = replace(segment, width=width, height=height)
+            if height and self._need(smaller) <= available:
+                return smaller
+        return None
+
+
+def cuda_memory(sizes: NetworkSizes, recipe: Recipe) -> DeviceMemory:
+    """Of the recipe's GPU: what is free, what torch holds for us, and what is predicted to lie outside of torch."""
+
+    def available() -> int:
+        free: int = torch.cuda.mem_get_info(recipe.device)[0]
+        return free + torch.cuda.memory_reserved(recipe.device) + untracked_bytes(sizes)
+
+    return DeviceMemory(sizes=sizes, recipe=recipe, available_bytes=available)
+
+
+def _size(segment: SegmentSize) -> str:
+    return f"{segment.width}x{segment.height}"

@@ -1,0 +1,1 @@
+"""What is seen in pictures: people, poses, faces, hands and masks. Knows no diffusion model."""

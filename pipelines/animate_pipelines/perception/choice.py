@@ -1,0 +1,84 @@
+"""Which of the people seen in a clip is the one that is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from animate_pipelines.errors import NoPersonFound
+from animate_pipelines.perception.detector import CERTAIN
+from animate_pipelines.perception.sightings import Sighting
+from animate_pipelines.perception.tracks import Track
+from animate_pipelines.request.person import Person, PersonAt
+
+Size = tuple[int, int]
+_SHORTEST = 0.02  # of the frames looked at
+_NEAR_S = 0.25  # so far from the time asked for, in a frame in which somebody stands at the point
+
+
+def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
+    """The tracks that are people: seen for long enough, and at least once with certainty; failing all, every track."""
+    found = [
+        track
+        for track in tracks
+        if len(track.sightings) >= _SHORTEST * num_frames and max(s.box[4] for s in track.sightings) > CERTAIN
+    ]
+    return found or list(tracks)
+
+
+def choose_person(people: Sequence[Track], person: Person, size: Size, fps: float) -> int:
+    """The index in `people` of the one to follow, in frames of `size` (width, height). Raises `NoPersonFound`.
+
+    "largest": the most area over the whole clip. "center": the nearest to the middle over the whole clip.
+    """
+    if isinstance(person, PersonAt):
+        return _at_point(people, person, size, fps)
+    if isinstance(person, int):
+        if person > len(people):
+            raise NoPersonFound(
+                f"there is no person {person}: {len(people)} are seen in the driving video",
+                field="person",
+                value=person,
+                limit=len(people),
+            )
+        return person - 1
+    weigh = _area if person == "largest" else _nearness
+    return int(np.argmax([sum(weigh(sighting, size) for sighting in track.sightings) for track in people]))
+
+
+def _area(sighting: Sighting, size: Size) -> float:
+    return sighting.area
+
+
+def _nearness(sighting: Sighting, size: Size) -> float:
+    """1 in the middle, 0 in a corner."""
+    return 1 - float(np.hypot(*(sighting.centre / size - 0.5))) / np.sqrt(0.5)
+
+
+def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) -> int:
+    """Of those whose box holds the point at about that time, the one whose middle is nearest to it.
+
+    Who is seen there less than half as often as somebody else is a stray box, not who was pointed at.
+    """
+    x, y = point.x * size[0], point.y * size[1]
+    held = {
+        index: [
+            (abs(sighting.frame / fps - point.time_s), float(np.hypot(*(sighting.centre - [x, y]))))
+            for sighting in track.sightings
+            if sighting.box[0] <= x <= sighting.box[2] and sighting.box[1] <= y <= sighting.box[3]
+            if abs(sighting.frame / fps - point.time_s) <= _NEAR_S
+        ]
+        for index, track in enumerate(people)
+    }
+    most = max(map(len, held.values()), default=0)
+    nearest = min(((*min(seen), index) for index, seen in held.items() if seen and 2 * len(seen) >= most), default=None)
+    if nearest is None:
+        where = f"{point.x:g},{point.y:g}@{point.time_s:g}"
+        raise NoPersonFound(
+            f"nobody is seen at {where} of the driving video; {len(people)} people are seen in it",
+            field="person",
+            value=where,
+            limit=len(people),
+        )
+    return nearest[2]

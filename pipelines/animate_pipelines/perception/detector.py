@@ -1,0 +1,84 @@
+"""The person detector: `process_checkpoint/det/yolov10m.onnx`.
+
+Input `n 3 640 640` RGB in 0..1, squashed to the square, not letter-boxed. Output `n 300 6`: x1 y1 x2 y2 score class in
+640-space. The published graph may fix n to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from animate_pipelines.perception.onnx_batch import run_batched
+
+SIDE_PX = 640
+_MIN_SCORE = 0.05
+CERTAIN = 0.3
+_MAX_OVERLAP = 0.5
+_PERSON = 0
+_MIN_SIDE_RATIO = 0.4
+
+
+def squash(frame: np.ndarray) -> np.ndarray:
+    """An `h w 3` frame as the detector sees it, `640 640 3` uint8."""
+    return cv2.resize(frame, (SIDE_PX, SIDE_PX))
+
+
+def detect_people(
+    session: onnxruntime.InferenceSession, squashed: Sequence[np.ndarray], width: int, height: int
+) -> list[np.ndarray]:
+    """For each squashed frame the people in it, `n 5`: see `person_boxes`."""
+    inputs = [(picture.astype(np.float32) / 255).transpose(2, 0, 1) for picture in squashed]
+    return [person_boxes(output, width, height) for output in run_batched(session, inputs)]
+
+
+def detect_person(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray | None:
+    """The largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels; None when there is nobody."""
+    boxes = list_people(session, frame)
+    largest = largest_box(boxes)
+    return None if largest is None else boxes[largest]
+
+
+def list_people(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray:
+    """Every box around a person in an `h w 3` RGB frame: see `person_boxes`."""
+    (boxes,) = detect_people(session, [squash(frame)], frame.shape[1], frame.shape[0])
+    return boxes
+
+
+def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The people in the network's `300 6` output, `n 5` (x1, y1, x2, y2, score) in whole pixels, most certain first.
+
+    Overlaps are suppressed across classes, as in the official code.
+    """
+    boxes = output[:, :4] * np.array([width, height, width, height], np.float32) / SIDE_PX
+    scores, classes = output[:, 4], output[:, 5].astype(int)
+    kept = scores >= _MIN_SCORE
+    boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
+    corners_and_sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(int)
+    picked = cv2.dnn.NMSBoxes(corners_and_sides.tolist(), scores.tolist(), _MIN_SCORE, _MAX_OVERLAP)
+    people = [i for i in np.array(picked, int).flatten() if classes[i] == _PERSON and scores[i] > _MIN_SCORE]
+    corners, sides = corners_and_sides[people, :2], corners_and_sides[people, 2:]
+    return np.concatenate([corners, corners + sides, scores[people, None]], axis=1, dtype=np.float64)
+
+
+def certain_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Of the boxes `n 5` of one frame those that are certain; where none is, all of them."""
+    certain = boxes[:, 4] >= CERTAIN
+    return boxes[certain] if certain.any() else boxes
+
+
+def largest_box(boxes: np.ndarray) -> int | None:
+    """The index of the largest of `n 5` boxes, by the official code's rule; None of no boxes.
+
+    A box is passed over when its longer side is under 0.4 of the longest seen so far: a small box that is merely squat
+    must not beat a tall person.
+    """
+    best: int | None = None
+    best_area = longest = 0.0
+    for i, (width, height) in enumerate(boxes[:, 2:4] - boxes[:, :2]):
+        if max(width, height) >= longest * _MIN_SIDE_RATIO and width * height > best_area:
+            best, best_area, longest = i, width * height, max(width, height)
+    return best

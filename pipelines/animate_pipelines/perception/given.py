@@ -1,0 +1,61 @@
+"""What a caller brings along, in the place of what the networks find: keypoints, and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from animate_pipelines.perception.cuts import find_cuts, thumbnail
+from animate_pipelines.perception.detector import squash
+from animate_pipelines.perception.people import FoundPeople
+from animate_pipelines.perception.pose import crop_person
+from animate_pipelines.perception.scan import Read, Size, sharpness_of
+
+_WHITE = 128
+
+
+def people_given(poses: np.ndarray, frames: Sequence[int], read: Read, size: Size) -> FoundPeople:
+    """The one person whose poses `m 133 3` (fractions of the frames; zero where there is nobody) were given.
+
+    frames: those that are looked at, which `read` gives in the size (width, height) `size`, for cuts and sharpness.
+    """
+    poses = poses[: frames[-1] + 1].astype(np.float32)
+    found: np.ndarray = np.any(poses[..., 2] > 0, axis=1)
+    boxes = {index: _box(poses[index], size) for index in frames if found[index]}
+    sharpness, thumbnails = np.zeros(len(poses), np.float32), []
+    for index, picture in zip(frames, read(frames), strict=True):
+        thumbnails.append(thumbnail(squash(picture)))
+        if index in boxes:
+            sharpness[index] = sharpness_of(crop_person(picture, boxes[index]))
+    return FoundPeople(
+        frames=np.array(frames),
+        boxes=np.array(list(boxes.values())).reshape(-1, 5),
+        box_frames=np.array(list(boxes), int),
+        box_people=np.ones(len(boxes), int),
+        chosen=1 if boxes else 0,
+        poses=poses,
+        found=found,
+        sharpness=sharpness,
+        cuts=np.array([frames[index] for index in find_cuts(thumbnails)], int),
+    )
+
+
+def _box(pose: np.ndarray, size: Size) -> np.ndarray:
+    """`5` in pixels, around the keypoints that are seen; their score is 1."""
+    points = pose[pose[:, 2] > 0, :2] * size
+    return np.concatenate([points.min(axis=0), points.max(axis=0), [1.0]])
+
+
+class MaskVideo:
+    """A `MaskSource` that looks at nothing: the caller's masks, frame for frame."""
+
+    name = "mask_video"
+
+    def __init__(self, pictures: Iterator[np.ndarray]) -> None:
+        self._pictures = pictures
+
+    def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
+        """One `h w` mask of 0 and 1 for each of `poses`: 1 where the given picture is nearer to white than to black."""
+        for _, picture in zip(poses, self._pictures, strict=True):
+            yield (picture.mean(axis=2) >= _WHITE).astype(np.uint8)

@@ -1,0 +1,34 @@
+"""Hand points where no hand can be: a finger read on a knee or on somebody else would be drawn as a long streak."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND
+
+_SEEN = 0.3
+# A hand is at most 0.8 of a forearm long; half as much again for one that is held towards the camera.
+_REACH = 1.25
+# shoulder, elbow, wrist, hip of the same side
+_ARMS = ((LEFT_HAND, (5, 7, 9, 11)), (RIGHT_HAND, (6, 8, 10, 12)))
+
+
+def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A whole-body pose `133 3` (fractions of a frame of `size`) in which hand points far from their wrist count 0.
+
+    Far: over 1.25 of the longest of forearm, upper arm and half the trunk, of those that are seen; arms that point at
+    the camera look short, a trunk does not. Where wrist or all of these are out of sight, all stays as it is.
+    """
+    pixels = pose[:, :2] * size
+    kept = pose.copy()
+    for hand, (shoulder, elbow, wrist, hip) in _ARMS:
+        spans = ((elbow, wrist, 1.0), (shoulder, elbow, 1.0), (shoulder, hip, 0.5))
+        lengths = [
+            share * np.linalg.norm(pixels[a] - pixels[b])
+            for a, b, share in spans
+            if min(pose[a, 2], pose[b, 2]) >= _SEEN
+        ]
+        if lengths and pose[wrist, 2] >= _SEEN:
+            far = np.linalg.norm(pixels[hand] - pixels[wrist], axis=1) > _REACH * max(lengths)
+            kept[hand, 2][far] = 0.0
+    return kept

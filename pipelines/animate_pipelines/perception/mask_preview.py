@@ -1,0 +1,107 @@
+"""`MaskPreview`: what replace mode regenerates in a few frames of the driving video, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.perception.given import MaskVideo
+from animate_pipelines.perception.masks import MaskSource, fit_mask
+from animate_pipelines.perception.observations import Seen
+from animate_pipelines.request.params import MaskFit
+
+_MOST_FRAMES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedFrame:
+    """picture: `h w 3`. person: the mask that was found, regenerated: what is made of it; `h w` of 0 and 1."""
+
+    second: float
+    picture: np.ndarray
+    person: np.ndarray
+    regenerated: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskPreview:
+    """source: what found the masks; see `AnimateResult.mask_source`."""
+
+    source: str
+    fit: MaskFit
+    frames: tuple[MaskedFrame, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Shares are of the picture, 0 to 1."""
+        return {
+            "source": self.source,
+            "fit": self.fit,
+            "frames": [
+                {
+                    "second": round(frame.second, 2),
+                    "person": round(float(frame.person.mean()), 3),
+                    "regenerated": round(float(frame.regenerated.mean()), 3),
+                }
+                for frame in self.frames
+            ],
+        }
+
+
+def preview_masks(
+    source: MaskSource, frames: DrivingFrames, video: Seen, fit: MaskFit, given: DrivingFrames | None
+) -> MaskPreview:
+    """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
+
+    A tracker sees these frames only here, in a render all of them.
+    given: the caller's own masks, of the same frames; `source` is then not asked.
+    """
+    chosen = _spread(video.times_s)
+    seconds = video.times_s[chosen]
+    shown = np.round(seconds * float(frames.clip.fps)).astype(int)
+    indices = frames.clip.indices[shown].tolist()
+    finder = source if given is None else MaskVideo(given.read(indices))
+    pictures = list(frames.read(indices))
+    masks = finder.person_masks(pictures, frames.place_poses(video.poses[chosen]))
+    return _preview(finder.name, fit, seconds, pictures, masks)
+
+
+def masks_used(
+    load_masks: Callable[[Sequence[int], int], np.ndarray],
+    frames: DrivingFrames,
+    looked_at: Sequence[int],
+    fit: MaskFit,
+    source: str,
+) -> MaskPreview:
+    """The masks of a render, in eight of the source frames `looked_at`, evenly.
+
+    load_masks: gives `t h w` of source frames, for the width of a mask. source: the name of what found them.
+    """
+    seconds = np.array(looked_at) / float(frames.clip.source_fps)
+    chosen = _spread(seconds)
+    indices = [looked_at[index] for index in chosen]
+    return _preview(source, fit, seconds[chosen], frames.read(indices), load_masks(indices, frames.size[0]))
+
+
+def _preview(
+    source: str, fit: MaskFit, seconds: np.ndarray, pictures: Iterable[np.ndarray], masks: Iterable[np.ndarray]
+) -> MaskPreview:
+    return MaskPreview(
+        source=source,
+        fit=fit,
+        frames=tuple(
+            MaskedFrame(second=second, picture=picture, person=mask, regenerated=fit_mask(mask, fit))
+            for second, picture, mask in zip(seconds.tolist(), pictures, masks, strict=True)
+        ),
+    )
+
+
+def _spread(times_s: np.ndarray) -> list[int]:
+    """Indices of the times nearest to evenly spaced ones, in order."""
+    if not len(times_s):
+        return []
+    wanted = np.linspace(times_s[0], times_s[-1], _MOST_FRAMES)
+    return sorted({int(np.abs(times_s - second).argmin()) for second in wanted})

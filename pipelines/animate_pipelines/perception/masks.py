@@ -1,0 +1,83 @@
+"""Which pixels are regenerated in replace mode, and where that is known from.
+
+`MaskSource` is the seam: a source sees the clip's frames and poses in order and says where the person is in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from animate_pipelines.request.params import MaskFit
+
+_KERNEL_PX = 7
+_DILATIONS = 3
+_MIN_CONFIDENCE = 0.3
+_BLOCKS = (8, 16)  # a standing person is about twice as tall as wide
+
+
+class MaskSource(Protocol):
+    """Finds the person to replace."""
+
+    name: str
+
+    def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
+        """One `h w` mask a frame, 1 on the person, for frames `h w 3` and their poses `t 133 3` (fractions)."""
+
+
+class KeypointBoxes:
+    """The box around the confident keypoints, for bundles without a segmentation network."""
+
+    name = "keypoint_box"
+    margin = 0.08  # of the box's longer side: keypoints are joints, clothes and hair reach beyond them
+
+    def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
+        for frame, pose in zip(frames, poses, strict=True):
+            yield self._box_mask(pose, *frame.shape[:2])
+
+    def _box_mask(self, pose: np.ndarray, height: int, width: int) -> np.ndarray:
+        mask = np.zeros((height, width), np.uint8)
+        seen = pose[pose[:, 2] >= _MIN_CONFIDENCE, :2] * [width, height]
+        if len(seen):
+            (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
+            grow = self.margin * max(x2 - x1, y2 - y1)
+            top, left = max(int(y1 - grow), 0), max(int(x1 - grow), 0)
+            mask[top : max(int(y2 + grow), 0) + 1, left : max(int(x2 + grow), 0) + 1] = 1
+        return mask
+
+
+def dilate(mask: np.ndarray, *, kernel_px: int = _KERNEL_PX, iterations: int = _DILATIONS) -> np.ndarray:
+    """Grow an `h w` mask of 0 and 1 by a square kernel, `iterations` times."""
+    return cv2.dilate(mask, np.ones((kernel_px, kernel_px), np.uint8), iterations=iterations)
+
+
+def fit_mask(mask: np.ndarray, fit: MaskFit) -> np.ndarray:
+    """What is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `AnimateParams.mask_fit`."""
+    grown = dilate(mask)
+    if fit == "tight":
+        return grown
+    columns, rows = (1, 1) if fit == "box" else _BLOCKS
+    return fill_grid(grown, columns=columns, rows=rows)
+
+
+def fill_grid(mask: np.ndarray, *, columns: int = 1, rows: int = 1) -> np.ndarray:
+    """Fill every cell that holds a mask pixel, on a grid laid over the mask's bounding box; 1 x 1 fills the whole box.
+
+    The model was trained on such coarse masks, so that the outline gives nothing away. As in the official code the
+    box's last row and column stay outside the grid. An empty mask stays empty.
+    """
+    filled = mask.copy()
+    ys, xs = np.nonzero(mask)
+    if not len(ys):
+        return filled
+    (top, bottom), (left, right) = (ys.min(), ys.max()), (xs.min(), xs.max())
+    step_x, step_y = max(int((right - left) / columns), 1), max(int((bottom - top) / rows), 1)
+    for x in range(left, right, step_x):
+        for y in range(top, bottom, step_y):
+            cell = (slice(y, min(y + step_y, bottom)), slice(x, min(x + step_x, right)))
+            if mask[cell].any():
+                filled[cell] = 1
+    return filled

@@ -1,0 +1,90 @@
+"""`Look`: the one person a picture is about, and how many there are. Every box the detector gives is read for a pose.
+
+Detectors put several boxes around one person; heads tell people apart, and the surest pose of a head stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from animate_pipelines.perception.detector import list_people
+from animate_pipelines.perception.keypoints import FACE
+from animate_pipelines.perception.pose import estimate_pose
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.scan import BODY_SEEN
+
+_BODY, _HEAD, _SHOULDERS = slice(0, 17), slice(0, 5), [5, 6]
+_MOST_BOXES = 6
+_SURE_FACE, _SURE_HEAD, _SURE_SHOULDERS = 0.78, 0.85, 0.6  # confidences: of somebody else, not of a misread box
+_APART = 0.7  # of the distance between the shoulders, from one head to another
+_SHARPNESS_PX = 256  # height to which a person is scaled before its sharpness is measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """pose: `133 3`, and box: (x1, y1, x2, y2), as fractions of the picture. people: at least 1.
+
+    sharpness: variance of the Laplacian of the person's brightness, at one height for all sizes.
+    """
+
+    pose: np.ndarray
+    box: np.ndarray
+    people: int
+    sharpness: float
+
+
+def look_at(eyes: Eyes, picture: np.ndarray) -> Look | None:
+    """What an `h w 3` RGB picture shows; None when there is nobody."""
+    height, width = picture.shape[:2]
+    boxes = list_people(eyes.detector, picture)[:_MOST_BOXES]
+    if not len(boxes):
+        return None
+    poses = [estimate_pose(eyes.pose, picture, box) for box in boxes]
+    sure = [pose[_BODY, 2].mean() for pose in poses]
+    chosen = int(np.argmax(sure))
+    if sure[chosen] < BODY_SEEN:
+        return None
+    x1, y1, x2, y2 = np.clip(boxes[chosen, :4], 0, [width, height, width, height])
+    return Look(
+        pose=poses[chosen],
+        box=np.array([x1 / width, y1 / height, x2 / width, y2 / height]),
+        people=count_heads([pose * [width, height, 1] for pose in poses]),
+        sharpness=_sharpness(picture[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1]),
+    )
+
+
+def count_heads(poses: Sequence[np.ndarray]) -> int:
+    """Different people among poses `133 3` in pixels, those of the surest boxes first; somebody is always there.
+
+    A box between two people is less sure than theirs, but what is read in it may be a mixture of two sure faces.
+    """
+    heads: list[tuple[np.ndarray, float]] = []
+    for pose in poses:
+        place = pose[_HEAD, :2].mean(axis=0)
+        breadth = float(np.hypot(*(pose[5, :2] - pose[6, :2])))
+        apart = all(np.hypot(*(place - other)) > _APART * max(breadth, wide) for other, wide in heads)
+        if apart and _is_sure(pose):
+            heads.append((place, breadth))
+    return max(len(heads), 1)
+
+
+def _is_sure(pose: np.ndarray) -> bool:
+    confidence = pose[:, 2]
+    return bool(
+        confidence[FACE].mean() >= _SURE_FACE
+        and confidence[0] >= _SURE_HEAD
+        and confidence[_SHOULDERS].mean() >= _SURE_SHOULDERS
+    )
+
+
+def _sharpness(person: np.ndarray) -> float:
+    if not person.size:
+        return 0.0
+    scale = _SHARPNESS_PX / person.shape[0]
+    size = (max(round(person.shape[1] * scale), 1), _SHARPNESS_PX)
+    grey = cv2.cvtColor(cv2.resize(person, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())

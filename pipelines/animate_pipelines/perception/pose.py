@@ -1,0 +1,125 @@
+"""The whole-body pose network: `process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx`.
+
+Input `n 3 256 192`, output heatmaps `n 133 64 48`. The network is fed BGR with the mean and deviation of RGB: a slip in
+the official code that the published results, and the model's training data, were made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from animate_pipelines.perception.onnx_batch import run_batched
+
+_INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
+_MEAN = np.array([0.485, 0.456, 0.406])
+_STD = np.array([0.229, 0.224, 0.225])
+_MIN_BOX_PX = 10
+_BOX_GROWTH = 1.25
+_UNIT_PX = 200.0  # crops are measured in units of 200 px, a habit of the COCO tools
+_BLUR = 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonCrop:
+    """pixels: the network's input `3 256 192`, normalised. centre (px), scale (200 px): where in the frame it was."""
+
+    pixels: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
+
+
+def estimate_pose(session: onnxruntime.InferenceSession, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """The whole-body pose `133 3` (fractions of the frame) of the person in `box`, or in the whole `h w 3` frame."""
+    crop = crop_person(frame, box)
+    (pose,) = read_poses(session, [crop], (frame.shape[1], frame.shape[0]))
+    return pose
+
+
+def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
+    """What the network reads of an RGB frame: the person in `box`, or the whole frame."""
+    centre, scale = crop_geometry(box, frame.shape[1], frame.shape[0])
+    return PersonCrop(pixels=crop_input(frame[..., ::-1], centre, scale), centre=centre, scale=scale)
+
+
+def read_poses(
+    session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: tuple[int, int]
+) -> list[np.ndarray]:
+    """The whole-body poses `133 3` in crops of frames of `size` (width, height), as fractions of the frame."""
+    heatmaps = run_batched(session, [crop.pixels for crop in crops])
+    return [
+        decode_heatmaps(maps, crop.centre, crop.scale) / [*size, 1] for maps, crop in zip(heatmaps, crops, strict=True)
+    ]
+
+
+def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (px) and scale (200 px) of the crop around (x1, y1, x2, y2, score): 3:4, a quarter larger than the box."""
+    if box is None or box[4] <= 0 or box[2] - box[0] < _MIN_BOX_PX or box[3] - box[1] < _MIN_BOX_PX:
+        box = np.array([0, 0, width, height, 1.0])
+    centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    aspect = _INPUT_WIDTH / _INPUT_HEIGHT
+    size = max((box[2] - box[0]) / aspect, box[3] - box[1])
+    return centre, np.array([size * aspect, size]) / _UNIT_PX * _BOX_GROWTH
+
+
+def crop_input(image: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The network's input `3 256 192`, channels as given; zeros where the crop reaches outside the image."""
+    crop_height = scale[1] * _UNIT_PX
+    crop_width = crop_height * _INPUT_WIDTH / _INPUT_HEIGHT
+    half = np.array([crop_width, crop_height]) / 2
+    (x1, y1), (x2, y2) = np.round(centre - half).astype(int), np.round(centre + half).astype(int)
+    canvas = np.zeros((y2 - y1, x2 - x1, 3), np.float32)
+    height, width = image.shape[:2]
+    top, bottom, left, right = max(y1, 0), min(y2, height), max(x1, 0), min(x2, width)
+    canvas[top - y1 : bottom - y1, left - x1 : right - x1] = image[top:bottom, left:right]
+    resized = cv2.resize(canvas, (_INPUT_WIDTH, _INPUT_HEIGHT))
+    normalised = (resized / 255 - _MEAN) / _STD
+    return normalised.transpose(2, 0, 1).astype(np.float32)
+
+
+def decode_heatmaps(heatmaps: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Points `k 3` (x px, y px, confidence) from heatmaps `k h w`: the maximum, refined below a pixel (DARK).
+
+    The refinement (Zhang et al., "Distribution-Aware Coordinate Representation", 2020) takes one Newton step on the log
+    of the blurred map.
+    """
+    count, height, width = heatmaps.shape
+    flat = heatmaps.reshape(count, -1)
+    peaks, confidence = flat.argmax(axis=1), flat.max(axis=1)
+    columns, rows = peaks % width, peaks // width
+    points = np.stack([columns, rows], axis=1) + _refinements(_blur(heatmaps), columns, rows)
+    points = points * scale * _UNIT_PX / [width, height] + centre - scale * _UNIT_PX / 2
+    return np.concatenate([points, confidence[:, None]], axis=1)
+
+
+def _blur(heatmaps: np.ndarray) -> np.ndarray:
+    """Each blurred, its maximum kept. All in one call: laid below each other, as far apart as the kernel reaches."""
+    border = (_BLUR - 1) // 2
+    sheet = np.pad(heatmaps, ((0, 0), (border, border), (border, border)))
+    blurred = cv2.GaussianBlur(sheet.reshape(-1, sheet.shape[2]), (_BLUR, _BLUR), 0).reshape(sheet.shape)
+    inside = blurred[:, border:-border, border:-border]
+    return inside * (heatmaps.max(axis=(1, 2)) / np.maximum(inside.max(axis=(1, 2)), 1e-12))[:, None, None]
+
+
+def _refinements(heatmaps: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Steps `k 2` (x, y) from those pixels; 0 at the border, and where the map is flat."""
+    count, height, width = heatmaps.shape
+    inner = np.flatnonzero((columns > 1) & (columns < width - 2) & (rows > 1) & (rows < height - 2))
+
+    def at(dx: int, dy: int) -> np.ndarray:
+        values = heatmaps[inner, rows[inner] + dy, columns[inner] + dx]
+        return np.asarray(np.log(np.maximum(values, 1e-10)), np.float64)
+
+    gradient = np.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], axis=1) / 2
+    dxx = (at(2, 0) - 2 * at(0, 0) + at(-2, 0)) / 4
+    dyy = (at(0, 2) - 2 * at(0, 0) + at(0, -2)) / 4
+    dxy = (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / 4
+    hessian = np.stack([dxx, dxy, dxy, dyy], axis=1).reshape(-1, 2, 2)
+    curved = np.abs(np.linalg.det(hessian)) >= 1e-12
+    steps = np.zeros((count, 2))
+    steps[inner[curved]] = -np.linalg.solve(hessian[curved], gradient[curved][..., None])[..., 0]
+    return steps

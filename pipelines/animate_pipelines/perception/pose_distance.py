@@ -1,0 +1,47 @@
+"""How far two poses are apart: the angle between their limbs.
+
+Angles, not places: they are the same for tall and short people, near and far, left and right in the picture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animate_pipelines.perception.keypoints import body_20
+
+# Pairs of body-20 rows that move together: trunk, head, shoulders, right arm, left arm, right leg, left leg. Arms and
+# legs count in halves and as wholes.
+_GROUPS = (
+    ((1, 8), (1, 11)),
+    ((1, 0),),
+    ((2, 5),),
+    ((2, 3), (3, 4), (2, 4)),
+    ((5, 6), (6, 7), (5, 7)),
+    ((8, 9), (9, 10), (8, 10)),
+    ((11, 12), (12, 13), (11, 13)),
+)
+_SEEN = 0.4
+_MIN_GROUPS = 4
+
+
+def pose_distance(a: np.ndarray, b: np.ndarray, *, aspect_a: float, aspect_b: float) -> float | None:
+    """Degrees, 0 to 180, between two poses `133 3` (fractions of pictures of these aspects, width over height).
+
+    The root of the mean square over the parts of the body that are seen in both; None when these are fewer than four.
+    A part counts by the middle one of its angles, of two by the smaller: one misread joint turns by anything what it
+    ends, a misread elbow both halves of an arm but not the whole.
+    """
+    first, second = (body_20(pose) * [aspect, 1, 1] for pose, aspect in ((a, aspect_a), (b, aspect_b)))
+    angles = []
+    for group in _GROUPS:
+        seen = [limb for limb in group if min(first[list(limb), 2].min(), second[list(limb), 2].min()) >= _SEEN]
+        if len(seen) == len(group):
+            angles.append(sorted(_angle(first, second, limb) for limb in seen)[(len(seen) - 1) // 2])
+    return float(np.sqrt(np.mean(np.square(angles)))) if len(angles) >= _MIN_GROUPS else None
+
+
+def _angle(a: np.ndarray, b: np.ndarray, limb: tuple[int, int]) -> float:
+    start, end = limb
+    along_a, along_b = a[end, :2] - a[start, :2], b[end, :2] - b[start, :2]
+    lengths = max(np.hypot(*along_a) * np.hypot(*along_b), 1e-12)
+    return float(np.degrees(np.arccos(np.clip(along_a @ along_b / lengths, -1, 1))))

@@ -1,0 +1,153 @@
+"""The first pass over the driving video: everybody in every frame, sixteen frames at a time, and what is read of them.
+
+Postures tell people apart where there are several boxes, or were a moment ago; one person alone is linked by its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from animate_pipelines.media.read_ahead import read_ahead
+from animate_pipelines.perception.cuts import find_cuts, thumbnail
+from animate_pipelines.perception.detector import CERTAIN, certain_boxes, detect_people, squash
+from animate_pipelines.perception.hands import hide_stray_fingers
+from animate_pipelines.perception.keypoints import BODY
+from animate_pipelines.perception.onnx_batch import MAX_BATCH
+from animate_pipelines.perception.pose import PersonCrop, crop_person, read_poses
+from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.sightings import Sighting, look_of, one_a_person
+from animate_pipelines.progress.stopwatch import Stopwatch
+
+Size = tuple[int, int]
+Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
+Shown = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
+THREADS = min(os.cpu_count() or 1, 8)
+_CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
+_BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
+BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footage:
+    """What is looked at: the source frames `frames`, which `read` gives in the size (width, height) `size`.
+
+    fps: of the source.
+    """
+
+    read: Read
+    frames: Sequence[int]
+    size: Size
+    fps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the pose network reads of one person in one frame. pose: `133 3`, fractions of the frame.
+
+    sighting: with the joints and the colours between them. sharpness: see `sharpness_of`.
+    """
+
+    sighting: Sighting
+    pose: np.ndarray
+    sharpness: float
+
+    @property
+    def shows_body(self) -> bool:
+        return float(self.pose[BODY, 2].mean()) >= BODY_SEEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Everybody in every frame that was looked at, and the frames that begin a new scene.
+
+    readings: of the boxes that were read, by frame and box.
+    """
+
+    sightings: list[list[Sighting]]
+    cuts: list[int]
+    readings: dict[tuple[int, bytes], Reading]
+
+    def reading(self, frame: int, box: np.ndarray) -> Reading | None:
+        """What was read in that very box; None where nothing was."""
+        return self.readings.get(_place(frame, box))
+
+
+def _place(frame: int, box: np.ndarray) -> tuple[int, bytes]:
+    return frame, box.tobytes()
+
+
+def survey_people(
+    eyes: Eyes, footage: Footage, watch: Stopwatch, on_frame: Callable[[int], None], *, read_all: bool = True
+) -> Survey:
+    """Detect everybody, read them, and leave one box a person.
+
+    watch: counts the seconds of "detect" and "pose". on_frame: called with the number of frames looked at.
+    read_all: False reads only those whose posture must tell them apart.
+    """
+    frames, size = footage.frames, footage.size
+    sightings: list[list[Sighting]] = []
+    readings: dict[tuple[int, bytes], Reading] = {}
+    thumbnails: list[np.ndarray] = []
+    crowd_until = -1.0
+    with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(footage.read(frames), MAX_BATCH)) as batches:
+        for pictures in batches:
+            with watch("detect"):
+                squashed = list(pool.map(squash, pictures))
+                found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
+            thumbnails += map(thumbnail, squashed)
+            at = frames[len(sightings) : len(sightings) + len(pictures)]
+            unsure = []
+            for frame, boxes in zip(at, found, strict=True):
+                crowd_until = frame + _CROWD_S * footage.fps if len(boxes) > 1 else crowd_until
+                unsure.append(frame <= crowd_until or bool((boxes[:, 4] < CERTAIN).any()))
+            wanted = [(i, box) for i, boxes in enumerate(found) for box in boxes if read_all or unsure[i]]
+            with watch("pose"):
+                shown = [(at[i], pictures[i], squashed[i]) for i, _ in wanted]
+                read = read_people(eyes, shown, [box for _, box in wanted], size, pool)
+            readings.update({_place(each.sighting.frame, each.sighting.box): each for each in read})
+            for i, frame in enumerate(at):
+                posture = [readings[_place(frame, box)] if unsure[i] else None for box in found[i]]
+                seen = [
+                    Sighting(frame=frame, box=box, look=look_of(squashed[i], box, None, size))
+                    if reading is None
+                    else reading.sighting
+                    for box, reading in zip(found[i], posture, strict=True)
+                    if reading is None or reading.shows_body
+                ]
+                sightings.append(one_a_person(seen))
+            on_frame(len(sightings))
+    return Survey(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)], readings=readings)
+
+
+def read_people(
+    eyes: Eyes, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
+) -> list[Reading]:
+    """What the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
+    if not boxes:
+        return []
+    crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
+    readings = []
+    for (frame, _, squashed), box, crop, pose in zip(
+        shown, boxes, crops, read_poses(eyes.pose, crops, size), strict=True
+    ):
+        joints = joints_of(pose, size)
+        sighting = Sighting(frame=frame, box=box, look=look_of(squashed, box, joints, size), joints=joints)
+        readings.append(Reading(sighting=sighting, pose=hide_stray_fingers(pose, size), sharpness=sharpness_of(crop)))
+    return readings
+
+
+def sharpness_of(crop: PersonCrop) -> float:
+    """Variance of the Laplacian of a crop's brightness in 0..255, on one scale for people of all sizes."""
+    return float(cv2.Laplacian(crop.pixels.mean(axis=0) * _BRIGHTNESS, cv2.CV_32F).var())
+
+
+def joints_of(pose: np.ndarray, size: Size) -> np.ndarray:
+    """Of a whole-body pose `133 3` in fractions of a frame of `size`: the joints `17 3` in pixels."""
+    return np.asarray(pose[BODY] * [*size, 1])

@@ -1,1 +1,0 @@
-"""From driving frames to what the model is conditioned on: keypoints, skeletons, face crops, masks."""

@@ -1,0 +1,1 @@
+"""How a render tells where it is, and what its parts took."""

@@ -1,0 +1,68 @@
+"""Turns "this much is done" into a fraction of the whole job and the seconds left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from animate_pipelines.progress.progress import Progress, Report, Stage
+
+# Share of the whole job that each stage is taken to need, before anything is known of its pace.
+_SHARES: dict[Stage, float] = {"check": 0.03, "preprocess": 0.12, "encode": 0.01, "render": 0.81, "finish": 0.03}
+
+
+class ProgressTracker:
+    """Reports progress and measures the seconds each stage takes."""
+
+    def __init__(self, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
+        self._report, self._clock = report, clock
+        self._stage: Stage = "check"
+        self._began = clock()
+        self.seconds: dict[str, float] = {}
+
+    def enter(self, stage: Stage) -> None:
+        """The stage before is over."""
+        self._close_stage()
+        self._stage = stage
+        self._report(Progress(stage=stage, fraction=self._before()))
+
+    def close(self) -> None:
+        """The render is over."""
+        self._close_stage()
+        self._report(Progress(stage="finish", fraction=1.0, seconds_left=0.0))
+
+    def advance(self, done: float, total: float) -> None:
+        """`done` of `total` of this stage is done."""
+        self._report(self._progress(done / total))
+
+    def advance_step(self, *, segment: int, num_segments: int, step: int, num_steps: int, first_segment: int) -> None:
+        """Step `step` of segment `segment` is done. Segments before `first_segment` were done by an earlier process."""
+        work = (segment - first_segment) * num_steps + step
+        share = work / ((num_segments - first_segment) * num_steps)
+        at = self._progress(share)
+        self._report(
+            Progress(
+                stage=at.stage,
+                fraction=at.fraction,
+                segment=segment,
+                num_segments=num_segments,
+                step=step,
+                num_steps=num_steps,
+                seconds_left=at.seconds_left,
+            )
+        )
+
+    def _progress(self, share: float) -> Progress:
+        elapsed = self._clock() - self._began
+        # Only the last long stage can tell how long the whole job still takes.
+        left = elapsed / share * (1 - share) if self._stage == "render" and share > 0 else None
+        return Progress(stage=self._stage, fraction=self._before() + _SHARES[self._stage] * share, seconds_left=left)
+
+    def _before(self) -> float:
+        stages = list(_SHARES)
+        return sum(_SHARES[stage] for stage in stages[: stages.index(self._stage)])
+
+    def _close_stage(self) -> None:
+        now = self._clock()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._began
+        self._began = now

@@ -1,0 +1,1 @@
+"""Pictures drawn for people to look at: timelines, masks, skeletons, contact sheets."""

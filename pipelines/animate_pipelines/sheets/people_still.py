@@ -1,0 +1,65 @@
+"""Draws who is in a clip: one frame with a numbered box around everybody, by which `person` names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from animate_pipelines.perception.people import FoundPeople
+
+_COLOURS = [(230, 80, 60), (40, 130, 220), (60, 165, 90), (235, 165, 30), (150, 90, 200), (30, 165, 170)]
+_DARK, _LIGHT = (20, 22, 26), (255, 255, 255)
+_SHARE = 1 / 22  # of the picture's shorter side, height of a number
+
+
+def people_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[np.ndarray]]) -> Image.Image:
+    """The frame that shows the most people, and of these frames the one with the largest, as an RGB picture.
+
+    read: gives source frames `h w 3`. The one who is followed has a full label, the others' are outlined; people who
+    are not in that frame are named below it.
+    """
+    frame = _fullest_frame(people)
+    picture = Image.fromarray(next(iter(read([frame]))))
+    pen = ImageDraw.Draw(picture)
+    size = max(round(min(picture.size) * _SHARE), 12)
+    for number, box in _boxes_in(people, frame):
+        _draw_box(pen, number, box, size, chosen=number == people.chosen)
+    absent = sorted(set(range(1, people.num_people + 1)) - {number for number, _ in _boxes_in(people, frame)})
+    return _with_note(picture, absent, size) if absent else picture
+
+
+def _fullest_frame(people: FoundPeople) -> int:
+    counted = people.box_people > 0
+    areas = np.prod(people.boxes[:, 2:4] - people.boxes[:, :2], axis=1)
+    crowd = np.bincount(people.box_frames[counted], minlength=len(people.found))
+    covered = np.bincount(people.box_frames[counted], weights=areas[counted], minlength=len(people.found))
+    return int(max(people.frames.tolist(), key=lambda frame: (crowd[frame], covered[frame])))
+
+
+def _boxes_in(people: FoundPeople, frame: int) -> list[tuple[int, np.ndarray]]:
+    here = (people.box_frames == frame) & (people.box_people > 0)
+    return sorted(zip(people.box_people[here].tolist(), people.boxes[here], strict=True), key=lambda pair: pair[0])
+
+
+def _draw_box(pen: ImageDraw.ImageDraw, number: int, box: np.ndarray, size: int, *, chosen: bool) -> None:
+    colour = _COLOURS[(number - 1) % len(_COLOURS)]
+    width, height = pen.im.size
+    left, top = max(float(box[0]), 0), max(float(box[1]), 0)
+    right, bottom = min(float(box[2]), width - 1), min(float(box[3]), height - 1)
+    pen.rectangle([left, top, right, bottom], outline=colour, width=max(size // (5 if chosen else 9), 2))
+    label = [left, top, left + 1.5 * size, top + 1.5 * size]
+    pen.rectangle(label, fill=colour if chosen else _DARK, outline=colour, width=max(size // 9, 2))
+    middle = (left + 0.75 * size, top + 0.75 * size)
+    pen.text(middle, str(number), _LIGHT, ImageFont.load_default(size), anchor="mm")
+
+
+def _with_note(picture: Image.Image, absent: Sequence[int], size: int) -> Image.Image:
+    noted = Image.new("RGB", (picture.width, picture.height + 2 * size), _DARK)
+    noted.paste(picture, (0, 0))
+    text = f"not in this frame: {', '.join(map(str, absent))}"
+    ImageDraw.Draw(noted).text(
+        (size / 2, picture.height + size), text, _LIGHT, ImageFont.load_default(0.8 * size), anchor="lm"
+    )
+    return noted
