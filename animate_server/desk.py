@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, Response
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.header import Container
 from animate_pipelines.media.stills import STILL_TYPES, StillKind, draw_still
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy, check_url
 from animate_server.artefacts import Artefacts, base_url, respond_file
 from animate_server.auth import Keyring
@@ -144,7 +144,7 @@ class JobDesk:
 
     async def submit(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         body: Body,
         caller: Caller,
         *,
@@ -278,7 +278,7 @@ class JobDesk:
 
     def _submit(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         body: Body,
         caller: Caller,
         dialect: str,

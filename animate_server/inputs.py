@@ -1,6 +1,6 @@
 """Gate one: what can be said of a request before there is a job. An error leaves no job and no file behind.
 
-What needs the network or a decoder waits for gate two, in the job: `fetch`, and the first stage of `animate()`.
+What needs the network or a decoder waits for gate two, in the job: `fetch`, and the first stage of `render_video()`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
 from animate_pipelines.media.header import Family
 from animate_pipelines.request.availability import check_safety, check_turbo
-from animate_pipelines.request.params import INPUTS, AnimateParams
+from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.bodies import INLINE, Part
 from animate_server.files import read_chunks
@@ -41,7 +41,7 @@ _REFERENCE = "an http(s) URL, a data URI, or upload:ID"
 class Accepted:
     """`params` whose inputs are URLs or uploads; `uploads`, the ids of the latter; `inline`, those made just now."""
 
-    params: AnimateParams
+    params: RenderParams
     uploads: tuple[str, ...]
     inline: tuple[str, ...]
 
@@ -71,7 +71,7 @@ class Gate:
         self._full_steps = full_steps
         self._refuse_unchecked = refuse_unchecked
 
-    def accept(self, params: AnimateParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
+    def accept(self, params: RenderParams, parts: Mapping[str, Part], owner: str, base: str = "") -> Accepted:
         """Check everything, and only then store the data that came with the request.
 
         base: our own URL as the caller knows it; URLs of uploads and results below it are taken for those files. Raises
@@ -126,7 +126,7 @@ class Gate:
         self._generated(name, owner)
 
     def _store(
-        self, params: AnimateParams, references: dict[str, str], parts: Mapping[str, Part], owner: str
+        self, params: RenderParams, references: dict[str, str], parts: Mapping[str, Part], owner: str
     ) -> Accepted:
         inline: list[str] = []
         try:
@@ -142,7 +142,7 @@ class Gate:
                 self._uploads.remove(upload_id)
             raise
         named = tuple(r.removeprefix(SCHEME) for r in references.values() if r.startswith(SCHEME))
-        changed = AnimateParams.from_json(params.to_json() | references)
+        changed = RenderParams.from_json(params.to_json() | references)
         return Accepted(params=changed, uploads=named, inline=tuple(inline))
 
     def _chunks(self, reference: str, parts: Mapping[str, Part], owner: str) -> Iterator[bytes]:
@@ -152,7 +152,7 @@ class Gate:
         return read_chunks(self._generated(reference.removeprefix(_GENERATED), owner))
 
 
-def _family(params: AnimateParams, field: str) -> Family:
+def _family(params: RenderParams, field: str) -> Family:
     return params.reference_kind if field == "reference_image" else _FAMILIES[field]
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from animate_pipelines.errors import AnimateError, Fault
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.webhooks import Webhook
 
 
@@ -75,7 +75,7 @@ class Job:
     """Times are seconds since the epoch. `owner` is a hash of the API key that submitted it.
 
     attempts: how often a worker took it up. token: the fencing token of the latest of these; a worker that shows
-    an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `AnimateResult.to_json()`
+    an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `RenderResult.to_json()`
     of the first artefact; the others differ from it in nothing but the seed. artefacts: one for each of
     `params.takes()` when the job has succeeded, else none. request: the fields as they came, with `inline:` names for
     data. retention_s: how long it is kept once ended; None: as others. waiting: queued behind the owner's own jobs, of
@@ -86,7 +86,7 @@ class Job:
     owner: str
     dialect: str
     status: JobStatus
-    params: AnimateParams
+    params: RenderParams
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -121,7 +121,7 @@ class NewJob:
     id: str
     owner: str
     dialect: str
-    params: AnimateParams
+    params: RenderParams
     idempotency_key: str | None = None
     fingerprint: str = ""
     request: Mapping[str, Any] | None = None

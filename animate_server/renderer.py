@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from animate_pipelines.progress.progress import Report
+from animate_pipelines.progress.progress import OnProgress
 from animate_pipelines.request.availability import check_safety
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 
 if TYPE_CHECKING:
     from animate_pipelines.families.models import Models
@@ -26,14 +26,14 @@ class Renderer(Protocol):
 
     def __call__(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         *,
         inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
-        report: Report,
+        report: OnProgress,
     ) -> dict[str, Any]:
-        """Write `destination`; `AnimateResult.to_json()`. Raises the errors of `animate_pipelines.errors`.
+        """Write `destination`; `RenderResult.to_json()`. Raises the errors of `animate_pipelines.errors`.
 
         inputs: the files of those fields of `params.INPUTS` that were given. For `params` that want preflight only,
         the PNG of that, and its report.
@@ -44,7 +44,7 @@ Load = Callable[[], Renderer]
 
 
 class BundleRenderer:
-    """`animate()` on one device, with one bundle loaded."""
+    """`render_video()` on one device, with one bundle loaded."""
 
     def __init__(self, models: Models, bundle: dict[str, Any], settings: Settings, cache: PreprocessCache) -> None:
         self._models = models
@@ -58,22 +58,22 @@ class BundleRenderer:
 
     def __call__(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         *,
         inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
-        report: Report,
+        report: OnProgress,
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
-        from animate_pipelines.job.sources import Media
+        from animate_pipelines.job.input_files import InputFiles
         from animate_pipelines.preflight.run import preflight
-        from animate_pipelines.render import animate
+        from animate_pipelines.render import render_video
 
-        media = Media(**inputs)
+        media = InputFiles(**inputs)
         if params.preflight == "only":
             return preflight(
-                self._models.eyes,
+                self._models.readers,
                 self._models.manifest,
                 params,
                 media,
@@ -92,7 +92,7 @@ class BundleRenderer:
         allowed = params
         if self._settings.turbo_without_lora == "full_steps" and self._bundle["turbo_lora"] is None:
             allowed = with_full_steps(params)
-        result = animate(
+        result = render_video(
             self._models,
             allowed,
             media,
@@ -109,7 +109,7 @@ class BundleRenderer:
         return shown
 
 
-def with_full_steps(params: AnimateParams) -> AnimateParams:
+def with_full_steps(params: RenderParams) -> RenderParams:
     """The same request without turbo; the number of steps that was meant for turbo goes with it."""
     return dataclasses.replace(params, turbo=False, steps=None) if params.turbo else params
 

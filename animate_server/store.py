@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Row, Select, case, delete, func, inse
 
 from animate_pipelines.errors import AnimateError, ServerError
 from animate_pipelines.progress.progress import Progress
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.database import writing
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
 from animate_server.jobs import TRANSITIONS, Artefact, Failure, Job, JobStatus, NewJob
@@ -373,7 +373,7 @@ def _job(row: Row[Any]) -> Job:
         owner=row.owner,
         dialect=row.dialect,
         status=JobStatus(row.status),
-        params=AnimateParams.from_json(row.params),
+        params=RenderParams.from_json(row.params),
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

@@ -25,8 +25,8 @@ from animate_pipelines.errors import (
     ServerError,
 )
 from animate_pipelines.media.durable import written_whole
-from animate_pipelines.progress.progress import Progress, Report
-from animate_pipelines.request.params import INPUTS, AnimateParams
+from animate_pipelines.progress.progress import OnProgress, Progress
+from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.errors import LeaseLost
@@ -47,7 +47,7 @@ RETRY_PAUSE_S = 2.0
 
 
 class Drained(Exception):
-    """Not an error: raised through `animate()` where the job can be resumed, because the worker is told to go."""
+    """Not an error: raised through `render_video()` where the job can be resumed, because the worker is told to go."""
 
 
 class Worker:
@@ -160,10 +160,10 @@ class Worker:
         self,
         job: Job,
         renderer: Renderer,
-        params: AnimateParams,
+        params: RenderParams,
         inputs: Mapping[str, Path],
         workspace: Path,
-        report: Report,
+        report: OnProgress,
     ) -> _Take:
         """Render one result, unless an earlier attempt has."""
         destination = workspace / f"output-{params.seed}.{params.file_type}"
@@ -280,7 +280,7 @@ class _JobReport:
         self._written_at = 0.0
         self._take = 0
 
-    def takes(self) -> Iterator[AnimateParams]:
+    def takes(self) -> Iterator[RenderParams]:
         """The params of each take, while what is reported is about it."""
         for take, params in enumerate(self._job.params.takes()):
             self._take = take

@@ -11,7 +11,7 @@ import torch
 
 if TYPE_CHECKING:
     from animate_pipelines.families.models import Models
-    from animate_pipelines.perception.readers import Eyes
+    from animate_pipelines.perception.readers import Readers
 
 # Tests run in several processes; more threads in each would only wait for one another.
 torch.set_num_threads(1)
@@ -46,9 +46,9 @@ def tiny_models(tiny_bundle: Path) -> Models:
 
 
 @pytest.fixture(scope="session")
-def eyes(home: Path) -> Eyes:
+def readers(home: Path) -> Readers:
     """The puppet bundle's detector and pose network."""
-    from animate_pipelines.families.models import load_eyes
+    from animate_pipelines.families.models import load_readers
     from animate_weights.bundles import find_bundle
 
-    return load_eyes(find_bundle("puppet", home))
+    return load_readers(find_bundle("puppet", home))

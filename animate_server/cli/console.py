@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from animate_pipelines.errors import AnimateError
-from animate_pipelines.progress.progress import Progress, Report
+from animate_pipelines.progress.progress import OnProgress, Progress
 
 EXIT_FAILED = 1
 EXIT_USAGE = 64
@@ -61,8 +61,8 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 @contextmanager
-def progress_report(title: str, *, as_json: bool = False) -> Iterator[Report]:
-    """A `Report` that shows progress on stderr: a bar in a terminal, now and then a line in a pipe.
+def progress_report(title: str, *, as_json: bool = False) -> Iterator[OnProgress]:
+    """A `OnProgress` that shows progress on stderr: a bar in a terminal, now and then a line in a pipe.
 
     as_json: every report is a line of JSON on stdout instead, `{"status": "running", "progress": {...}}`.
     """
@@ -93,7 +93,7 @@ class _PlainReport:
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Report]:
+def _bar(title: str) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar

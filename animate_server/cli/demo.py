@@ -14,7 +14,7 @@ from animate_server.cli.console import progress_report
 if TYPE_CHECKING:
     from animate_pipelines.families.models import Models
     from animate_pipelines.request.params import Mode
-    from animate_pipelines.result import AnimateResult
+    from animate_pipelines.result import RenderResult
 
 
 def demo(
@@ -50,23 +50,21 @@ def demo(
 
 def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> list[Path]:
     """The video and its contact sheet."""
-    from animate_pipelines.job.sources import Media
+    from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.job.workspace import Workspace
-    from animate_pipelines.render import animate
-    from animate_pipelines.request.params import AnimateParams
+    from animate_pipelines.render import render_video
+    from animate_pipelines.request.params import RenderParams
     from animate_pipelines.sheets.contact_sheet import write_contact_sheet
 
     output = image.with_name(f"{mode}.mp4")
     workspace = image.with_name(f".{mode}.render")
-    params = AnimateParams(
-        reference_image=str(image), driving_video=str(video), mode=mode, seed=seed, resolution="480p"
-    )
+    params = RenderParams(reference_image=str(image), driving_video=str(video), mode=mode, seed=seed, resolution="480p")
     began = time.monotonic()
     with progress_report(output.name) as report:
-        result = animate(
+        result = render_video(
             models,
             params,
-            Media(reference_image=image, driving_video=video),
+            InputFiles(reference_image=image, driving_video=video),
             output,
             workspace=workspace,
             report=report,
@@ -78,7 +76,7 @@ def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> 
     return [output, sheet]
 
 
-def _caption(result: AnimateResult, seconds: float, *, random_weights: bool) -> str:
+def _caption(result: RenderResult, seconds: float, *, random_weights: bool) -> str:
     noise = ", random weights: skeleton and output mean nothing" if random_weights else ""
     size = f"{result.render_width}x{result.render_height}"
     made = f"{result.num_frames} frames generated at {size} in {seconds:.0f} s"

@@ -53,10 +53,10 @@ def preflight(
 
 
 def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: bool) -> dict[str, Any]:
-    from animate_pipelines.request.params import AnimateParams
+    from animate_pipelines.request.params import RenderParams
     from animate_server.settings import load_settings
 
-    params = AnimateParams.from_json(fields | {"preflight": "only"})
+    params = RenderParams.from_json(fields | {"preflight": "only"})
     settings = load_settings(bundle=bundle or None)
 
     from animate_weights.bundles import find_bundle
@@ -65,8 +65,8 @@ def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: 
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
 
-    from animate_pipelines.families.models import load_eyes, load_mask_source
-    from animate_pipelines.job.sources import Media
+    from animate_pipelines.families.models import load_mask_source, load_readers
+    from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.preflight.run import preflight as look_at_pair
     from animate_server.estimate import estimate_render
 
@@ -76,10 +76,10 @@ def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: 
     ):
         sheet = output.absolute() if output else Path(scratch) / "overlay.png"
         found = look_at_pair(
-            load_eyes(folder),
+            load_readers(folder),
             manifest,
             params,
-            Media.of(params),
+            InputFiles.of(params),
             sheet,
             workspace=Path(scratch) / "work",
             masks=load_mask_source(folder) if params.mode == "replace" else None,

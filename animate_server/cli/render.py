@@ -15,8 +15,8 @@ from animate_pipelines.errors import AnimateError, InvalidField
 from animate_server.cli.console import print_error, print_json, progress_report
 
 if TYPE_CHECKING:
-    from animate_pipelines.request.params import AnimateParams
-    from animate_pipelines.result import AnimateResult
+    from animate_pipelines.request.params import RenderParams
+    from animate_pipelines.result import RenderResult
     from animate_server.settings import Settings
 
 
@@ -135,33 +135,33 @@ def render(
     _print_result(result, as_json=as_json)
 
 
-def _params(fields: dict[str, Any]) -> AnimateParams:
-    from animate_pipelines.request.params import AnimateParams
+def _params(fields: dict[str, Any]) -> RenderParams:
+    from animate_pipelines.request.params import RenderParams
 
-    return AnimateParams.from_json({name: value for name, value in fields.items() if value is not None})
+    return RenderParams.from_json({name: value for name, value in fields.items() if value is not None})
 
 
 def _render(
-    params: AnimateParams, output: Path, settings: Settings, *, ignore_memory: bool, as_json: bool
-) -> AnimateResult:
+    params: RenderParams, output: Path, settings: Settings, *, ignore_memory: bool, as_json: bool
+) -> RenderResult:
     from animate_weights.bundles import find_bundle
 
     folder = find_bundle(settings.bundle, settings.home)
 
     from animate_pipelines.families.models import load_models
     from animate_pipelines.job.cache import PreprocessCache
-    from animate_pipelines.job.sources import Media
-    from animate_pipelines.render import animate
+    from animate_pipelines.job.input_files import InputFiles
+    from animate_pipelines.render import render_video
     from animate_server.supervisor import find_devices
 
-    media = Media.of(params)
+    media = InputFiles.of(params)
     workspace = output.with_name(f".{output.name}.render")
     output.parent.mkdir(parents=True, exist_ok=True)
     device = find_devices(settings.devices)[0]
     models = load_models(folder, device=device, shortcuts=settings.shortcuts, ignore_memory=ignore_memory)
     try:
         with progress_report(output.name, as_json=as_json) as report:
-            result = animate(
+            result = render_video(
                 models,
                 params,
                 media,
@@ -178,7 +178,7 @@ def _render(
     return result
 
 
-def _print_result(result: AnimateResult, *, as_json: bool) -> None:
+def _print_result(result: RenderResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"status": "succeeded", "output": str(result.path), "result": result.to_json()})
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.progress.progress import Progress, Report
+from animate_pipelines.progress.progress import OnProgress, Progress
 from animate_pipelines.request.params import INPUTS
 from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
 
@@ -100,7 +100,7 @@ def _render(client: ServerClient, fields: dict[str, Any], output_dir: Path, poll
     return _conclude(client, job, output_dir, as_json)
 
 
-def _show(job: dict[str, Any], report: Report) -> None:
+def _show(job: dict[str, Any], report: OnProgress) -> None:
     if job["progress"] is not None:
         report(Progress(**job["progress"]))
 

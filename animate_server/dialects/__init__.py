@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_pipelines.media.stills import StillKind
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
 from animate_server.jobs import Artefact, Job, JobStatus
@@ -113,7 +113,7 @@ class Desk(Protocol):
 
     async def submit(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         body: Body,
         caller: Caller,
         *,
@@ -229,7 +229,7 @@ class Dialect:
     name: str
     prefix: str
     router: APIRouter
-    parse: Callable[[Mapping[str, Any]], AnimateParams]
+    parse: Callable[[Mapping[str, Any]], RenderParams]
     render: Callable[[Job, Desk, Caller], dict[str, Any]]
     render_error: Callable[[AnimateError], Response]
     error_view: type[BaseModel]

@@ -20,8 +20,8 @@ from animate_pipelines.request.params import (
     MAX_FPS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
-    AnimateParams,
     Mode,
+    RenderParams,
     Resolution,
     draw_seed,
 )
@@ -198,13 +198,13 @@ async def delete_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[
     return {"id": job.id, "object": "video.deleted", "deleted": True}
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Raises `InvalidField`, naming OpenAI's field."""
     asked = read_fields(CreateRequest, _nested(fields))
     reference = _reference(asked.input_reference)
     check_length(reference, "input_reference")
     check_length(asked.driving_video, "driving_video")
-    return AnimateParams(
+    return RenderParams(
         reference_image=reference,
         driving_video=asked.driving_video,
         mode=_MODELS[asked.model],

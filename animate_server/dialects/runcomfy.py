@@ -22,8 +22,8 @@ from animate_pipelines.request.params import (
     MAX_FPS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
-    AnimateParams,
     Mode,
+    RenderParams,
     Resolution,
     draw_seed,
 )
@@ -224,14 +224,14 @@ async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
     return _show_model(model_id, True)
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """`model_id` is the one of the path. Raises `InvalidField`, naming the field."""
     values = dict(fields)
     model_id = values.pop("model_id")
     asked = read_fields(ModelRequest, _plainly_named(values))
     check_length(asked.image_url, "image_url")
     check_length(asked.video_url, "video_url")
-    return AnimateParams(
+    return RenderParams(
         reference_image=asked.image_url,
         driving_video=asked.video_url,
         mode=_mode(model_id, asked.mode),

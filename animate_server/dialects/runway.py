@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
-from animate_pipelines.request.params import AS_PERFORMED, AnimateParams, draw_seed
+from animate_pipelines.request.params import AS_PERFORMED, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, count_jobs, find_job, submit_body
 from animate_server.document import FILE_FORM, HAND_OVER, LOOK, READ, SUBMIT, raises
@@ -235,12 +235,12 @@ async def send_upload(token: str, request: Request, desk: DeskDep) -> Response:
     return Response(status_code=204)
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Raises `InvalidField`, naming Runway's field by its path."""
     asked = read_fields(PerformanceRequest, fields)
     check_length(asked.character.uri, "character.uri")
     check_length(asked.reference.uri, "reference.uri")
-    return AnimateParams(
+    return RenderParams(
         reference_image=_reference(asked.character.uri),
         driving_video=_reference(asked.reference.uri),
         reference_kind=asked.character.type,

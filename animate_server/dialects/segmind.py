@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError
-from animate_pipelines.request.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, AnimateParams, draw_seed
+from animate_pipelines.request.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
@@ -194,12 +194,12 @@ async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> di
     }
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Raises `InvalidField`, naming Segmind's field."""
     asked = read_fields(AnimateRequest, fields)
     check_length(asked.image, "image")
     check_length(asked.video, "video")
-    return AnimateParams(
+    return RenderParams(
         reference_image=asked.image,
         driving_video=asked.video,
         prompt=asked.instruction_prompt or DEFAULT_PROMPT,

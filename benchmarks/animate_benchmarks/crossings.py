@@ -18,12 +18,12 @@ from rich.progress import track
 from rich.table import Table
 
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.families.models import load_eyes
+from animate_pipelines.families.models import load_readers
 from animate_pipelines.families.wan_animate.conditioning import PARTS
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.people import follow_person
-from animate_pipelines.perception.readers import Eyes
-from animate_pipelines.perception.scan import Footage, survey_people
+from animate_pipelines.perception.readers import Readers
+from animate_pipelines.perception.scan import Footage, scan_people
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.person import PersonAt
 from animate_weights.bundles import find_bundle
@@ -34,7 +34,7 @@ PLACES = (0.22, 0.78)  # where the two stand in the first second, as parts of th
 _TRUNK = [5, 6, 11, 12]
 
 
-def follow_crossing(eyes: Eyes, seed: int) -> list[float]:
+def follow_crossing(readers: Readers, seed: int) -> list[float]:
     """The share of frames in which each of the two who cross in scene `seed` is followed; 0 of one who is not seen."""
     scene = Scene.random(np.random.default_rng(seed), 3, DURATION_S)
     drawn = [draw_scene(scene, frame / FPS, SIZE) for frame in range(round(DURATION_S * FPS))]
@@ -43,12 +43,12 @@ def follow_crossing(eyes: Eyes, seed: int) -> list[float]:
         read=lambda indices: (drawn[index].rgb for index in indices), frames=range(len(drawn)), size=SIZE, fps=FPS
     )
     watch = Stopwatch(PARTS)
-    survey = survey_people(eyes, footage, watch, lambda done: None)
+    survey = scan_people(readers, footage, watch, lambda done: None)
     shares = []
     for who, place in enumerate(PLACES):
         try:
             people = follow_person(
-                eyes,
+                readers,
                 footage,
                 survey,
                 person=PersonAt(x=place, y=0.55, time_s=0.75),
@@ -85,9 +85,9 @@ def main() -> None:
     parser.add_argument("--bundle", default="puppet")
     parser.add_argument("--seeds", type=int, nargs=2, default=(100, 124), metavar=("FIRST", "END"))
     arguments = parser.parse_args()
-    eyes, seeds = load_eyes(find_bundle(arguments.bundle, Path())), range(*arguments.seeds)
+    readers, seeds = load_readers(find_bundle(arguments.bundle, Path())), range(*arguments.seeds)
     console = Console(stderr=True)
-    shares = {seed: follow_crossing(eyes, seed) for seed in track(seeds, "crossings", console=console)}
+    shares = {seed: follow_crossing(readers, seed) for seed in track(seeds, "crossings", console=console)}
     table = Table("scene", "from the left", "from the right", title="share of the frames followed")
     for seed, pair in shares.items():
         if min(pair) < 1:

@@ -30,17 +30,17 @@ from animate_pipelines.families.models import Models, load_models
 from animate_pipelines.families.wan_animate.conditioning import PARTS, DrivingFrames, preprocess
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.pictures import SegmentFrames, draw_segment
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.plan import RenderPlan, plan_render
-from animate_pipelines.job.sources import Media
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
 from animate_pipelines.media.resize import padding_resize
 from animate_pipelines.progress.stopwatch import Stopwatch
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
-from animate_pipelines.result import AnimateResult
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.result import RenderResult
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import demo_pair
 from animate_weights.puppet.files import write_pair
@@ -50,7 +50,7 @@ from animate_weights.puppet.files import write_pair
 class Job:
     """A job ready to generate: its plan and every segment's pictures, drawn beforehand for both sides."""
 
-    params: AnimateParams
+    params: RenderParams
     plan: RenderPlan
     reference: np.ndarray
     pictures: tuple[SegmentFrames, ...]
@@ -61,8 +61,8 @@ def main() -> None:
     models = load_models(find_bundle(options.bundle, options.home), device=options.device)
     with tempfile.TemporaryDirectory() as folder:
         image, video = write_pair(demo_pair(7, num_frames=options.frames), Path(folder), sound=False)
-        media = Media(reference_image=image, driving_video=video)
-        params = AnimateParams(
+        media = InputFiles(reference_image=image, driving_video=video)
+        params = RenderParams(
             reference_image="drawn", driving_video="drawn", resolution="480p", steps=options.steps, seed=0
         )
         stages = [_whole_job(models, params, media, Path(folder)) for _ in range(options.repeats)]
@@ -84,15 +84,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _whole_job(models: Models, params: AnimateParams, media: Media, folder: Path) -> AnimateResult:
+def _whole_job(models: Models, params: RenderParams, media: InputFiles, folder: Path) -> RenderResult:
     """One uncached job. Its workspace stays, for `_prepare`."""
     workspace = folder / "workspace"
     for file in workspace.glob("*"):
         file.unlink()
-    return animate(models, params, media, folder / "out.mp4", workspace=workspace)
+    return render_video(models, params, media, folder / "out.mp4", workspace=workspace)
 
 
-def _prepare(models: Models, params: AnimateParams, media: Media, folder: Path) -> Job:
+def _prepare(models: Models, params: RenderParams, media: InputFiles, folder: Path) -> Job:
     files = Workspace(folder / "workspace")
     with Clip(read_mezzanine(files.mezzanine, MediaLimits())) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
@@ -177,7 +177,7 @@ def _print(
     options: argparse.Namespace,
     models: Models,
     job: Job,
-    stages: list[AnimateResult],
+    stages: list[RenderResult],
     ours: list[float],
     theirs: list[float],
     floor_s: float,

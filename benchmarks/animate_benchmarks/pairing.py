@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from animate_benchmarks.puppet.pairings import FPS, Flaw, Pairing, random_pairing
-from animate_pipelines.families.models import load_eyes
-from animate_pipelines.perception.observation import look_at
-from animate_pipelines.perception.observations import Seen
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.families.models import load_readers
+from animate_pipelines.perception.observation import observe
+from animate_pipelines.perception.observations import Observations
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.report import check_pair
-from animate_pipelines.preflight.sampling import sampled_frames, survey_image
+from animate_pipelines.preflight.sampling import observe_image, sampled_frames
 from animate_pipelines.sheets.overlay import draw_overlay
 from animate_weights.bundles import find_bundle
 
@@ -32,12 +32,12 @@ SHOWN: tuple[tuple[str, Flaw | None, int], ...] = (
 COLOURS = 96  # of a palette: flat drawings need few
 
 
-def draw_sheet(eyes: Eyes, pairing: Pairing) -> Image.Image:
+def draw_sheet(readers: Readers, pairing: Pairing) -> Image.Image:
     """The overlay of a pair, as `animate-server preflight --output` writes it."""
     indices = sampled_frames(len(pairing.video), FPS)
-    looks = [look_at(eyes, pairing.video[index]) for index in indices]
-    video = Seen.of(looks, [index / FPS for index in indices], SIZE)
-    report = check_pair(survey_image(eyes, pairing.image), video, Cutting(cuts_s=(), duration_s=FRAMES / FPS))
+    looks = [observe(readers, pairing.video[index]) for index in indices]
+    video = Observations.of(looks, [index / FPS for index in indices], SIZE)
+    report = check_pair(observe_image(readers, pairing.image), video, Cutting(cuts_s=(), duration_s=FRAMES / FPS))
     best = report.start.best_s if report.start.should_move else None
     seconds = [0.0, *([best] if best else [])]
     frames = [(second, pairing.video[round(second * FPS)]) for second in seconds]
@@ -49,10 +49,10 @@ def main() -> None:
     parser.add_argument("--bundle", default="puppet")
     parser.add_argument("--output", type=Path, default=Path("docs/pairing"))
     arguments = parser.parse_args()
-    eyes = load_eyes(find_bundle(arguments.bundle, Path()))
+    readers = load_readers(find_bundle(arguments.bundle, Path()))
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, flaw, seed in SHOWN:
-        sheet = draw_sheet(eyes, random_pairing(np.random.default_rng([40, seed]), flaw, size=SIZE, frames=FRAMES))
+        sheet = draw_sheet(readers, random_pairing(np.random.default_rng([40, seed]), flaw, size=SIZE, frames=FRAMES))
         path = arguments.output / f"{name}.png"
         sheet.quantize(COLOURS).save(path, optimize=True)
         print(path)

@@ -25,7 +25,7 @@ from typing import Any
 import decord
 import numpy as np
 
-from animate_pipelines.families.models import load_eyes
+from animate_pipelines.families.models import load_readers
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
@@ -36,7 +36,7 @@ from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
 from animate_pipelines.perception.onnx_batch import MAX_BATCH
 from animate_pipelines.perception.people import find_people
 from animate_pipelines.perception.pose import crop_person, estimate_pose, read_poses
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import Footage
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
 from animate_pipelines.progress.stopwatch import Stopwatch
@@ -53,18 +53,18 @@ class Film:
     """A clip, its frames `h w 3`, and what the networks find in each."""
 
     clip: Clip
-    eyes: Eyes
+    readers: Readers
     frames: list[np.ndarray]
     boxes: list[np.ndarray]
     poses: list[np.ndarray]
 
     @classmethod
-    def of(cls, clip: Clip, eyes: Eyes) -> Film:
+    def of(cls, clip: Clip, readers: Readers) -> Film:
         frames = list(clip.read_source(clip.indices))
-        found = [detect_person(eyes.detector, frame) for frame in frames]
+        found = [detect_person(readers.detector, frame) for frame in frames]
         boxes = [np.array([0, 0, *clip.size, 1.0]) if box is None else box for box in found]
-        poses = [estimate_pose(eyes.pose, frame, box) for frame, box in zip(frames, boxes, strict=True)]
-        return cls(clip=clip, eyes=eyes, frames=frames, boxes=boxes, poses=poses)
+        poses = [estimate_pose(readers.pose, frame, box) for frame, box in zip(frames, boxes, strict=True)]
+        return cls(clip=clip, readers=readers, frames=frames, boxes=boxes, poses=poses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Stage:
 def stages_of(film: Film) -> list[Stage]:
     """Each over the whole film."""
     width, height = film.clip.size
-    eyes, frames = film.eyes, film.frames
+    readers, frames = film.readers, film.frames
     return [
         Stage(
             name="decode", ours=lambda: _drain(film.clip.read_source(film.clip.indices)), alone=lambda: _decode(film)
@@ -87,12 +87,12 @@ def stages_of(film: Film) -> list[Stage]:
         Stage(
             name="detect",
             ours=lambda: _detect(film),
-            alone=lambda: [detect_person(eyes.detector, frame) for frame in frames],
+            alone=lambda: [detect_person(readers.detector, frame) for frame in frames],
         ),
         Stage(
             name="pose",
             ours=lambda: _read_poses(film),
-            alone=lambda: [estimate_pose(eyes.pose, *each) for each in zip(frames, film.boxes, strict=True)],
+            alone=lambda: [estimate_pose(readers.pose, *each) for each in zip(frames, film.boxes, strict=True)],
         ),
         Stage(name="read the film", ours=lambda: _find(film), alone=lambda: _find_alone(film)),
         Stage(
@@ -112,11 +112,11 @@ def stages_of(film: Film) -> list[Stage]:
 
 def main() -> None:
     options = _options()
-    eyes = load_eyes(find_bundle(options.bundle, options.home))
+    readers = load_readers(find_bundle(options.bundle, options.home))
     rows: dict[str, list[dict[str, Any]]] = {}
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder, _film(Path(folder), size, options.frames) as clip:
-            film = Film.of(clip, eyes)
+            film = Film.of(clip, readers)
             rows[f"{size[0]}x{size[1]}"] = [
                 _measure(stage, options.frames, options.repeats) for stage in stages_of(film)
             ]
@@ -162,14 +162,14 @@ def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
 def _detect(film: Film) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(film.frames):
-            for boxes in detect_people(film.eyes.detector, list(pool.map(squash, batch)), *film.clip.size):
+            for boxes in detect_people(film.readers.detector, list(pool.map(squash, batch)), *film.clip.size):
                 largest_box(boxes)
 
 
 def _read_poses(film: Film) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(list(zip(film.frames, film.boxes, strict=True))):
-            read_poses(film.eyes.pose, list(pool.map(lambda each: crop_person(*each), batch)), film.clip.size)
+            read_poses(film.readers.pose, list(pool.map(lambda each: crop_person(*each), batch)), film.clip.size)
 
 
 def _find(film: Film) -> None:
@@ -181,7 +181,7 @@ def _find(film: Film) -> None:
         fps=float(film.clip.fps),
     )
     find_people(
-        film.eyes,
+        film.readers,
         footage,
         person="largest",
         smoothing=False,
@@ -195,7 +195,7 @@ def _find_alone(film: Film) -> None:
     reader = decord.VideoReader(str(film.clip.mezzanine.path), ctx=decord.cpu(0), num_threads=1)
     for index in range(len(film.frames)):
         frame = reader[index].asnumpy()
-        estimate_pose(film.eyes.pose, frame, detect_person(film.eyes.detector, frame))
+        estimate_pose(film.readers.pose, frame, detect_person(film.readers.detector, frame))
 
 
 def _mask(film: Film) -> None:

@@ -30,12 +30,12 @@ from animate_pipelines.families.wan_animate.conditioning import (
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.held_body import hold_body
 from animate_pipelines.families.wan_animate.pictures import draw_segment
-from animate_pipelines.families.wan_animate.target_body import read_figure, read_neutral
+from animate_pipelines.families.wan_animate.target_body import read_neutral, read_target_body
 from animate_pipelines.job.cache import PreprocessCache, cache_key
+from animate_pipelines.job.input_files import InputFiles, driving_mezzanine, given_masks, probe_driving
 from animate_pipelines.job.keys import found_by, render_identity
 from animate_pipelines.job.plan import RenderPlan, plan_render
 from animate_pipelines.job.reference import read_reference, settle_reference
-from animate_pipelines.job.sources import Media, driving_mezzanine, given_masks, probe_driving
 from animate_pipelines.job.summary import account_for, mask_source, metadata_of
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.loading.residency import SegmentSize
@@ -51,28 +51,28 @@ from animate_pipelines.perception.detection_report import ReportFiles
 from animate_pipelines.perception.keypoint_track import read_track
 from animate_pipelines.perception.mask_preview import masks_used
 from animate_pipelines.preflight.pair import check_media
-from animate_pipelines.progress.progress import Report, silent
+from animate_pipelines.progress.progress import OnProgress, silent
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.progress.tracker import ProgressTracker
 from animate_pipelines.request.availability import check_turbo
-from animate_pipelines.request.params import AnimateParams
-from animate_pipelines.result import AnimateResult
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.result import RenderResult
 from animate_pipelines.sheets.mask_sheet import SHEET_PX, draw_masks
 from animate_pipelines.sheets.timeline import draw_timeline
 
 
 @torch.no_grad()
-def animate(
+def render_video(
     models: Models,
-    params: AnimateParams,
-    media: Media,
+    params: RenderParams,
+    media: InputFiles,
     destination: Path,
     *,
     workspace: Path,
-    report: Report = silent,
+    report: OnProgress = silent,
     limits: MediaLimits | None = None,
     cache: PreprocessCache | None = None,
-) -> AnimateResult:
+) -> RenderResult:
     """Render `params` into the video `destination`, which appears only when it is whole.
 
     One video: of several results, each of `params.takes()` is a render of its own.
@@ -102,7 +102,7 @@ def animate(
         tracker.enter("preprocess")
         watch, key = Stopwatch(PARTS), cache_key(found_by(models, params, media, frames))
         with watch("preflight"):
-            character = settle_reference(given, models.eyes, clip, on_look=lambda: tracker.advance(0, 1))
+            character = settle_reference(given, models.readers, clip, on_look=lambda: tracker.advance(0, 1))
         if params.safety_check and models.safety is not None:
             models.safety.check(character.picture[None], field="reference_image")
         cached = cache is not None and not files.found_files() and cache.restore(key, files.folder)
@@ -112,7 +112,7 @@ def animate(
         try:
             with watch("preflight"):
                 checked, reference = check_media(
-                    models.eyes, character.picture, frames, files, params, plan.render_size, find=find
+                    models.readers, character.picture, frames, files, params, plan.render_size, find=find
                 )
             boxed = padding_resize(reference, *plan.render_size)
             conditioning = preprocess(
@@ -124,7 +124,7 @@ def animate(
                 following=following,
                 track=track,
                 masks=given_masks(media.mask_video, files, params, limits, frames),
-                fit_to=read_figure(models, boxed, frames.size, neutral) if params.retarget else None,
+                fit_to=read_target_body(models, boxed, frames.size, neutral) if params.retarget else None,
             )
         finally:
             _write_report(files, frames, params, mask_source(models, params), destination)
@@ -173,7 +173,7 @@ def animate(
         )
 
 
-def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> None:
+def _check_memory(models: Models, params: RenderParams, plan: RenderPlan) -> None:
     if models.memory is not None:
         width, height = plan.render_size
         segment = SegmentSize(width=width, height=height, num_frames=models.manifest.segment_frames)
@@ -181,7 +181,7 @@ def _check_memory(models: Models, params: AnimateParams, plan: RenderPlan) -> No
 
 
 def _write_report(
-    files: Workspace, frames: DrivingFrames, params: AnimateParams, source: str | None, destination: Path
+    files: Workspace, frames: DrivingFrames, params: RenderParams, source: str | None, destination: Path
 ) -> None:
     """The report on what was seen, beside the video; nothing where nobody has looked yet.
 
@@ -202,7 +202,7 @@ def _write_report(
 
 def _render(
     models: Models,
-    params: AnimateParams,
+    params: RenderParams,
     reference: np.ndarray,
     frames: DrivingFrames,
     conditioning: Conditioning,

@@ -1,4 +1,4 @@
-"""`AnimateResult`: what was rendered, and everything that was not exactly as asked."""
+"""`RenderResult`: what was rendered, and everything that was not exactly as asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnimateResult:
+class RenderResult:
     """The finished video and the truth about it.
 
     width, height: of the file. render_width, render_height: of what the model generated, before scaling.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 
 
 def make_video(path: Path, source: str, *, audio: bool = True) -> Path:
@@ -22,17 +22,17 @@ def make_video(path: Path, source: str, *, audio: bool = True) -> Path:
 
 
 @pytest.fixture(scope="session")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
+def media(tmp_path_factory: pytest.TempPathFactory) -> InputFiles:
     folder = tmp_path_factory.mktemp("pair")
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     Image.fromarray(picture).save(folder / "reference.png")
-    return Media(
+    return InputFiles(
         reference_image=folder / "reference.png", driving_video=make_video(folder / "driving.mp4", "testsrc2=")
     )
 
 
 @pytest.fixture(scope="session")
-def empty_scene(tmp_path_factory: pytest.TempPathFactory, media: Media) -> Media:
+def empty_scene(tmp_path_factory: pytest.TempPathFactory, media: InputFiles) -> InputFiles:
     """A driving video of one flat colour: the tiny bundle's detector finds nobody."""
     video = make_video(tmp_path_factory.mktemp("flat") / "flat.mp4", "color=c=orange:", audio=False)
-    return Media(reference_image=media.reference_image, driving_video=video)
+    return InputFiles(reference_image=media.reference_image, driving_video=video)

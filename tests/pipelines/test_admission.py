@@ -9,12 +9,12 @@ import pytest
 
 from animate_pipelines.errors import AreaTooLarge
 from animate_pipelines.families.models import Models
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.loading.admission import DeviceMemory
 from animate_pipelines.loading.execution import default_recipe
 from animate_pipelines.loading.residency import NetworkSizes, SegmentSize, WeightCount, plan_residency, predict_peak
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 
 GB = 10**9
 # the published networks, see `test_residency`; with detector, pose and mask networks of 3.5 GB
@@ -66,13 +66,13 @@ def test_nothing_fits_a_device_whose_weights_do_not() -> None:
 
 @pytest.mark.parametrize(("area", "field"), [(None, "resolution"), ((256, 144), "render_area")])
 def test_a_render_is_refused_before_anything_is_computed(
-    area: tuple[int, int] | None, field: str, tiny_models: Models, media: Media, tmp_path: Path
+    area: tuple[int, int] | None, field: str, tiny_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
     models = replace(tiny_models, memory=_memory(40 * GB))
-    params = AnimateParams(reference_image="-", driving_video="-", render_area=area)
+    params = RenderParams(reference_image="-", driving_video="-", render_area=area)
     stages: list[str] = []
     with pytest.raises(AreaTooLarge) as refused:
-        animate(
+        render_video(
             models,
             params,
             media,

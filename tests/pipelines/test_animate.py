@@ -1,4 +1,4 @@
-"""`animate()` on the tiny bundle: what it promises of the file, of a restart, and of inputs it must refuse."""
+"""`render_video()` on the tiny bundle: what it promises of the file, of a restart, and of inputs it must refuse."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from animate_pipelines.diffusion.vae import VideoVae
 from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, MediaTooLarge, NoPersonFound
 from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate import conditioning
-from animate_pipelines.families.wan_animate.retarget import Figure, fit_proportions
-from animate_pipelines.job.sources import Media
+from animate_pipelines.families.wan_animate.retarget import TargetBody, fit_proportions
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.media.resize import padding_resize
 from animate_pipelines.progress.progress import Progress
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
-from animate_pipelines.result import AnimateResult
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.result import RenderResult
 
 NUM_FRAMES = 40  # of the driving video: three segments of 17 frames
 
 
-def _params(**fields: Any) -> AnimateParams:
+def _params(**fields: Any) -> RenderParams:
     values: dict[str, Any] = {"reference_image": "-", "driving_video": "-", "seed": 3, "resolution": "480p"}
-    return AnimateParams(**values | fields)
+    return RenderParams(**values | fields)
 
 
 def _frames(path: Path) -> np.ndarray:
@@ -61,14 +61,18 @@ class Notes:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_models: Models, media: Media, tmp_path_factory: pytest.TempPathFactory) -> tuple[AnimateResult, Notes]:
+def whole(
+    tiny_models: Models, media: InputFiles, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RenderResult, Notes]:
     """An uninterrupted render of all three segments."""
     folder, notes = tmp_path_factory.mktemp("whole"), Notes()
-    result = animate(tiny_models, _params(), media, folder / "out.mp4", workspace=folder / "workspace", report=notes)
+    result = render_video(
+        tiny_models, _params(), media, folder / "out.mp4", workspace=folder / "workspace", report=notes
+    )
     return result, notes
 
 
-def test_the_file_is_what_the_result_says(whole: tuple[AnimateResult, Notes]) -> None:
+def test_the_file_is_what_the_result_says(whole: tuple[RenderResult, Notes]) -> None:
     result, _ = whole
     info = probe_video(result.path, MediaLimits())
     assert (info.width, info.height, info.fps, info.num_frames) == (826, 496, Fraction(20), NUM_FRAMES)
@@ -84,7 +88,7 @@ def test_the_file_is_what_the_result_says(whole: tuple[AnimateResult, Notes]) ->
     assert json.loads(json.dumps(result.to_json()))["bundle"] == "tiny"
 
 
-def test_progress_moves_forward_through_every_stage_and_step(whole: tuple[AnimateResult, Notes]) -> None:
+def test_progress_moves_forward_through_every_stage_and_step(whole: tuple[RenderResult, Notes]) -> None:
     result, notes = whole
     assert list(dict.fromkeys(note.stage for note in notes.seen)) == [
         "check",
@@ -103,18 +107,22 @@ def test_progress_moves_forward_through_every_stage_and_step(whole: tuple[Animat
 
 @pytest.mark.parametrize("cancel_at", [(1, 1), (2, 2)])
 def test_a_restart_gives_the_same_frames(
-    cancel_at: tuple[int, int], whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
+    cancel_at: tuple[int, int],
+    whole: tuple[RenderResult, Notes],
+    tiny_models: Models,
+    media: InputFiles,
+    tmp_path: Path,
 ) -> None:
     result, _ = whole
     workspace, destination = tmp_path / "workspace", tmp_path / "out.mp4"
     with pytest.raises(Canceled):
-        animate(tiny_models, _params(), media, destination, workspace=workspace, report=Notes(cancel_at))
+        render_video(tiny_models, _params(), media, destination, workspace=workspace, report=Notes(cancel_at))
     assert not destination.exists()
     done = {path.name: path.stat().st_mtime_ns for path in workspace.glob("segment-*.mp4")}
     assert len(done) == cancel_at[0]
 
     notes = Notes()
-    animate(tiny_models, _params(), media, destination, workspace=workspace, report=notes)
+    render_video(tiny_models, _params(), media, destination, workspace=workspace, report=notes)
     assert {name: (workspace / name).stat().st_mtime_ns for name in done} == done  # not rendered again
     rendered = {note.segment for note in notes.seen if note.num_steps}
     assert rendered == set(range(cancel_at[0], 3))
@@ -123,11 +131,11 @@ def test_a_restart_gives_the_same_frames(
 
 
 def test_another_seed_in_the_same_workspace_starts_over(
-    whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
+    whole: tuple[RenderResult, Notes], tiny_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
     params = _params(num_frames=17)
     for seed in (3, 4):
-        result = animate(
+        result = render_video(
             tiny_models,
             dataclasses.replace(params, seed=seed),
             media,
@@ -141,9 +149,9 @@ def test_another_seed_in_the_same_workspace_starts_over(
 
 @pytest.mark.parametrize(("fps", "num_frames", "repeats"), [(10, 20, 0), (24, 48, 8), (40, 80, 40)])
 def test_frame_counts_follow_the_rate(
-    fps: int, num_frames: int, repeats: int, tiny_models: Models, media: Media, tmp_path: Path
+    fps: int, num_frames: int, repeats: int, tiny_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
-    result = animate(
+    result = render_video(
         tiny_models, _params(fps=fps, steps=1), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace"
     )
     assert (result.num_frames, result.repeated_frames) == (num_frames, repeats)
@@ -151,24 +159,24 @@ def test_frame_counts_follow_the_rate(
     assert result.duration_s == 2.0
 
 
-def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_replace_and_turbo_run_and_say_how(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     params = _params(mode="replace", turbo=True, num_frames=17, overlap=5, keep_audio=False)
-    result = animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    result = render_video(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert (result.mask_source, result.num_steps, result.turbo) == ("keypoint_box", 4, True)
     assert Image.open(tmp_path / "out.masks.png").convert("RGB").width == 1200
     assert result.audio == "none"
     assert probe_video(result.path, MediaLimits()).audio is None
 
 
-def test_an_output_size_of_its_own(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_an_output_size_of_its_own(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     params = _params(output_size=(192, 192), fit="crop", num_frames=5, steps=1, output_format="webm")
-    result = animate(tiny_models, params, media, tmp_path / "out.webm", workspace=tmp_path / "workspace")
+    result = render_video(tiny_models, params, media, tmp_path / "out.webm", workspace=tmp_path / "workspace")
     info = probe_video(result.path, MediaLimits())
     assert (info.width, info.height, info.codec) == (192, 192, "vp9")
     assert (result.width, result.height) == (192, 192)
     assert "the driving video was cut from 160x96 to 96x96" in result.warnings
     with pytest.raises(MediaTooLarge, match="padded to 160x320 is over 200 pixels a side"):
-        animate(
+        render_video(
             tiny_models,
             _params(output_size=(480, 960)),
             media,
@@ -178,33 +186,33 @@ def test_an_output_size_of_its_own(tiny_models: Models, media: Media, tmp_path: 
         )
 
 
-def test_a_driving_video_longer_than_the_service_takes(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_a_driving_video_longer_than_the_service_takes(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     with pytest.raises(MediaTooLarge, match=r"driving_video lasts [\d.]+ s; the limit is 0.5 s"):
-        animate(tiny_models, _params(longest_s=0.5), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(tiny_models, _params(longest_s=0.5), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert MediaLimits(max_duration_s=10).with_videos_of(30.0).max_duration_s == 10
 
 
 def test_retargeting_draws_another_skeleton(
-    whole: tuple[AnimateResult, Notes], tiny_models: Models, media: Media, tmp_path: Path
+    whole: tuple[RenderResult, Notes], tiny_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
     params = _params(retarget=True, num_frames=17)
-    result = animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    result = render_video(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert not np.array_equal(_frames(result.path), _frames(whole[0].path)[:17])
 
 
-def test_retargeting_needs_a_person_in_the_reference(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_retargeting_needs_a_person_in_the_reference(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "flat.png"), np.full((96, 160, 3), 90, np.uint8))
-    alone = Media(reference_image=tmp_path / "flat.png", driving_video=media.driving_video)
+    alone = InputFiles(reference_image=tmp_path / "flat.png", driving_video=media.driving_video)
     with pytest.raises(NoPersonFound) as caught:
-        animate(tiny_models, _params(retarget=True), alone, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(tiny_models, _params(retarget=True), alone, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "reference_image"
 
 
 def test_neutral_pictures_decide_how_limbs_are_measured(
-    tiny_models: Models, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: Models, media: InputFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their people are found in pictures of the originals' sizes; one that shows nobody is named."""
-    looked_at: list[Figure] = []
+    looked_at: list[TargetBody] = []
     monkeypatch.setattr(
         conditioning, "fit_proportions", lambda *given: looked_at.append(given[2]) or fit_proportions(*given)
     )
@@ -214,7 +222,7 @@ def test_neutral_pictures_decide_how_limbs_are_measured(
     fields = {"retarget": True, "neutral_reference": "c", "neutral_driver": "d", "num_frames": 5, "steps": 1}
     params = _params(**fields)
     both = dataclasses.replace(media, neutral_reference=mirrored, neutral_driver=media.reference_image)
-    animate(tiny_models, params, both, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    render_video(tiny_models, params, both, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     (figure,) = looked_at
     assert figure.neutral is not None
     for pose, path, size in (
@@ -225,17 +233,17 @@ def test_neutral_pictures_decide_how_limbs_are_measured(
         np.testing.assert_array_equal(pose, conditioning.pose_in(tiny_models, picture))
     nobody = dataclasses.replace(media, neutral_reference=mirrored, neutral_driver=flat)
     with pytest.raises(NoPersonFound, match="no person was found in neutral_driver") as caught:
-        animate(tiny_models, params, nobody, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(tiny_models, params, nobody, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "neutral_driver"
 
 
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 def test_nobody_in_the_video_is_found_out_before_denoising(
-    mode: str, tiny_models: Models, empty_scene: Media, tmp_path: Path
+    mode: str, tiny_models: Models, empty_scene: InputFiles, tmp_path: Path
 ) -> None:
     notes = Notes()
     with pytest.raises(NoPersonFound, match="any of the 40 frames") as caught:
-        animate(
+        render_video(
             tiny_models,
             _params(mode=mode),
             empty_scene,
@@ -250,38 +258,38 @@ def test_nobody_in_the_video_is_found_out_before_denoising(
     assert (tmp_path / "out.timeline.png").is_file()
 
 
-def test_image_and_video_mixed_up(tiny_models: Models, media: Media, tmp_path: Path) -> None:
-    swapped = Media(reference_image=media.driving_video, driving_video=media.reference_image)
+def test_image_and_video_mixed_up(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+    swapped = InputFiles(reference_image=media.driving_video, driving_video=media.reference_image)
     with pytest.raises(MediaError) as caught:
-        animate(tiny_models, _params(), swapped, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(tiny_models, _params(), swapped, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "reference_image"
 
 
-def test_two_sounds_are_said(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_two_sounds_are_said(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     ffmpeg, both = imageio_ffmpeg.get_ffmpeg_exe(), tmp_path / "both.mp4"
     maps = ["-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy"]
     subprocess.run([ffmpeg, "-v", "error", "-i", str(media.driving_video), *maps, str(both)], check=True)
     twice = dataclasses.replace(media, driving_video=both)
     params = _params(num_frames=2, steps=1)
-    result = animate(tiny_models, params, twice, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    result = render_video(tiny_models, params, twice, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert "the driving video has 2 audio streams: the default one was taken" in result.warnings
     assert result.audio == "copied"
 
 
-def test_turbo_is_refused_where_there_is_none(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_turbo_is_refused_where_there_is_none(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     slow = dataclasses.replace(tiny_models, manifest=dataclasses.replace(tiny_models.manifest, turbo_lora=None))
     with pytest.raises(InvalidField, match="few-step LoRA") as caught:
-        animate(slow, _params(turbo=True), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(slow, _params(turbo=True), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert caught.value.field == "turbo"
 
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("illegal")])
 def test_a_failing_device_is_told_from_other_faults(
-    failure: Exception, tiny_models: Models, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failure: Exception, tiny_models: Models, media: InputFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise failure
 
     monkeypatch.setattr(VideoVae, "decode", fail)
     with pytest.raises(DeviceError, match=str(failure)):
-        animate(tiny_models, _params(), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(tiny_models, _params(), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")

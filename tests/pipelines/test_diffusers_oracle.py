@@ -26,14 +26,14 @@ from animate_pipelines.families.wan_animate.blocks import StepConstants
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.pictures import SegmentFrames
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 
 WIDTH, HEIGHT, SEGMENT_FRAMES, STEPS, SHIFT, SEED = 64, 48, 17, 3, 5.0, 11
 TOLERANCE = 1e-4
 
 
 @dataclass
-class Media:
+class InputFiles:
     """A synthetic performance: `n` frames of each kind."""
 
     pose: np.ndarray
@@ -68,7 +68,7 @@ def test_loop_equals_diffusers(
 ) -> None:
     num_frames = 25 if overlap == 1 else 26  # two segments, the second one padded
     media = _media(num_frames, tiny_models.transformers.select(turbo=False).face_size_px)
-    params = AnimateParams(
+    params = RenderParams(
         reference_image="-",
         driving_video="-",
         mode=mode,  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ def test_loop_equals_diffusers(
     assert float(ours.video.std()) > 0.05  # a comparison of two flat pictures would prove nothing
 
 
-def _media(num_frames: int, face_size_px: int) -> Media:
+def _media(num_frames: int, face_size_px: int) -> InputFiles:
     random = np.random.default_rng(3)
 
     def frames(*shape: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def _media(num_frames: int, face_size_px: int) -> Media:
     for index, mask in enumerate(masks):
         mask[8:40, 10 + index % 20 : 30 + index % 20] = 1
     background = frames(num_frames, HEIGHT, WIDTH) * (1 - masks[..., None])
-    return Media(
+    return InputFiles(
         pose=frames(num_frames, HEIGHT, WIDTH),
         face=frames(num_frames, face_size_px, face_size_px),
         background=background,
@@ -111,7 +111,7 @@ def _media(num_frames: int, face_size_px: int) -> Media:
     )
 
 
-def _run_ours(models: Models, media: Media, params: AnimateParams) -> Trace:
+def _run_ours(models: Models, media: InputFiles, params: RenderParams) -> Trace:
     trace = Trace()
     transformer = models.transformers.select(turbo=False)
     schedule = Schedule(num_steps=STEPS, shift=SHIFT, guidance_scale=params.guidance_scale, turbo=False)
@@ -157,7 +157,7 @@ def _recording(transformer: AnimateTransformer, trace: Trace) -> AnimateTransfor
     return Recording(transformer._model)
 
 
-def _run_diffusers(pipeline: WanAnimatePipeline, models: Models, media: Media, params: AnimateParams) -> Trace:
+def _run_diffusers(pipeline: WanAnimatePipeline, models: Models, media: InputFiles, params: RenderParams) -> Trace:
     trace = Trace()
     pipeline.scheduler = _OfficialSigmas.from_config(pipeline.scheduler.config, flow_shift=SHIFT)
     with torch.no_grad():

@@ -13,11 +13,11 @@ import pytest
 
 from animate_pipelines.errors import BundleError, InvalidField, MediaError
 from animate_pipelines.families.models import Models, load_models
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.workspace import Workspace
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
-from animate_pipelines.result import AnimateResult
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.result import RenderResult
 from animate_weights.manifest import READERS_PATH
 from animate_weights.puppet import Character, Performance, draw
 from animate_weights.puppet.backdrop import Backdrop
@@ -38,7 +38,7 @@ def blind_models(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Media, np.ndarray, np.ndarray]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[InputFiles, np.ndarray, np.ndarray]:
     """The files of a pair with its keypoints and a mask video; the true poses `t 133 3` in pixels and masks `t h w`."""
     folder = tmp_path_factory.mktemp("given")
     image, _ = write_pair(demo_pair(2, size=SIZE, num_frames=1), folder, sound=False)
@@ -51,7 +51,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Media, np.ndarray, n
     track = [None if index in AWAY else frame.keypoints.tolist() for index, frame in enumerate(drawn)]
     keypoints = folder / "keypoints.json"
     keypoints.write_text(json.dumps({"format": "coco_wholebody", "width": 96, "height": 96, "frames": track}))
-    media = Media(reference_image=image, driving_video=video, keypoints=keypoints, mask_video=masks)
+    media = InputFiles(reference_image=image, driving_video=video, keypoints=keypoints, mask_video=masks)
     return media, np.stack([frame.keypoints for frame in drawn]), np.stack([frame.mask for frame in drawn])
 
 
@@ -64,18 +64,20 @@ def _write(path: Path, frames: list[np.ndarray]) -> Path:
     return path
 
 
-def _render(models: Models, media: Media, folder: Path, **fields: Any) -> AnimateResult:
+def _render(models: Models, media: InputFiles, folder: Path, **fields: Any) -> RenderResult:
     given = {name: str(path) for name in ("keypoints", "mask_video") if (path := getattr(media, name)) is not None}
     values = {"reference_image": "-", "driving_video": "-", "seed": 3, "steps": 1, "resolution": "480p"} | given
-    params = AnimateParams(**values | fields)
-    return animate(models, params, media, folder / "out.mp4", workspace=folder / "work")
+    params = RenderParams(**values | fields)
+    return render_video(models, params, media, folder / "out.mp4", workspace=folder / "work")
 
 
 def test_given_keypoints_need_no_pose_network(
-    blind_models: Models, pair: tuple[Media, np.ndarray, np.ndarray], tmp_path: Path
+    blind_models: Models, pair: tuple[InputFiles, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     media, truth, _ = pair
-    alone = Media(reference_image=media.reference_image, driving_video=media.driving_video, keypoints=media.keypoints)
+    alone = InputFiles(
+        reference_image=media.reference_image, driving_video=media.driving_video, keypoints=media.keypoints
+    )
     result = _render(blind_models, alone, tmp_path)
     assert (result.num_frames, result.frames_without_person, result.preflight) == (FRAMES, len(AWAY), None)
     assert (result.preprocess_seconds["detect"], result.preprocess_seconds["pose"]) == (0.0, 0.0)
@@ -86,15 +88,15 @@ def test_given_keypoints_need_no_pose_network(
 
 
 def test_without_keypoints_the_missing_network_is_named(
-    blind_models: Models, pair: tuple[Media, np.ndarray, np.ndarray], tmp_path: Path
+    blind_models: Models, pair: tuple[InputFiles, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    media = Media(reference_image=pair[0].reference_image, driving_video=pair[0].driving_video)
+    media = InputFiles(reference_image=pair[0].reference_image, driving_video=pair[0].driving_video)
     with pytest.raises(BundleError, match=r"lacks yolov10m\.onnx; without it keypoints must be given"):
         _render(blind_models, media, tmp_path)
 
 
 def test_given_masks_are_the_ones_that_are_used(
-    blind_models: Models, pair: tuple[Media, np.ndarray, np.ndarray], tmp_path: Path
+    blind_models: Models, pair: tuple[InputFiles, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     media, _, truth = pair
     result = _render(blind_models, media, tmp_path, mode="replace", mask_fit="tight")
@@ -111,11 +113,11 @@ def test_given_masks_are_the_ones_that_are_used(
 
 @pytest.mark.parametrize("frames", [FRAMES - 3, FRAMES + 3])
 def test_masks_of_another_length_are_refused(
-    frames: int, blind_models: Models, pair: tuple[Media, np.ndarray, np.ndarray], tmp_path: Path
+    frames: int, blind_models: Models, pair: tuple[InputFiles, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     media = pair[0]
     short = _write(tmp_path / "short.mp4", [np.zeros((96, 96, 3), np.uint8)] * frames)
-    wrong = Media(
+    wrong = InputFiles(
         reference_image=media.reference_image,
         driving_video=media.driving_video,
         keypoints=media.keypoints,
@@ -127,4 +129,4 @@ def test_masks_of_another_length_are_refused(
 
 def test_masks_are_for_replacing() -> None:
     with pytest.raises(InvalidField, match="mode replace"):
-        AnimateParams(reference_image="a", driving_video="b", mask_video="c")
+        RenderParams(reference_image="a", driving_video="b", mask_video="c")

@@ -15,9 +15,9 @@ from original_bundle import write_renamed_bundle
 from safetensors.torch import load_file, save_file
 
 from animate_pipelines.families.models import load_models
-from animate_pipelines.job.sources import Media
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.job.input_files import InputFiles
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 from animate_weights.bundles import find_bundle
 from animate_weights.manifest import read_manifest
 
@@ -69,11 +69,11 @@ def test_both_layouts_hold_the_same_networks(bundles: tuple[Path, Path], tmp_pat
 
 @pytest.mark.usefixtures("loopback_only")
 def test_a_whole_render_from_the_original_layout_stays_on_this_machine(
-    bundles: tuple[Path, Path], media: Media, tmp_path: Path
+    bundles: tuple[Path, Path], media: InputFiles, tmp_path: Path
 ) -> None:
-    params = AnimateParams(reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=17)
+    params = RenderParams(reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=17)
     models = load_models(bundles[1])
-    result = animate(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    result = render_video(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert (result.num_frames, result.path.is_file()) == (17, True)
 
 

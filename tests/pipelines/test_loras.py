@@ -11,10 +11,10 @@ import torch
 
 from animate_pipelines.errors import BundleError
 from animate_pipelines.families.models import Models, load_models
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.loading.execution import Recipe
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 from animate_weights.lora import read_lora
 
 _LAYER = "blocks.1.self_attn.v"
@@ -75,9 +75,9 @@ def test_no_more_variants_stay_than_the_recipe_says(bundle: Path) -> None:
     ],
 )
 def test_a_result_names_the_loras_of_its_render(
-    mode: str, turbo: bool, loras: list[list[object]], models: Models, media: Media, tmp_path: Path
+    mode: str, turbo: bool, loras: list[list[object]], models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
-    params = AnimateParams(
+    params = RenderParams(
         reference_image="-",
         driving_video="-",
         seed=3,
@@ -87,7 +87,7 @@ def test_a_result_names_the_loras_of_its_render(
         turbo=turbo,
         steps=1,
     )
-    result = animate(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    result = render_video(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert result.to_json()["loras"] == loras
 
 

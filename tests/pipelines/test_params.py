@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.request.params import MAX_SEED, AnimateParams
+from animate_pipelines.request.params import MAX_SEED, RenderParams
 
 PAIR = {"reference_image": "who.png", "driving_video": "what.mp4"}
 
@@ -45,12 +45,12 @@ PAIR = {"reference_image": "who.png", "driving_video": "what.mp4"}
     )
 )
 def test_json_both_ways(fields: dict[str, Any]) -> None:
-    params = AnimateParams(**PAIR, **fields)
-    assert AnimateParams.from_json(json.loads(json.dumps(params.to_json()))) == params
+    params = RenderParams(**PAIR, **fields)
+    assert RenderParams.from_json(json.loads(json.dumps(params.to_json()))) == params
 
 
 def test_a_seed_is_always_known() -> None:
-    seeds = {AnimateParams.from_json(PAIR).seed for _ in range(4)}
+    seeds = {RenderParams.from_json(PAIR).seed for _ in range(4)}
     assert len(seeds) == 4
     assert all(0 <= seed < 2**32 for seed in seeds)
 
@@ -83,7 +83,7 @@ def test_a_seed_is_always_known() -> None:
 )
 def test_refusals_name_field_value_and_limit(field: str, value: object, limit: str) -> None:
     with pytest.raises(InvalidField) as caught:
-        AnimateParams.from_json(PAIR | {field: value})
+        RenderParams.from_json(PAIR | {field: value})
     error = caught.value.to_json()
     assert (error["code"], error["field"], error["limit"]) == ("invalid_field", field, limit)
     assert str(value) in str(error["message"]).replace("(", "[").replace(")", "]").replace(",]", "]")
@@ -92,37 +92,37 @@ def test_refusals_name_field_value_and_limit(field: str, value: object, limit: s
 @pytest.mark.parametrize(("fields", "field"), [({"src": "x"}, "src"), ({"driving_video": 7}, "driving_video")])
 def test_unknown_and_mistyped_fields(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidField) as caught:
-        AnimateParams.from_json(PAIR | fields)
+        RenderParams.from_json(PAIR | fields)
     assert caught.value.field == field
 
 
 def test_the_takes_of_several_results_count_their_seeds_up() -> None:
-    params = AnimateParams(**PAIR, seed=MAX_SEED - 1, num_results=3)
+    params = RenderParams(**PAIR, seed=MAX_SEED - 1, num_results=3)
     assert [take.seed for take in params.takes()] == [MAX_SEED - 1, MAX_SEED, 0]
     assert {take.num_results for take in params.takes()} == {1}
-    assert AnimateParams(**PAIR, seed=3).takes() == (AnimateParams(**PAIR, seed=3),)
+    assert RenderParams(**PAIR, seed=3).takes() == (RenderParams(**PAIR, seed=3),)
 
 
 def test_retargeting_is_for_animating() -> None:
-    assert AnimateParams(**PAIR, retarget=True).retarget
+    assert RenderParams(**PAIR, retarget=True).retarget
     with pytest.raises(InvalidField, match="retarget is for the mode animate"):
-        AnimateParams.from_json(PAIR | {"retarget": True, "mode": "replace"})
+        RenderParams.from_json(PAIR | {"retarget": True, "mode": "replace"})
 
 
 def test_missing_inputs() -> None:
     with pytest.raises(InvalidField, match="driving_video is required"):
-        AnimateParams.from_json({"reference_image": "who.png"})
+        RenderParams.from_json({"reference_image": "who.png"})
 
 
 def test_an_over_long_reference_is_not_repeated() -> None:
     with pytest.raises(InvalidField) as caught:
-        AnimateParams.from_json(PAIR | {"driving_video": "https://host/v.mp4?signature=secret" + "x" * 9000})
+        RenderParams.from_json(PAIR | {"driving_video": "https://host/v.mp4?signature=secret" + "x" * 9000})
     assert "secret" not in json.dumps(caught.value.to_json())
     assert caught.value.value == 9035
 
 
 def test_the_prompts_are_the_official_defaults() -> None:
-    params = AnimateParams.from_json({"reference_image": "a", "driving_video": "b"})
+    params = RenderParams.from_json({"reference_image": "a", "driving_video": "b"})
     assert params.prompt == "视频中的人在做动作"
     assert params.negative_prompt.startswith("色调艳丽，过曝，静态，细节模糊不清，字幕，")
     assert hashlib.sha256(params.negative_prompt.encode()).hexdigest() == (
@@ -142,7 +142,7 @@ NEUTRAL = {"neutral_reference": "c", "neutral_driver": "d"}
     ],
 )
 def test_neutral_pictures_come_in_pairs_and_for_retarget(fields: dict[str, Any], field: str, said: str) -> None:
-    assert AnimateParams.from_json(PAIR | NEUTRAL | {"retarget": True}).neutral_driver == "d"
+    assert RenderParams.from_json(PAIR | NEUTRAL | {"retarget": True}).neutral_driver == "d"
     with pytest.raises(InvalidField, match=said) as caught:
-        AnimateParams.from_json(PAIR | NEUTRAL | fields)
+        RenderParams.from_json(PAIR | NEUTRAL | fields)
     assert caught.value.field == field

@@ -14,12 +14,12 @@ from animate_pipelines.errors import BundleError, ContentRefused
 from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.held_body import hold_body
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker, sample
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 
-PARAMS = AnimateParams(reference_image="-", driving_video="-", seed=3, resolution="480p")
+PARAMS = RenderParams(reference_image="-", driving_video="-", seed=3, resolution="480p")
 
 
 def _write_checker(folder: Path, labels: list[str], *, bias: float) -> None:
@@ -82,20 +82,22 @@ class Recorder:
             raise ContentRefused("no", field=field)
 
 
-def test_the_image_is_checked_first_and_then_each_segment(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_the_image_is_checked_first_and_then_each_segment(
+    tiny_models: Models, media: InputFiles, tmp_path: Path
+) -> None:
     for refuse, seen in ((1, ["reference_image"]), (3, ["reference_image", "output", "output"])):
         checker = Recorder(refuse)
         models = dataclasses.replace(tiny_models, safety=checker)
         checked = dataclasses.replace(PARAMS, safety_check=True, num_frames=33, steps=1)
         out = tmp_path / f"{refuse}.mp4"
         with pytest.raises(ContentRefused):
-            animate(models, checked, media, out, workspace=tmp_path / str(refuse))
+            render_video(models, checked, media, out, workspace=tmp_path / str(refuse))
         assert (checker.fields, out.exists()) == (seen, False)
 
 
-def test_a_render_with_a_held_body_and_more_expression(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_a_render_with_a_held_body_and_more_expression(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     asked = dataclasses.replace(PARAMS, body_control=False, expression=5, safety_check=True, num_frames=5, steps=1)
-    result = animate(tiny_models, asked, media, tmp_path / "out.mp4", workspace=tmp_path / "w")
+    result = render_video(tiny_models, asked, media, tmp_path / "out.mp4", workspace=tmp_path / "w")
     assert result.safety == "not_checked"
     assert "not checked for safety: the bundle has no safety checker" in result.warnings
     assert result.num_frames == 5

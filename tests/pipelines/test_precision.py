@@ -18,10 +18,10 @@ from animate_pipelines.diffusion.text import MAX_TOKENS
 from animate_pipelines.diffusion.vae import VideoVae, to_pixels
 from animate_pipelines.families.models import load_models
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.loading.execution import Recipe, default_recipe
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 from animate_weights.random_weights import uniform
 
 Golden = dict[str, torch.Tensor]
@@ -100,14 +100,14 @@ def test_recipes_are_the_official_types_on_a_gpu_and_fp32_on_the_cpu() -> None:
     assert (gpu.vae_dtype, gpu.residual_dtype, gpu.full_solver) == ("float32", "float32", "unipc")
 
 
-def test_a_render_with_the_types_of_a_gpu(tiny_bundle: Path, media: Media, tmp_path: Path) -> None:
+def test_a_render_with_the_types_of_a_gpu(tiny_bundle: Path, media: InputFiles, tmp_path: Path) -> None:
     recipe = dataclasses.replace(default_recipe("cuda:0"), device="cpu")
-    params = AnimateParams(
+    params = RenderParams(
         reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=17, guidance_scale=2.0
     )
     models = load_models(tiny_bundle, recipe=recipe)
     assert models.transformers.select(turbo=False).dtype == BF16
-    result = animate(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    result = render_video(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert (result.num_frames, result.recipe["dtype"], result.recipe["vae_dtype"]) == (17, "bfloat16", "float32")
 
 

@@ -16,21 +16,23 @@ import pytest
 
 from animate_pipelines.families.models import Models
 from animate_pipelines.job.cache import PreprocessCache, cache_key
-from animate_pipelines.job.sources import Media
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
-from animate_pipelines.result import AnimateResult
+from animate_pipelines.job.input_files import InputFiles
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.result import RenderResult
 from animate_weights.hashes import hash_sample
 
 
-def _render(models: Models, media: Media, folder: Path, cache: PreprocessCache | None, **fields: Any) -> AnimateResult:
+def _render(
+    models: Models, media: InputFiles, folder: Path, cache: PreprocessCache | None, **fields: Any
+) -> RenderResult:
     values: dict[str, Any] = {"reference_image": "-", "driving_video": "-", "seed": 3, "steps": 1, "num_frames": 17}
-    params = AnimateParams(**{"resolution": "480p", "mode": "replace"} | values | fields)
+    params = RenderParams(**{"resolution": "480p", "mode": "replace"} | values | fields)
     folder.mkdir()
-    return animate(models, params, media, folder / "out.mp4", workspace=folder / "work", cache=cache)
+    return render_video(models, params, media, folder / "out.mp4", workspace=folder / "work", cache=cache)
 
 
-def test_the_second_character_costs_no_preprocessing(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_the_second_character_costs_no_preprocessing(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
     first = _render(tiny_models, media, tmp_path / "first", cache)
     assert not first.preprocess_cached
@@ -45,7 +47,7 @@ def test_the_second_character_costs_no_preprocessing(tiny_models: Models, media:
         assert (tmp_path / "second/work" / name).read_bytes() == (tmp_path / "first/work" / name).read_bytes()
 
 
-def test_a_cached_render_gives_the_same_file(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_a_cached_render_gives_the_same_file(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
     results = [_render(tiny_models, media, tmp_path / name, cache) for name in ("first", "second")]
     assert [result.preprocess_cached for result in results] == [False, True]
@@ -54,7 +56,7 @@ def test_a_cached_render_gives_the_same_file(tiny_models: Models, media: Media, 
 
 @pytest.mark.parametrize("change", [{"fps": 10}, {"mode": "animate"}, {"num_frames": 5}])
 def test_what_changes_the_frames_is_found_anew(
-    change: dict[str, Any], tiny_models: Models, media: Media, tmp_path: Path
+    change: dict[str, Any], tiny_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
     _render(tiny_models, media, tmp_path / "first", cache, num_frames=9)
@@ -63,7 +65,7 @@ def test_what_changes_the_frames_is_found_anew(
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_other_networks_find_anew(tiny_models: Models, media: Media, tmp_path: Path) -> None:
+def test_other_networks_find_anew(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
     _render(tiny_models, media, tmp_path / "first", cache)
     retrained = dataclasses.replace(tiny_models, readers_hash="another")

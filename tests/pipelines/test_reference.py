@@ -11,17 +11,17 @@ import pytest
 
 from animate_pipelines.errors import Canceled, MediaError, NoPersonFound
 from animate_pipelines.families.models import Models
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference
-from animate_pipelines.job.sources import Media
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.progress.progress import Progress
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 from animate_weights.puppet import Character, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
@@ -46,28 +46,28 @@ def somebody(seed: int, shoulders: Sequence[float]) -> list[np.ndarray]:
     return [draw(character, pose, SIZE, camera=camera, backdrop=backdrop).rgb for pose in poses]
 
 
-def settled(eyes: Eyes, folder: Path, character: Sequence[np.ndarray], driver: Sequence[np.ndarray]) -> Reference:
+def settled(readers: Readers, folder: Path, character: Sequence[np.ndarray], driver: Sequence[np.ndarray]) -> Reference:
     limits, files = MediaLimits(), Workspace.claim(folder / "workspace", {})
     given = read_reference(film(folder / "character.mp4", character), "video", files, limits)
     driving = film(folder / "driving.mp4", driver)
     mezzanine = write_mezzanine(driving, files.mezzanine, probe_video(driving, limits), limits)
     with Clip(mezzanine) as clip:
-        return settle_reference(given, eyes, clip)
+        return settle_reference(given, readers, clip)
 
 
 @pytest.mark.parametrize("frame", [2, 9])
-def test_the_frame_nearest_in_pose_is_taken(eyes: Eyes, tmp_path: Path, frame: int) -> None:
+def test_the_frame_nearest_in_pose_is_taken(readers: Readers, tmp_path: Path, frame: int) -> None:
     driver = somebody(8, [RAISED[frame], 1.4, 1.4])
-    found = settled(eyes, tmp_path, somebody(7, RAISED), driver)
+    found = settled(readers, tmp_path, somebody(7, RAISED), driver)
     assert found.taken_at_s is not None
     assert abs(round(found.taken_at_s * FPS) - frame) <= 1
     drawn = somebody(7, RAISED)[round(found.taken_at_s * FPS)]
     assert np.abs(found.picture.astype(float) - drawn).mean() < 10  # of 255: it has been a video twice
 
 
-def test_without_a_driver_to_compare_with_the_surest_frame_is_taken(eyes: Eyes, tmp_path: Path) -> None:
+def test_without_a_driver_to_compare_with_the_surest_frame_is_taken(readers: Readers, tmp_path: Path) -> None:
     empty = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-    found = settled(eyes, tmp_path, [empty, empty, *somebody(7, RAISED[:3])], [empty] * 3)
+    found = settled(readers, tmp_path, [empty, empty, *somebody(7, RAISED[:3])], [empty] * 3)
     assert found.taken_at_s is not None
     assert found.taken_at_s >= 2 / FPS
 
@@ -75,16 +75,16 @@ def test_without_a_driver_to_compare_with_the_surest_frame_is_taken(eyes: Eyes, 
 def test_a_character_video_without_anybody_is_refused(tiny_models: Models, tmp_path: Path) -> None:
     orange = np.full((SIZE[1], SIZE[0], 3), (255, 165, 0), np.uint8)  # the tiny detector finds nobody in it
     with pytest.raises(NoPersonFound, match="in 3 frames of the character's video") as refused:
-        settled(tiny_models.eyes, tmp_path, [orange] * 3, [orange] * 3)
+        settled(tiny_models.readers, tmp_path, [orange] * 3, [orange] * 3)
     assert refused.value.field == "reference_image"
 
 
-def test_a_render_names_the_frame(tiny_models: Models, media: Media, tmp_path: Path) -> None:
-    params = AnimateParams(
+def test_a_render_names_the_frame(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+    params = RenderParams(
         reference_image="-", driving_video="-", reference_kind="video", num_frames=5, resolution="480p", seed=3
     )
-    moving = Media(reference_image=media.driving_video, driving_video=media.driving_video)
-    result = animate(tiny_models, params, moving, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    moving = InputFiles(reference_image=media.driving_video, driving_video=media.driving_video)
+    result = render_video(tiny_models, params, moving, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     said = f"the reference is the frame at {result.reference_taken_at_s} s of the character's video"
     assert result.reference_taken_at_s is not None
     assert said in result.warnings
@@ -96,7 +96,7 @@ def test_a_render_names_the_frame(tiny_models: Models, media: Media, tmp_path: P
             raise Canceled
 
     with pytest.raises(Canceled):
-        animate(tiny_models, params, moving, tmp_path / "no.mp4", workspace=tmp_path / "other", report=cancel)
+        render_video(tiny_models, params, moving, tmp_path / "no.mp4", workspace=tmp_path / "other", report=cancel)
     assert {look.fraction for look in looks if look.stage == "preprocess"} == {looks[-1].fraction}
     with pytest.raises(MediaError, match="reference_image"):
-        animate(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+        render_video(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")

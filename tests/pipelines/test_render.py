@@ -16,7 +16,7 @@ from animate_pipelines.errors import Canceled, MediaError
 from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.pictures import SegmentFrames
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 
 LONG_ENOUGH_S = 60.0
 SIZE = (32, 32)
@@ -46,7 +46,7 @@ def _render(
     """Two segments of nine frames, two steps each."""
     transformer = models.transformers.select(turbo=False)
     reference = np.full((*SIZE, 3), 99, np.uint8)
-    constants = encode_constants(models, transformer, reference, AnimateParams(reference_image="a", driving_video="b"))
+    constants = encode_constants(models, transformer, reference, RenderParams(reference_image="a", driving_video="b"))
     return render_segments(
         transformer,
         models.vae,

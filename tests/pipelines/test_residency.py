@@ -21,7 +21,7 @@ from animate_pipelines.errors import DeviceError
 from animate_pipelines.families.models import Models, load_models
 from animate_pipelines.families.wan_animate.blocks import Context
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
-from animate_pipelines.job.sources import Media
+from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.loading.execution import Recipe, default_recipe
 from animate_pipelines.loading.residency import (
     RESIDENCIES,
@@ -40,8 +40,8 @@ from animate_pipelines.loading.residency import (
     with_residency,
 )
 from animate_pipelines.memory.parking import Parking
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import RenderParams
 from animate_weights.manifest import Manifest, read_manifest
 from animate_weights.quantized import dequantize, quantize_rowwise
 
@@ -219,22 +219,22 @@ def test_one_network_is_parked_at_a_time() -> None:
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_bundle: Path, media: Media, tmp_path_factory: pytest.TempPathFactory) -> tuple[Models, bytes]:
+def plain(tiny_bundle: Path, media: InputFiles, tmp_path_factory: pytest.TempPathFactory) -> tuple[Models, bytes]:
     """The tiny bundle with everything in its place, and the video it renders."""
     models = load_models(tiny_bundle)
     return models, _render(models, media, tmp_path_factory.mktemp("plain"))
 
 
-def _render(models: Models, media: Media, folder: Path) -> bytes:
+def _render(models: Models, media: InputFiles, folder: Path) -> bytes:
     """The one segment's video; unlike the finished file, it does not name the recipe."""
-    params = AnimateParams(reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=9, steps=1)
-    animate(models, params, media, folder / "out.mp4", workspace=folder / "workspace")
+    params = RenderParams(reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=9, steps=1)
+    render_video(models, params, media, folder / "out.mp4", workspace=folder / "workspace")
     (piece,) = (folder / "workspace").glob("segment-*.mp4")
     return piece.read_bytes()
 
 
 def test_a_parked_transformer_renders_the_same(
-    plain: tuple[Models, bytes], tiny_bundle: Path, media: Media, tmp_path: Path
+    plain: tuple[Models, bytes], tiny_bundle: Path, media: InputFiles, tmp_path: Path
 ) -> None:
     recipe = with_residency(Recipe(device="cpu", dtype="float32"), RESIDENCIES[3])
     assert (recipe.park_transformer, recipe.text_on_cpu, recipe.fp8_weights) == (True, True, False)
@@ -242,7 +242,7 @@ def test_a_parked_transformer_renders_the_same(
 
 
 def test_fp8_weights_are_made_whole_for_each_product(
-    plain: tuple[Models, bytes], tiny_bundle: Path, media: Media, tmp_path: Path
+    plain: tuple[Models, bytes], tiny_bundle: Path, media: InputFiles, tmp_path: Path
 ) -> None:
     models = load_models(tiny_bundle, recipe=with_residency(Recipe(device="cpu", dtype="float32"), RESIDENCIES[5]))
     assert _render(models, media, tmp_path) != plain[1]
@@ -254,7 +254,7 @@ def test_fp8_weights_are_made_whole_for_each_product(
 
 
 def test_streamed_blocks_render_what_blocks_that_stay_render(
-    plain: tuple[Models, bytes], tiny_bundle: Path, media: Media, tmp_path: Path
+    plain: tuple[Models, bytes], tiny_bundle: Path, media: InputFiles, tmp_path: Path
 ) -> None:
     recipe = Recipe(device="cpu", dtype="float32", stream_blocks=True)
     assert _render(load_models(tiny_bundle, recipe=recipe), media, tmp_path / "plain") == plain[1]

@@ -17,8 +17,8 @@ from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.perception.mask_preview import MaskedFrame, MaskPreview, masks_used, preview_masks
 from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
-from animate_pipelines.perception.observation import Look
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observation import Observation
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.sheets.mask_sheet import add_masks, draw_masks
 from animate_weights.puppet import demo_pair
 from animate_weights.puppet.files import write_pair
@@ -36,14 +36,14 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrivingFrames]:
         yield DrivingFrames(clip, "replace", RENDER)
 
 
-def _seen(*places: tuple[float, float]) -> Seen:
+def _seen(*places: tuple[float, float]) -> Observations:
     """At the second `at`, somebody whose joints lie in a square around `x` (a fraction of the picture)."""
     looks = []
     for x, _ in places:
         pose = np.zeros((133, 3))
         pose[:4] = [[x - 0.1, 0.4, 1], [x + 0.1, 0.4, 1], [x - 0.1, 0.6, 1], [x + 0.1, 0.6, 1]]
-        looks.append(Look(pose=pose, box=np.array([x - 0.1, 0.4, x + 0.1, 0.6]), people=1, sharpness=1.0))
-    return Seen.of(looks, [at for _, at in places], SIZE)
+        looks.append(Observation(pose=pose, box=np.array([x - 0.1, 0.4, x + 0.1, 0.6]), people=1, sharpness=1.0))
+    return Observations.of(looks, [at for _, at in places], SIZE)
 
 
 def test_it_is_what_the_render_would_regenerate(frames: DrivingFrames) -> None:

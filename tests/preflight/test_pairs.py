@@ -13,12 +13,12 @@ from __future__ import annotations
 import numpy as np
 
 from animate_benchmarks.puppet.pairings import FLAWS, FPS, Flaw, Pairing, random_pairing
-from animate_pipelines.perception.observation import look_at
-from animate_pipelines.perception.observations import Seen
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.observation import observe
+from animate_pipelines.perception.observations import Observations
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.report import PreflightReport, check_pair
-from animate_pipelines.preflight.sampling import survey_image
+from animate_pipelines.preflight.sampling import observe_image
 
 SIZE, FRAMES, SAMPLED = (288, 336), 12, (0, 1, 2, 5, 8, 11)
 RIGHT, WRONG_OF_EACH = 20, 4
@@ -31,28 +31,28 @@ CODES: dict[Flaw, str] = {
 }
 
 
-def report_on(eyes: Eyes, pairing: Pairing) -> PreflightReport:
-    looks = [look_at(eyes, pairing.video[index]) for index in SAMPLED]
-    video = Seen.of(looks, [index / FPS for index in SAMPLED], SIZE)
-    return check_pair(survey_image(eyes, pairing.image), video, Cutting(cuts_s=(), duration_s=FRAMES / FPS))
+def report_on(readers: Readers, pairing: Pairing) -> PreflightReport:
+    looks = [observe(readers, pairing.video[index]) for index in SAMPLED]
+    video = Observations.of(looks, [index / FPS for index in SAMPLED], SIZE)
+    return check_pair(observe_image(readers, pairing.image), video, Cutting(cuts_s=(), duration_s=FRAMES / FPS))
 
 
-def problems(eyes: Eyes, flaw: Flaw | None, number: int) -> tuple[Pairing, set[str]]:
+def problems(readers: Readers, flaw: Flaw | None, number: int) -> tuple[Pairing, set[str]]:
     rng = np.random.default_rng([9700, number, 0 if flaw is None else 1 + FLAWS.index(flaw)])
     pairing = random_pairing(rng, flaw, size=SIZE, frames=FRAMES)
-    return pairing, {finding.code for finding in report_on(eyes, pairing).problems}
+    return pairing, {finding.code for finding in report_on(readers, pairing).problems}
 
 
-def test_at_most_a_tenth_of_the_right_pairs_is_flagged(eyes: Eyes) -> None:
-    flagged = {number: found for number in range(RIGHT) if (found := problems(eyes, None, number)[1])}
+def test_at_most_a_tenth_of_the_right_pairs_is_flagged(readers: Readers) -> None:
+    flagged = {number: found for number in range(RIGHT) if (found := problems(readers, None, number)[1])}
     assert len(flagged) <= 0.1 * RIGHT, flagged
 
 
-def test_nine_tenths_of_the_wrong_pairs_are_flagged_for_what_is_wrong(eyes: Eyes) -> None:
+def test_nine_tenths_of_the_wrong_pairs_are_flagged_for_what_is_wrong(readers: Readers) -> None:
     missed = {}
     for flaw in FLAWS:
         for number in range(WRONG_OF_EACH):
-            pairing, found = problems(eyes, flaw, number)
+            pairing, found = problems(readers, flaw, number)
             if CODES[flaw].format(side=pairing.side) not in found:
                 missed[flaw, number, pairing.side] = found
     assert len(missed) <= 0.1 * WRONG_OF_EACH * len(FLAWS), missed

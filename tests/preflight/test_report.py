@@ -11,8 +11,8 @@ import pytest
 
 from animate_pipelines.errors import PairRefused
 from animate_pipelines.perception.framing import framing_of
-from animate_pipelines.perception.observation import Look, count_heads
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observation import Observation, count_heads
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.preflight.align import align_picture
 from animate_pipelines.preflight.findings import Cutting
@@ -38,15 +38,15 @@ def relative(frame: Frame) -> np.ndarray:
     return frame.keypoints / [*SIZE, 1]
 
 
-def look_of(frame: Frame) -> Look:
+def colours_of(frame: Frame) -> Observation:
     rows, columns = np.nonzero(frame.mask)
     box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / SIZE[0]
-    return Look(pose=relative(frame), box=box, people=1, sharpness=200.0)
+    return Observation(pose=relative(frame), box=box, people=1, sharpness=200.0)
 
 
-def seen_of(*frames: Frame, **changes: Any) -> Seen:
-    looks = [replace(look_of(frame), **changes) for frame in frames]
-    return Seen.of(looks, [index / 10 for index in range(len(frames))], SIZE)
+def seen_of(*frames: Frame, **changes: Any) -> Observations:
+    looks = [replace(colours_of(frame), **changes) for frame in frames]
+    return Observations.of(looks, [index / 10 for index in range(len(frames))], SIZE)
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ def test_a_good_pair_has_nothing_to_say() -> None:
 
 def test_every_finding_names_side_and_fix() -> None:
     video = seen_of(frame_of(seed=2), frame_of(seed=2))
-    cases: dict[str, tuple[Seen, Seen]] = {
+    cases: dict[str, tuple[Observations, Observations]] = {
         "framing": (seen_of(frame_of(zoom=1.7)), video),
         "pose": (seen_of(frame_of(ARMS_UP)), video),
         "several_people_in_image": (seen_of(frame_of(), people=2), video),
         "several_people_in_video": (seen_of(frame_of()), seen_of(frame_of(), frame_of(), people=3)),
         "no_face_in_image": (seen_of(frame_of(Pose(yaw=math.pi))), video),
         "no_face_in_video": (seen_of(frame_of()), seen_of(frame_of(Pose(yaw=math.pi)), frame_of(Pose(yaw=math.pi)))),
-        "nobody_in_image": (Seen.of([None], [0.0], SIZE), video),
-        "nobody_in_video": (seen_of(frame_of()), Seen.of([None, None], [0.0, 1.0], SIZE)),
+        "nobody_in_image": (Observations.of([None], [0.0], SIZE), video),
+        "nobody_in_video": (seen_of(frame_of()), Observations.of([None, None], [0.0, 1.0], SIZE)),
         "hidden_in_image": (_without(seen_of(frame_of()), range(5, 11), range(91, 133)), video),
         "hidden_in_video": (seen_of(frame_of()), _without(video, range(13, 23))),
     }
@@ -113,7 +113,7 @@ def test_every_finding_names_side_and_fix() -> None:
         assert code in [finding["code"] for finding in refused.value.to_json()["value"]]
 
 
-def _without(seen: Seen, *rows: range) -> Seen:
+def _without(seen: Observations, *rows: range) -> Observations:
     poses = seen.poses.copy()
     for each in rows:
         poses[:, list(each), 2] = 0.2

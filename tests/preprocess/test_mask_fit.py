@@ -9,7 +9,7 @@ import pytest
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.perception.masks import dilate, fit_mask
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 
 
 @pytest.fixture
@@ -47,5 +47,5 @@ def test_blocks_lie_between(person: np.ndarray) -> None:
 @pytest.mark.parametrize("values", [{"mask_fit": "loose", "mode": "replace"}, {"mask_fit": "tight"}])
 def test_what_cannot_be_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InvalidField) as caught:
-        AnimateParams(reference_image="a", driving_video="b", **values)
+        RenderParams(reference_image="a", driving_video="b", **values)
     assert caught.value.field == "mask_fit"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 
-from animate_pipelines.families.wan_animate.retarget import Figure, NeutralPoses, Size, fit_proportions
+from animate_pipelines.families.wan_animate.retarget import NeutralPoses, Size, TargetBody, fit_proportions
 from animate_pipelines.families.wan_animate.retarget import retarget as retarget_frame
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND, body_20
 from animate_pipelines.perception.skeleton import LIMBS, Skeleton, draw_skeleton, skeleton_of
@@ -24,7 +24,7 @@ def retarget(
     poses: np.ndarray, size: Size, reference: np.ndarray, reference_size: Size, neutral: NeutralPoses | None = None
 ) -> list[Skeleton]:
     """A whole clip."""
-    figure = Figure(pose=reference, size=reference_size, neutral=neutral)
+    figure = TargetBody(pose=reference, size=reference_size, neutral=neutral)
     proportions = fit_proportions(poses[0], size, figure)
     return [retarget_frame(pose, size, proportions, first=index == 0) for index, pose in enumerate(poses)]
 
@@ -232,7 +232,7 @@ def test_how_large_neutral_pictures_show_people_does_not_matter(
 ) -> None:
     first, target = _someone(driving[0], seed, cut), _someone(reference, seed + 1, cut)
     as_large = NeutralPoses(driver=first * [larger, larger, 1], reference=target * [smaller, smaller, 1])
-    figure = Figure(pose=target, size=REFERENCE)
+    figure = TargetBody(pose=target, size=REFERENCE)
     plain = fit_proportions(first, DRIVING, figure)
-    resized = fit_proportions(first, DRIVING, Figure(pose=target, size=REFERENCE, neutral=as_large))
+    resized = fit_proportions(first, DRIVING, TargetBody(pose=target, size=REFERENCE, neutral=as_large))
     np.testing.assert_allclose(resized.ratios, plain.ratios, rtol=0.02)  # whole pixels of the scaled picture

@@ -18,16 +18,16 @@ from animate_benchmarks.puppet.rendering import held_out_case
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate.conditioning import PARTS
-from animate_pipelines.job.sources import Media
-from animate_pipelines.perception.observation import look_at
+from animate_pipelines.job.input_files import InputFiles
+from animate_pipelines.perception.observation import observe
 from animate_pipelines.perception.people import find_people
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import Footage
 from animate_pipelines.preflight.run import preflight
 from animate_pipelines.progress.progress import Progress
 from animate_pipelines.progress.stopwatch import Stopwatch
-from animate_pipelines.render import animate
-from animate_pipelines.request.params import AnimateParams, Mode
+from animate_pipelines.render import render_video
+from animate_pipelines.request.params import Mode, RenderParams
 from animate_weights.puppet import Character, Performance, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
@@ -41,12 +41,12 @@ GONE, TURNED = range(20, 26), range(36, 48)  # a tenth and a fifth
 
 
 @pytest.fixture(scope="module")
-def models(tiny_models: Models, eyes: Eyes) -> Models:
-    """The puppet's eyes before the tiny bundle's transformer: what is seen counts here, not what is painted."""
-    return dataclasses.replace(tiny_models, detector=eyes.detector, pose=eyes.pose)
+def models(tiny_models: Models, readers: Readers) -> Models:
+    """The puppet's networks before the tiny bundle's transformer: what is seen counts here, not what is painted."""
+    return dataclasses.replace(tiny_models, detector=readers.detector, pose=readers.pose)
 
 
-def write_media(folder: Path, frames: list[np.ndarray]) -> Media:
+def write_media(folder: Path, frames: list[np.ndarray]) -> InputFiles:
     video, image = folder / "driving.mp4", folder / "reference.png"
     Image.fromarray(frames[0]).save(image)
     film = imageio_ffmpeg.write_frames(str(video), frames[0].shape[1::-1], fps=FPS, macro_block_size=2)
@@ -54,7 +54,7 @@ def write_media(folder: Path, frames: list[np.ndarray]) -> Media:
     for frame in frames:
         film.send(np.ascontiguousarray(frame))
     film.close()
-    return Media(reference_image=image, driving_video=video)
+    return InputFiles(reference_image=image, driving_video=video)
 
 
 def perform(seed: int) -> list[np.ndarray]:
@@ -73,8 +73,8 @@ def perform(seed: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_report_lists_exactly_the_frames_without_person_and_face(seed: int, models: Models, tmp_path: Path) -> None:
     media = write_media(tmp_path, perform(seed))
-    params = AnimateParams(reference_image="-", driving_video="-", seed=1, steps=1, resolution="480p", preflight="off")
-    result = animate(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "work")
+    params = RenderParams(reference_image="-", driving_video="-", seed=1, steps=1, resolution="480p", preflight="off")
+    result = render_video(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "work")
     report = json.loads((tmp_path / "out.report.json").read_text())
     assert (result.num_frames, result.frames_without_person) == (NUM_FRAMES, len(GONE))
     assert report["missing_person"] == [[GONE[0], GONE[-1]]]
@@ -89,9 +89,9 @@ def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_pa
     def note(progress: Progress) -> None:
         stages.add(progress.stage)
 
-    params = AnimateParams(reference_image="-", driving_video="-", preflight="off")
+    params = RenderParams(reference_image="-", driving_video="-", preflight="off")
     with pytest.raises(NoPersonFound, match=f"any of the {NUM_FRAMES} frames"):
-        animate(
+        render_video(
             models,
             params,
             write_media(tmp_path, [empty] * NUM_FRAMES),
@@ -106,7 +106,7 @@ def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_pa
 @pytest.mark.parametrize("grey", [0, 64, 128, 255])
 def test_nobody_is_in_a_flat_picture(grey: int, models: Models) -> None:
     """The detector draws a box there with a score of up to 0.7; the joints in it have a confidence of 0.04 at most."""
-    assert look_at(models.eyes, np.full((192, 320, 3), grey, np.uint8)) is None
+    assert observe(models.readers, np.full((192, 320, 3), grey, np.uint8)) is None
 
 
 def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
     media, sheet = write_media(tmp_path, frames), tmp_path / "sheet.png"
 
     def look(person: str | int) -> dict[str, Any]:
-        params = AnimateParams(reference_image="-", driving_video="-", person=person, preflight="only")
-        return preflight(models.eyes, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None)
+        params = RenderParams(reference_image="-", driving_video="-", person=person, preflight="only")
+        return preflight(models.readers, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None)
 
     left, right = look("0.22,0.5@0.2"), look("0.78,0.5@0.2")
     assert left["following"] != right["following"]
@@ -147,16 +147,16 @@ def test_a_job_says_of_its_person_what_preflight_says(mode: Mode, models: Models
     media = write_media(tmp_path, [canvas.finish()[0]] * 8)
 
     def checked(person: str, job: bool) -> dict[str, Any]:
-        params = AnimateParams(
+        params = RenderParams(
             reference_image="-", driving_video="-", mode=mode, person=person, steps=1, seed=1, resolution="480p"
         )
         folder = tmp_path / f"{person}-{job}"
         if job:
-            said = animate(models, params, media, tmp_path / "out.mp4", workspace=folder).preflight
+            said = render_video(models, params, media, tmp_path / "out.mp4", workspace=folder).preflight
             assert said is not None
             return said
         return preflight(
-            models.eyes, models.manifest, params, media, tmp_path / "sheet.png", workspace=folder, masks=None
+            models.readers, models.manifest, params, media, tmp_path / "sheet.png", workspace=folder, masks=None
         )
 
     distances = []
@@ -172,7 +172,7 @@ def test_one_person_alone_is_followed_in_every_frame(index: int, models: Models)
     """In the second clip the detector's box is by turns around the upper and the lower half, at times around both."""
     driving = held_out_case(index, 49, (96, 96), native=SIZE).driving
     people = find_people(
-        models.eyes,
+        models.readers,
         Footage(
             read=lambda indices: (driving[index] for index in indices), frames=range(len(driving)), size=SIZE, fps=FPS
         ),
@@ -185,7 +185,7 @@ def test_one_person_alone_is_followed_in_every_frame(index: int, models: Models)
 
 
 @pytest.mark.parametrize("seed", [20, 21, 22])
-def test_who_is_followed_stays_the_same_among_three_who_cross(seed: int, eyes: Eyes) -> None:
+def test_who_is_followed_stays_the_same_among_three_who_cross(seed: int, readers: Readers) -> None:
     """Either of the two who cross; a third leaves and comes back.
 
     Over 48 scenes (seeds 300 to 323, 500 to 523) 99.3 % of the frames are right, in the worst crossing 94 %
@@ -193,6 +193,6 @@ def test_who_is_followed_stays_the_same_among_three_who_cross(seed: int, eyes: E
     a fifth of the height apart it mostly finds the nearer one alone, and in that one's box the pose network reads the
     nearer one or a mixture.
     """
-    shares = follow_crossing(eyes, seed)
+    shares = follow_crossing(readers, seed)
     assert np.mean(shares) >= 0.97, shares
     assert min(shares) >= 0.94, shares

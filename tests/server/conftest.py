@@ -20,8 +20,8 @@ import uvicorn
 
 from animate_pipelines.errors import DeviceError, NoPersonFound
 from animate_pipelines.perception.detection_report import ReportFiles
-from animate_pipelines.progress.progress import Progress, Report
-from animate_pipelines.request.params import INPUTS, AnimateParams
+from animate_pipelines.progress.progress import OnProgress, Progress
+from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.app import create_app
 from animate_server.backend import Backend, open_backend
 from animate_server.jobs import NewJob
@@ -55,19 +55,19 @@ class FakeRenderer:
     """Does what the prompt says: `nobody`, `crash`, `device`, `endless`, `slow`; anything else gives a video."""
 
     bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_lora": None, "warning": "fake"})
-    seen: list[AnimateParams] = field(default_factory=list)
+    seen: list[RenderParams] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)  # beside what is always told
     given: dict[str, str] = field(default_factory=dict)  # paths of the optional inputs of the last job
     over: threading.Event = field(default_factory=threading.Event)  # the test has ended, and so does `endless`
 
     def __call__(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         *,
         inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
-        report: Report,
+        report: OnProgress,
     ) -> dict[str, Any]:
         assert all(path.stat().st_size > 0 for path in inputs.values())
         self.given = {name: str(path) for name, path in inputs.items() if name not in INPUTS[:2]}
@@ -155,7 +155,7 @@ def new_job() -> Callable[..., NewJob]:
     numbers = iter(range(10**6))
 
     def make(**values: Any) -> NewJob:
-        params = AnimateParams(reference_image="https://example.com/a.png", driving_video="https://example.com/b.mp4")
+        params = RenderParams(reference_image="https://example.com/a.png", driving_video="https://example.com/b.mp4")
         defaults = {"id": f"job-{next(numbers)}", "owner": "owner", "dialect": "native", "params": params}
         return NewJob(**defaults | values)
 

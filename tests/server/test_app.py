@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from animate_pipelines.errors import AnimateError
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy, check_url
 from animate_server.auth import Keyring
 from animate_server.dialects import native
@@ -87,7 +87,7 @@ def test_secrets_reach_no_answer_log_or_metric(served: Any, capsys: pytest.Captu
     answers.append(served.http.post("/v1/jobs", json=inputs | {"driving_video": secret + "\n"}))
     answers.append(served.http.post("/v1/jobs", json=inputs | {"driving_video": secret + "x" * 9000}))
     allowed = AddressPolicy.of(["127.0.0.1"])
-    params = AnimateParams(reference_image=secret, driving_video=secret)
+    params = RenderParams(reference_image=secret, driving_video=secret)
     job = served.backend.store.add(NewJob(id="job", owner=Keyring([]).owner({}), dialect="native", params=params))
     while not (failed := served.backend.store.get(job.id)).status.is_final:
         time.sleep(0.02)
@@ -147,7 +147,7 @@ def test_every_field_is_documented_with_its_limits(idle: Any) -> None:
                 name,
             )
             assert schema.get("description") or "enum" in schema, (path, name)
-    own = {*AnimateParams.__dataclass_fields__, "webhook", "aspect_ratio"}
+    own = {*RenderParams.__dataclass_fields__, "webhook", "aspect_ratio"}
     assert set(_properties(openapi, "/v1/jobs")) == own
     assert set(_properties(openapi, "/v1/jobs", "multipart/form-data")) == own
     assert len(_properties(openapi, "/segmind/v2/p-video-animate")) == 10

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.app import load_dialects
 from animate_server.dialects import (
     eachlabs,
@@ -38,7 +38,7 @@ TASK = "8bd1c4a8-5d2c-4a44-9f0b-1d2c3e4f5a6b"
 WAITING = {"/v1/jobs": "queued", "/runway/v1/tasks": "THROTTLED", "/eachlabs/v1/prediction": "created"}
 NAMES = get_args(DialectName)
 DIALECTS = {dialect.name: dialect for dialect in load_dialects(NAMES)}
-JOB = AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
+JOB = RenderParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Asked:
     request: Mapping[str, Any]
     others: Mapping[str, Any]
     inside: str = ""
-    job: AnimateParams = JOB
+    job: RenderParams = JOB
     seeded: bool = True
 
-    def read(self, request: Mapping[str, Any]) -> tuple[AnimateParams, Sequence[Webhook]]:
+    def read(self, request: Mapping[str, Any]) -> tuple[RenderParams, Sequence[Webhook]]:
         """All that the request asks for."""
         rules = DIALECTS[self.dialect].webhooks
         return self.parse(request), rules.find(request) if rules else ()
 
-    def parse(self, request: Mapping[str, Any]) -> AnimateParams:
+    def parse(self, request: Mapping[str, Any]) -> RenderParams:
         """Of an interface that has no seed the drawn one is set aside."""
         params = DIALECTS[self.dialect].parse(request)
         return params if self.seeded else dataclasses.replace(params, seed=self.job.seed)
@@ -71,7 +71,7 @@ class Asked:
 
 def _eachlabs(model: str, schema: type[BaseModel], fields: dict[str, Any], others: dict[str, Any], **job: Any) -> Asked:
     request = {"model": model, "input": fields}
-    params = AnimateParams(**{"reference_image": IMAGE, "driving_video": VIDEO, "seed": 5} | job)
+    params = RenderParams(**{"reference_image": IMAGE, "driving_video": VIDEO, "seed": 5} | job)
     return Asked("eachlabs", schema, request, others, inside="input", job=params)
 
 
@@ -202,7 +202,7 @@ ASKED = [
             "webhook_url": "https://example.com/other",
             "webhook_secret": "x",
         },
-        job=AnimateParams(reference_image=IMAGE, driving_video=VIDEO, seed=5, steps=20, shift=5.0),
+        job=RenderParams(reference_image=IMAGE, driving_video=VIDEO, seed=5, steps=20, shift=5.0),
     ),
     Asked(
         "runcomfy",
@@ -324,7 +324,7 @@ def test_every_field_counts_is_refused_or_is_listed_as_ignored(asked: Asked) -> 
     assert without_effect == {f"{asked.inside}.{name}" if asked.inside else name for name in own}
 
 
-def _outcome(asked: Asked, request: dict[str, Any]) -> tuple[AnimateParams, Sequence[Webhook]] | str:
+def _outcome(asked: Asked, request: dict[str, Any]) -> tuple[RenderParams, Sequence[Webhook]] | str:
     """What is asked for, or the name of the field that is refused."""
     try:
         return asked.read(request)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from animate_pipelines.errors import AnimateError, ContentRefused, NoPersonFound
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.auth import Keyring
 from animate_server.backend import Backend
 from animate_server.jobs import NewJob
@@ -303,7 +303,7 @@ def _look(idle: Any, speaker: Speaker, job_id: str) -> httpx.Response:
 
 def _queued(backend: Backend, dialect: str) -> tuple[str, str]:
     owner = Keyring([KEY]).owner({"x-api-key": KEY})
-    params = AnimateParams(reference_image=IMAGE, driving_video=VIDEO)
+    params = RenderParams(reference_image=IMAGE, driving_video=VIDEO)
     return backend.store.add(NewJob(id=str(uuid.uuid4()), owner=owner, dialect=dialect, params=params)).id, owner
 
 

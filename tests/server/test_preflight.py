@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.backend import Backend
 from animate_server.cli import app
 from animate_server.estimate import estimate_render
@@ -42,7 +42,7 @@ def test_no_history_is_said() -> None:
 
 
 def test_a_preflight_comes_before_the_renders_that_wait(backend: Backend, new_job: Callable[..., NewJob]) -> None:
-    looked = AnimateParams(**PAIR, preflight="only")
+    looked = RenderParams(**PAIR, preflight="only")
     ids = [backend.store.add(job).id for job in (new_job(), new_job(), new_job(params=looked), new_job())]
     claimed = [job.id for job in iter(lambda: backend.store.claim("w"), None)]
     assert claimed == [ids[2], ids[0], ids[1], ids[3]]

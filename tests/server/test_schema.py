@@ -25,7 +25,7 @@ from schemathesis.checks import (
 )
 
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.app import create_app
 from animate_server.auth import Keyring
 from animate_server.backend import Backend, open_backend
@@ -48,7 +48,7 @@ URLS = (
     *("reference_image", "driving_video", "image", "video", "image_url", "video_url", "299##image", "275##video"),
     *("character_uri", "reference_uri", "uri", "input_reference"),
 )
-PARAMS = AnimateParams(reference_image="https://example.com/a.png", driving_video="https://example.com/b.mp4")
+PARAMS = RenderParams(reference_image="https://example.com/a.png", driving_video="https://example.com/b.mp4")
 
 
 def make_video(path: Path) -> Path:

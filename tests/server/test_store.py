@@ -272,12 +272,12 @@ def test_expired_jobs_lose_their_artefact_and_then_their_record(store: Store, ne
 _ADD_FOR_EVER = """
 import sys
 from pathlib import Path
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.database import open_database
 from animate_server.jobs import NewJob
 from animate_server.store import Store
 store = Store(open_database(Path(sys.argv[1])), max_queued=10**6)
-params = AnimateParams(reference_image="https://example.com/a", driving_video="https://example.com/b")
+params = RenderParams(reference_image="https://example.com/a", driving_video="https://example.com/b")
 for number in range(10**6):
     store.add(NewJob(id=f"{sys.argv[2]}-{number}", owner="o", dialect="native", params=params))
     print(f"{sys.argv[2]}-{number}", flush=True)

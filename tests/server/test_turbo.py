@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 import animate_pipelines.render
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.renderer import BundleRenderer
 
 SAID = "turbo is not available with this bundle: rendered in 20 full steps"
 
 
 class _Rendered:
-    """What `animate()` gives back, as far as the server looks at it."""
+    """What `render_video()` gives back, as far as the server looks at it."""
 
-    def __init__(self, params: AnimateParams) -> None:
+    def __init__(self, params: RenderParams) -> None:
         self.num_steps = params.steps or (4 if params.turbo else 20)
         self._turbo = params.turbo
 
@@ -28,13 +28,13 @@ class _Rendered:
 
 @pytest.fixture
 def bundle(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a bundle without the LoRA says of itself; `animate()` does what it is told, in no time."""
+    """What a bundle without the LoRA says of itself; `render_video()` does what it is told, in no time."""
 
-    def animate(models: Any, params: AnimateParams, media: Any, destination: Path, **rest: Any) -> _Rendered:
+    def render_video(models: Any, params: RenderParams, media: Any, destination: Path, **rest: Any) -> _Rendered:
         destination.write_bytes(b"video")
         return _Rendered(params)
 
-    monkeypatch.setattr(animate_pipelines.render, "animate", animate)
+    monkeypatch.setattr(animate_pipelines.render, "render_video", render_video)
     return {"name": "plain", "turbo_lora": None, "warning": "", "safety_checker": False}
 
 

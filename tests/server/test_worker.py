@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from animate_pipelines.errors import BundleError, DeviceError
-from animate_pipelines.progress.progress import Progress, Report
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.progress.progress import OnProgress, Progress
+from animate_pipelines.request.params import RenderParams
 from animate_server import worker as worker_module
 from animate_server.backend import Backend
 from animate_server.jobs import Job, JobStatus, NewJob
@@ -25,7 +25,7 @@ def stored(backend: Backend, new_job: Callable[..., NewJob], png: bytes, mp4: by
     def add(**values: Any) -> Job:
         image = backend.uploads.save(iter([png]), "owner", field="reference_image", inline=True)
         video = backend.uploads.save(iter([mp4]), "owner", field="driving_video", inline=True)
-        params = AnimateParams(reference_image=f"upload:{image.id}", driving_video=f"upload:{video.id}", **values)
+        params = RenderParams(reference_image=f"upload:{image.id}", driving_video=f"upload:{video.id}", **values)
         return backend.store.add(new_job(params=params, uploads=(image.id, video.id)))
 
     return add
@@ -43,12 +43,12 @@ class SegmentRenderer:
 
     def __call__(
         self,
-        params: AnimateParams,
+        params: RenderParams,
         *,
         inputs: Mapping[str, Path],
         destination: Path,
         workspace: Path,
-        report: Report,
+        report: OnProgress,
     ) -> dict[str, Any]:
         workspace.mkdir(parents=True, exist_ok=True)
         first = len(list(workspace.glob("segment-*")))
@@ -146,7 +146,7 @@ class AsleepRenderer(SegmentRenderer):
 
     woken = threading.Event()
 
-    def __call__(self, params: AnimateParams, **places: Any) -> dict[str, Any]:
+    def __call__(self, params: RenderParams, **places: Any) -> dict[str, Any]:
         try:
             return super().__call__(params, **places)
         finally:
@@ -237,7 +237,7 @@ def test_a_bundle_that_cannot_be_loaded_ends_the_worker(backend: Backend) -> Non
 
 
 def test_a_refused_url_fails_the_job_at_once(backend: Backend, new_job: Any) -> None:
-    params = AnimateParams(reference_image="http://127.0.0.1:1/a?token=hunter2", driving_video="http://127.0.0.1:1/b")
+    params = RenderParams(reference_image="http://127.0.0.1:1/a?token=hunter2", driving_video="http://127.0.0.1:1/b")
     job = backend.store.add(new_job(params=params))
     with running(backend, SegmentRenderer(lambda *_: None)):
         failed = wait_for(backend, job, JobStatus.FAILED)

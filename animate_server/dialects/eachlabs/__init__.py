@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import redact
 from animate_server.dialects import (
     Caller,
@@ -270,7 +270,7 @@ async def get_webhook(execution_id: str, desk: DeskDep, caller: CallerDep) -> di
     return _webhook(await desk.find_call(job.id, caller))
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Raises `InvalidField`, naming Eachlabs' field: "input.seed"."""
     asked = read_fields(PredictionRequest, fields)
     if asked.model not in MODELS:
@@ -375,7 +375,7 @@ def _webhook(call: Call) -> dict[str, Any]:
     return shown | {"status": _CALLS.get(call.status, "PENDING"), "attempts": attempts}
 
 
-def _input(params: AnimateParams) -> dict[str, Any]:
+def _input(params: RenderParams) -> dict[str, Any]:
     return {
         "image_url": redact(params.reference_image),
         "video_url": redact(params.driving_video),

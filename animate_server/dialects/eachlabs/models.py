@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, AnimateParams, Mode, draw_seed
+from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, Mode, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.fields import read_fields, show_schema
 
@@ -66,7 +66,7 @@ class Model:
 
     title: str
     schema: type[BaseModel]
-    parse: Callable[[Mapping[str, Any]], AnimateParams]
+    parse: Callable[[Mapping[str, Any]], RenderParams]
 
 
 class ModelView(BaseModel):
@@ -83,11 +83,11 @@ def show_model(slug: str) -> ModelView:
     return ModelView(title=model.title, slug=slug, version="0.0.1", output_type="video", request_schema=schema)
 
 
-def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> AnimateParams:
+def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> RenderParams:
     asked = read_fields(AnimateInput, fields)
     check_length(asked.image_url, "image_url")
     check_length(asked.video_url, "video_url")
-    return AnimateParams(
+    return RenderParams(
         reference_image=asked.image_url,
         driving_video=asked.video_url,
         mode=mode,
@@ -100,12 +100,12 @@ def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> AnimateParams:
     )
 
 
-def _parse_act_two(fields: Mapping[str, Any]) -> AnimateParams:
+def _parse_act_two(fields: Mapping[str, Any]) -> RenderParams:
     asked = read_fields(ActTwoInput, fields)
     check_length(asked.character_uri, "character_uri")
     check_length(asked.reference_uri, "reference_uri")
     width, _, height = asked.aspect_ratio.partition(":")
-    return AnimateParams(
+    return RenderParams(
         reference_image=asked.character_uri,
         driving_video=asked.reference_uri,
         reference_kind=asked.character_type,

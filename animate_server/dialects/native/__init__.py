@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.size import output_size
-from animate_pipelines.request.params import INPUTS, AnimateParams
+from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
 from animate_server.dialects.native.schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView
@@ -285,8 +285,8 @@ async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> d
     return _upload(upload, desk, caller)
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
-    """All fields of `AnimateParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
+def parse(fields: Mapping[str, Any]) -> RenderParams:
+    """All fields of `RenderParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
     values = {name: value for name, value in fields.items() if name != "webhook"}
     for name in ("render_area", "output_size"):
         if isinstance(size := values.get(name), str):
@@ -295,10 +295,10 @@ def parse(fields: Mapping[str, Any]) -> AnimateParams:
     aspect = values.pop("aspect_ratio", "source")
     if "seed" in values and values["seed"] is None:
         del values["seed"]
-    return _shaped(AnimateParams.from_json(values), aspect)
+    return _shaped(RenderParams.from_json(values), aspect)
 
 
-def _shaped(params: AnimateParams, aspect: Any) -> AnimateParams:
+def _shaped(params: RenderParams, aspect: Any) -> RenderParams:
     if aspect == "source":
         return params
     if aspect not in _ASPECTS or params.output_size is not None:
@@ -406,7 +406,7 @@ def _upload(upload: StoredUpload, desk: Desk, caller: Caller) -> dict[str, Any]:
     }
 
 
-def _shown(params: AnimateParams) -> dict[str, Any]:
+def _shown(params: RenderParams) -> dict[str, Any]:
     """The params without the query strings of URLs, where presigned secrets are."""
     values = params.to_json()
     return values | {name: redact(values[name]) for name in INPUTS if values[name] is not None}

@@ -1,6 +1,6 @@
 """The schemas of /v1, for its documentation: every field of a job request with its limits, and what is answered.
 
-Requests are checked by `AnimateParams`, not by these models; a test holds the two together.
+Requests are checked by `RenderParams`, not by these models; a test holds the two together.
 """
 
 from __future__ import annotations

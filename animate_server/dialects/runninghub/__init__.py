@@ -24,7 +24,7 @@ from animate_pipelines.errors import (
     MediaTooLarge,
     RequestError,
 )
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import check_length, redact
 from animate_server.bodies import Body
 from animate_server.dialects import (
@@ -299,12 +299,12 @@ async def get_account(request: Request, desk: DeskDep) -> dict[str, Any]:
     return _said(account | {"currency": None, "apiType": "NORMAL"})
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Raises `InvalidField`, naming the node's field: "299##image"."""
     asked = read_fields(TransferRequest, fields)
     check_length(asked.image, IMAGE)
     check_length(asked.video, VIDEO)
-    return AnimateParams(
+    return RenderParams(
         reference_image=_reference(asked.image),
         driving_video=_reference(asked.video),
         mode="replace",

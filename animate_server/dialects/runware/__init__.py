@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
-from animate_pipelines.request.params import DEFAULT_PROMPT, AnimateParams, OutputFormat, draw_seed
+from animate_pipelines.request.params import DEFAULT_PROMPT, OutputFormat, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, Desk, DeskDep, Dialect, WebhookRules
@@ -68,14 +68,14 @@ async def talk(socket: WebSocket, desk: DeskDep) -> None:
     await Session(dialect, desk, socket).run()
 
 
-def parse(fields: Mapping[str, Any]) -> AnimateParams:
+def parse(fields: Mapping[str, Any]) -> RenderParams:
     """A `videoInference` task. Raises `InvalidField`, naming Runware's parameter by its path."""
     asked = read_fields(VideoInference, fields)
     if asked.uploadEndpoint and asked.numberResults > 1:
         message = f"uploadEndpoint: one address takes one result, not numberResults {asked.numberResults}"
         raise UnsupportedField(message, field="uploadEndpoint", value=asked.numberResults, limit=1)
     image, video = _pair(asked.model, asked.inputs)
-    return AnimateParams(
+    return RenderParams(
         reference_image=image,
         driving_video=video,
         mode="animate" if asked.model == ANIMATE else "replace",

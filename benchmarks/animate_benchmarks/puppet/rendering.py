@@ -26,7 +26,7 @@ from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip, Indices
 from animate_pipelines.media.resize import padding_resize
 from animate_pipelines.progress.stopwatch import Stopwatch
-from animate_pipelines.request.params import DEFAULT_PROMPT, AnimateParams
+from animate_pipelines.request.params import DEFAULT_PROMPT, RenderParams
 from animate_weights.puppet import Frame
 
 OVERLAP = 1
@@ -74,7 +74,7 @@ def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Siz
     """All frames of `driving` (`t h w 3`) with the person of `reference`, generated at `size`."""
     manifest = models.manifest
     segments = plan_segments(len(driving), manifest.segment_frames, OVERLAP)
-    params = AnimateParams(
+    params = RenderParams(
         reference_image="drawn", driving_video="drawn", mode=take.mode, prompt=take.prompt, turbo=take.turbo
     )
     frames = DrivingFrames(DrawnClip(driving), take.mode, size)

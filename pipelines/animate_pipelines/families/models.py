@@ -29,7 +29,7 @@ from animate_pipelines.loading.shortcuts import recipe_changes
 from animate_pipelines.memory.fp8_linear import multiply_in_fp8
 from animate_pipelines.memory.parking import Parking
 from animate_pipelines.perception.masks import KeypointBoxes, MaskSource
-from animate_pipelines.perception.readers import AbsentNetwork, Eyes
+from animate_pipelines.perception.readers import AbsentNetwork, Readers
 from animate_pipelines.perception.sam2 import Sam2Masks
 from animate_pipelines.perception.sam2_files import CHECKPOINT_NAME, load_original
 from animate_pipelines.request.availability import check_turbo
@@ -129,8 +129,8 @@ class Models:
         return torch.device(self.recipe.device)
 
     @property
-    def eyes(self) -> Eyes:
-        return Eyes(detector=self.detector, pose=self.pose)
+    def readers(self) -> Readers:
+        return Readers(detector=self.detector, pose=self.pose)
 
 
 def load_models(
@@ -182,9 +182,9 @@ def load_models(
     )
 
 
-def load_eyes(bundle: Path, *, device: str = "cpu") -> Eyes:
+def load_readers(bundle: Path, *, device: str = "cpu") -> Readers:
     """Only the two networks that preflight needs. `BundleError` names what is missing."""
-    return Eyes(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
+    return Readers(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
 
 
 def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:

@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
-from animate_pipelines.job.sources import Media, digests_of
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.job.input_files import InputFiles, digests_of
+from animate_pipelines.request.params import RenderParams
 
 # Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
 _NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
@@ -33,7 +33,7 @@ _NOT_LOOKED_AT |= {
 }
 
 
-def render_identity(models: Models, params: AnimateParams, media: Media) -> dict[str, object]:
+def render_identity(models: Models, params: RenderParams, media: InputFiles) -> dict[str, object]:
     return {
         "params": params.to_json(),
         "bundle": models.bundle_hash,
@@ -41,7 +41,7 @@ def render_identity(models: Models, params: AnimateParams, media: Media) -> dict
     } | digests_of(media)
 
 
-def found_by(models: Models, params: AnimateParams, media: Media, frames: DrivingFrames) -> dict[str, object]:
+def found_by(models: Models, params: RenderParams, media: InputFiles, frames: DrivingFrames) -> dict[str, object]:
     """All that decides what the networks find in the driving video. A new field counts until it is said not to."""
     fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
     digests = {name: digest for name, digest in digests_of(media).items() if name not in _NOT_LOOKED_AT}

@@ -9,7 +9,7 @@ from typing import Any
 from animate_pipelines.diffusion.segments import Segment, plan_segments
 from animate_pipelines.media.resize import inner_box, render_size
 from animate_pipelines.media.size import output_size
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_weights.manifest import Manifest
 
 Size = tuple[int, int]
@@ -48,7 +48,7 @@ class RenderPlan:
         return self.output_size[0] / self.picture_box[2]
 
 
-def plan_render(manifest: Manifest, params: AnimateParams, driving_size: Size, num_frames: int) -> RenderPlan:
+def plan_render(manifest: Manifest, params: RenderParams, driving_size: Size, num_frames: int) -> RenderPlan:
     """The plan for a driving video of that size and length. `InvalidField` for an area that leaves nothing of it."""
     output = params.output_size or output_size(params.resolution, *driving_size)
     area = params.render_area or nearest_area(manifest, output)

@@ -16,9 +16,9 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.perception.keypoints import BODY
-from animate_pipelines.perception.observation import Look, look_at
+from animate_pipelines.perception.observation import Observation, observe
 from animate_pipelines.perception.pose_distance import pose_distance
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.request.params import ReferenceKind
 
 # Frames of the character's video that are looked at, evenly over all of it: about a second each on a CPU.
@@ -45,7 +45,7 @@ def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: Me
 
 
 def settle_reference(
-    given: Picture | Mezzanine, eyes: Eyes, driving: Clip, on_look: Callable[[], None] = lambda: None
+    given: Picture | Mezzanine, readers: Readers, driving: Clip, on_look: Callable[[], None] = lambda: None
 ) -> Reference:
     """An image as it is; of a character's video the frame nearest in pose to the first frame of `driving`.
 
@@ -55,12 +55,12 @@ def settle_reference(
     """
     if not isinstance(given, Mezzanine):
         return Reference(picture=given)
-    goal = look_at(eyes, next(driving.read_source(driving.indices[:1])))
+    goal = observe(readers, next(driving.read_source(driving.indices[:1])))
     with Clip(given) as clip:
         indices = np.linspace(0, clip.num_frames - 1, min(_LOOKED_AT, clip.num_frames)).round().astype(int)
         best: tuple[tuple[float, float], int, Picture] | None = None
         for index, frame in zip(indices.tolist(), clip.read_source(indices), strict=True):
-            look = look_at(eyes, frame)
+            look = observe(readers, frame)
             rank = None if look is None else _rank(look, goal, clip.size, driving.size)
             if rank is not None and (best is None or rank < best[0]):
                 best = (rank, index, frame)
@@ -71,7 +71,9 @@ def settle_reference(
         return Reference(picture=best[2].copy(), taken_at_s=round(best[1] / float(clip.fps), 3))
 
 
-def _rank(look: Look, goal: Look | None, size: tuple[int, int], goal_size: tuple[int, int]) -> tuple[float, float]:
+def _rank(
+    look: Observation, goal: Observation | None, size: tuple[int, int], goal_size: tuple[int, int]
+) -> tuple[float, float]:
     """Less is better: degrees from one pose to the other, then doubt in this one."""
     aspect_a, aspect_b = (width / height for width, height in (size, goal_size))
     apart = None if goal is None else pose_distance(look.pose, goal.pose, aspect_a=aspect_a, aspect_b=aspect_b)

@@ -1,4 +1,4 @@
-"""The account of a finished render: its `AnimateResult`, the warnings in it, and what the video file says of itself."""
+"""The account of a finished render: its `RenderResult`, the warnings in it, and what the video file says of itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from animate_pipelines.perception.given import MaskVideo
 from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.progress.tracker import ProgressTracker
-from animate_pipelines.request.params import AnimateParams
-from animate_pipelines.result import AnimateResult
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.result import RenderResult
 
 
-def metadata_of(models: Models, params: AnimateParams) -> dict[str, str]:
+def metadata_of(models: Models, params: RenderParams) -> dict[str, str]:
     """What the video file says of itself."""
     return {
         "comment": "AI-generated video",
@@ -35,7 +35,7 @@ def metadata_of(models: Models, params: AnimateParams) -> dict[str, str]:
 
 def account_for(
     models: Models,
-    params: AnimateParams,
+    params: RenderParams,
     destination: Path,
     source: VideoInfo,
     character: Reference,
@@ -48,9 +48,9 @@ def account_for(
     checked: PreflightReport | None,
     *,
     cached: bool,
-) -> AnimateResult:
+) -> RenderResult:
     """The result of a render whose video lies at `destination`."""
-    return AnimateResult(
+    return RenderResult(
         path=destination,
         mode=params.mode,
         width=plan.output_size[0],
@@ -84,7 +84,7 @@ def account_for(
     )
 
 
-def _safety(models: Models, params: AnimateParams) -> str:
+def _safety(models: Models, params: RenderParams) -> str:
     if not params.safety_check:
         return "off"
     return "not_checked" if models.safety is None else "checked"
@@ -92,7 +92,7 @@ def _safety(models: Models, params: AnimateParams) -> str:
 
 def _warnings(
     models: Models,
-    params: AnimateParams,
+    params: RenderParams,
     source: VideoInfo,
     character: Reference,
     clip: Clip,
@@ -126,7 +126,7 @@ def _warnings(
     return tuple(sentence for sentence, applies in said.items() if sentence and applies)
 
 
-def mask_source(models: Models, params: AnimateParams) -> str | None:
+def mask_source(models: Models, params: RenderParams) -> str | None:
     """The name of what finds the person to replace; None in animate mode."""
     if params.mode != "replace":
         return None

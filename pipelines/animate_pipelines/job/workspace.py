@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from animate_pipelines.diffusion.state import LoopState
 from animate_pipelines.media.durable import written_whole
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.people import FoundPeople
 
 
@@ -67,14 +67,14 @@ class Workspace:
     def has_survey(self) -> bool:
         return self._survey.is_file()
 
-    def save_survey(self, seen: Seen) -> None:
+    def save_survey(self, seen: Observations) -> None:
         with written_whole(self._survey) as partial, partial.open("wb") as file:
             np.savez(file, **{field.name: getattr(seen, field.name) for field in dataclasses.fields(seen)})
 
-    def load_survey(self) -> Seen:
+    def load_survey(self) -> Observations:
         with np.load(self._survey) as saved:
             width, height = saved["size"].tolist()
-            return Seen(
+            return Observations(
                 poses=saved["poses"],
                 boxes=saved["boxes"],
                 times_s=saved["times_s"],

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from animate_pipelines.perception.sightings import Sighting, look_distance, posture_similarity, touching
-from animate_pipelines.perception.tracks import SAME_LOOK, Track
+from animate_pipelines.perception.sightings import Sighting, colour_distance, posture_similarity, touching
+from animate_pipelines.perception.tracks import SAME_COLOURS, Track
 
 Others = Mapping[int, Sequence[Sighting]]  # by frame: everybody else who is seen in it
 _LONGEST_S = 2.0  # between two sightings; for longer nobody walks as straight as that
@@ -47,7 +47,7 @@ def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
     between: the joints `17 3` in pixels, put between those read before and after.
     """
     posture = posture_similarity(replace(read, joints=between), read)
-    alike = look_distance(read.look, followed.look) <= SAME_LOOK
+    alike = colour_distance(read.look, followed.look) <= SAME_COLOURS
     return alike and posture is not None and posture >= _LEAST_POSTURE
 
 

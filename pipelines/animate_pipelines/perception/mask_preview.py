@@ -11,7 +11,7 @@ import numpy as np
 from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
 from animate_pipelines.perception.given import MaskVideo
 from animate_pipelines.perception.masks import MaskSource, fit_mask
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.request.params import MaskFit
 
 _MOST_FRAMES = 8
@@ -29,7 +29,7 @@ class MaskedFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskPreview:
-    """source: what found the masks; see `AnimateResult.mask_source`."""
+    """source: what found the masks; see `RenderResult.mask_source`."""
 
     source: str
     fit: MaskFit
@@ -52,7 +52,7 @@ class MaskPreview:
 
 
 def preview_masks(
-    source: MaskSource, frames: DrivingFrames, video: Seen, fit: MaskFit, given: DrivingFrames | None
+    source: MaskSource, frames: DrivingFrames, video: Observations, fit: MaskFit, given: DrivingFrames | None
 ) -> MaskPreview:
     """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
 

@@ -55,7 +55,7 @@ def dilate(mask: np.ndarray, *, kernel_px: int = _KERNEL_PX, iterations: int = _
 
 
 def fit_mask(mask: np.ndarray, fit: MaskFit) -> np.ndarray:
-    """What is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `AnimateParams.mask_fit`."""
+    """What is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `RenderParams.mask_fit`."""
     grown = dilate(mask)
     if fit == "tight":
         return grown

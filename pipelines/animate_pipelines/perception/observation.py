@@ -1,4 +1,4 @@
-"""`Look`: the one person a picture is about, and how many there are. Every box the detector gives is read for a pose.
+"""`Observation`: the one person a picture is about, and how many there are. Every detected box is read for a pose.
 
 Detectors put several boxes around one person; heads tell people apart, and the surest pose of a head stands for it.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from animate_pipelines.perception.detector import list_people
 from animate_pipelines.perception.keypoints import FACE
 from animate_pipelines.perception.pose import estimate_pose
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import BODY_SEEN
 
 _BODY, _HEAD, _SHOULDERS = slice(0, 17), slice(0, 5), [5, 6]
@@ -25,7 +25,7 @@ _SHARPNESS_PX = 256  # height to which a person is scaled before its sharpness i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Observation:
     """pose: `133 3`, and box: (x1, y1, x2, y2), as fractions of the picture. people: at least 1.
 
     sharpness: variance of the Laplacian of the person's brightness, at one height for all sizes.
@@ -37,19 +37,19 @@ class Look:
     sharpness: float
 
 
-def look_at(eyes: Eyes, picture: np.ndarray) -> Look | None:
+def observe(readers: Readers, picture: np.ndarray) -> Observation | None:
     """What an `h w 3` RGB picture shows; None when there is nobody."""
     height, width = picture.shape[:2]
-    boxes = list_people(eyes.detector, picture)[:_MOST_BOXES]
+    boxes = list_people(readers.detector, picture)[:_MOST_BOXES]
     if not len(boxes):
         return None
-    poses = [estimate_pose(eyes.pose, picture, box) for box in boxes]
+    poses = [estimate_pose(readers.pose, picture, box) for box in boxes]
     sure = [pose[_BODY, 2].mean() for pose in poses]
     chosen = int(np.argmax(sure))
     if sure[chosen] < BODY_SEEN:
         return None
     x1, y1, x2, y2 = np.clip(boxes[chosen, :4], 0, [width, height, width, height])
-    return Look(
+    return Observation(
         pose=poses[chosen],
         box=np.array([x1 / width, y1 / height, x2 / width, y2 / height]),
         people=count_heads([pose * [width, height, 1] for pose in poses]),

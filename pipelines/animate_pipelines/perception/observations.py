@@ -1,4 +1,4 @@
-"""`Seen`: what a picture, or the sampled frames of a video, shows of its person."""
+"""`Observations`: what a picture, or the sampled frames of a video, shows of its person."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from animate_pipelines.perception.framing import FRAMINGS, PARTS, Framing, Part, framing_of, part_confidence, sees
 from animate_pipelines.perception.keypoints import NUM_KEYPOINTS
-from animate_pipelines.perception.observation import Look
+from animate_pipelines.perception.observation import Observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Observations:
     """poses: `n 133 3` of the one person (fractions of the picture), in the `n` pictures in which it was found.
 
     times_s: `n`, when. num_pictures: how many were looked at. size: (width, height).
     boxes: `n 4` (x1, y1, x2, y2), fractions of the picture.
-    people: the most of them that a quarter of the pictures show. sharpness: `n`, of the person; see `Look`.
+    people: the most of them that a quarter of the pictures show. sharpness: `n`, of the person; see `Observation`.
     cuts_s: when new scenes begin.
     """
 
@@ -35,11 +35,11 @@ class Seen:
     @classmethod
     def of(
         cls,
-        looks: Sequence[Look | None],
+        looks: Sequence[Observation | None],
         times_s: Sequence[float],
         size: tuple[int, int],
         cuts_s: tuple[float, ...] = (),
-    ) -> Seen:
+    ) -> Observations:
         """From what each picture shows, in order of time."""
         found = [(look, time_s) for look, time_s in zip(looks, times_s, strict=True) if look is not None]
         return cls(

@@ -20,16 +20,16 @@ from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.hidden import hidden_boxes, is_person, misread
 from animate_pipelines.perception.keypoints import NUM_KEYPOINTS
 from animate_pipelines.perception.onnx_batch import MAX_BATCH
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import (
     THREADS,
     Footage,
     Reading,
+    Scan,
     Size,
-    Survey,
     joints_of,
     read_people,
-    survey_people,
+    scan_people,
 )
 from animate_pipelines.perception.sightings import Sighting
 from animate_pipelines.perception.smoothing import smooth_boxes
@@ -74,7 +74,7 @@ class FoundPeople:
 
 
 def find_people(
-    eyes: Eyes, footage: Footage, *, person: Person, smoothing: bool, watch: Stopwatch, on_frame: OnFrame
+    readers: Readers, footage: Footage, *, person: Person, smoothing: bool, watch: Stopwatch, on_frame: OnFrame
 ) -> FoundPeople:
     """Look through the footage for `person`.
 
@@ -85,14 +85,14 @@ def find_people(
     def on_survey(done: int) -> None:
         on_frame(done, 2 * len(footage.frames))
 
-    survey = survey_people(eyes, footage, watch, on_survey, read_all=not smoothing)
-    return follow_person(eyes, footage, survey, person=person, smoothing=smoothing, watch=watch, on_frame=on_frame)
+    survey = scan_people(readers, footage, watch, on_survey, read_all=not smoothing)
+    return follow_person(readers, footage, survey, person=person, smoothing=smoothing, watch=watch, on_frame=on_frame)
 
 
 def follow_person(
-    eyes: Eyes,
+    readers: Readers,
     footage: Footage,
-    survey: Survey,
+    survey: Scan,
     *,
     person: Person,
     smoothing: bool,
@@ -117,11 +117,11 @@ def follow_person(
         def on_follow(done: int) -> None:
             on_frame(len(frames) + done, len(frames) + len(unread) + len(hidden))
 
-        read |= _read(eyes, footage, unread, watch, on_follow)
+        read |= _read(readers, footage, unread, watch, on_follow)
         known = {frame: reading for frame, reading in read.items() if reading.shows_body}
         for frame in misread({frame: reading.sighting for frame, reading in known.items()}, others, survey.cuts, fps):
             del known[frame]
-        behind = _read(eyes, footage, hidden, watch, lambda done: on_follow(len(unread) + done))
+        behind = _read(readers, footage, hidden, watch, lambda done: on_follow(len(unread) + done))
         known |= _of_followed(behind, people[chosen], known, size)
     poses, found = _poses(known, frames[-1] + 1)
     sharpness = np.zeros(len(poses), np.float32)
@@ -141,7 +141,7 @@ def follow_person(
 
 
 def _read(
-    eyes: Eyes, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch, on_frame: Callable[[int], None]
+    readers: Readers, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch, on_frame: Callable[[int], None]
 ) -> dict[int, Reading]:
     """What is read in `boxes`, by frame."""
     frames, readings = sorted(boxes), dict[int, Reading]()
@@ -150,7 +150,7 @@ def _read(
         for batch in batches:
             shown = [(frame, picture, squash(picture)) for frame, picture in batch]
             with watch("pose"):
-                read = read_people(eyes, shown, [boxes[frame] for frame, _ in batch], footage.size, pool)
+                read = read_people(readers, shown, [boxes[frame] for frame, _ in batch], footage.size, pool)
             readings.update({reading.sighting.frame: reading for reading in read})
             on_frame(len(readings))
     return readings

@@ -1,4 +1,4 @@
-"""`Eyes`: the two networks that look at pictures."""
+"""`Readers`: the two networks that look at pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from animate_pipelines.errors import BundleError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Eyes:
+class Readers:
     """The detector (`preprocess/detector.py`) and the pose network (`preprocess/pose.py`)."""
 
     detector: onnxruntime.InferenceSession

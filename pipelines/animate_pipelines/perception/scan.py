@@ -21,8 +21,8 @@ from animate_pipelines.perception.hands import hide_stray_fingers
 from animate_pipelines.perception.keypoints import BODY
 from animate_pipelines.perception.onnx_batch import MAX_BATCH
 from animate_pipelines.perception.pose import PersonCrop, crop_person, read_poses
-from animate_pipelines.perception.readers import Eyes
-from animate_pipelines.perception.sightings import Sighting, look_of, one_a_person
+from animate_pipelines.perception.readers import Readers
+from animate_pipelines.perception.sightings import Sighting, colours_of, one_a_person
 from animate_pipelines.progress.stopwatch import Stopwatch
 
 Size = tuple[int, int]
@@ -64,7 +64,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Scan:
     """Everybody in every frame that was looked at, and the frames that begin a new scene.
 
     readings: of the boxes that were read, by frame and box.
@@ -83,9 +83,9 @@ def _place(frame: int, box: np.ndarray) -> tuple[int, bytes]:
     return frame, box.tobytes()
 
 
-def survey_people(
-    eyes: Eyes, footage: Footage, watch: Stopwatch, on_frame: Callable[[int], None], *, read_all: bool = True
-) -> Survey:
+def scan_people(
+    readers: Readers, footage: Footage, watch: Stopwatch, on_frame: Callable[[int], None], *, read_all: bool = True
+) -> Scan:
     """Detect everybody, read them, and leave one box a person.
 
     watch: counts the seconds of "detect" and "pose". on_frame: called with the number of frames looked at.
@@ -100,7 +100,7 @@ def survey_people(
         for pictures in batches:
             with watch("detect"):
                 squashed = list(pool.map(squash, pictures))
-                found = list(map(certain_boxes, detect_people(eyes.detector, squashed, *size)))
+                found = list(map(certain_boxes, detect_people(readers.detector, squashed, *size)))
             thumbnails += map(thumbnail, squashed)
             at = frames[len(sightings) : len(sightings) + len(pictures)]
             unsure = []
@@ -110,12 +110,12 @@ def survey_people(
             wanted = [(i, box) for i, boxes in enumerate(found) for box in boxes if read_all or unsure[i]]
             with watch("pose"):
                 shown = [(at[i], pictures[i], squashed[i]) for i, _ in wanted]
-                read = read_people(eyes, shown, [box for _, box in wanted], size, pool)
+                read = read_people(readers, shown, [box for _, box in wanted], size, pool)
             readings.update({_place(each.sighting.frame, each.sighting.box): each for each in read})
             for i, frame in enumerate(at):
                 posture = [readings[_place(frame, box)] if unsure[i] else None for box in found[i]]
                 seen = [
-                    Sighting(frame=frame, box=box, look=look_of(squashed[i], box, None, size))
+                    Sighting(frame=frame, box=box, look=colours_of(squashed[i], box, None, size))
                     if reading is None
                     else reading.sighting
                     for box, reading in zip(found[i], posture, strict=True)
@@ -123,11 +123,11 @@ def survey_people(
                 ]
                 sightings.append(one_a_person(seen))
             on_frame(len(sightings))
-    return Survey(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)], readings=readings)
+    return Scan(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)], readings=readings)
 
 
 def read_people(
-    eyes: Eyes, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
+    readers: Readers, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
 ) -> list[Reading]:
     """What the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
     if not boxes:
@@ -135,10 +135,10 @@ def read_people(
     crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
     readings = []
     for (frame, _, squashed), box, crop, pose in zip(
-        shown, boxes, crops, read_poses(eyes.pose, crops, size), strict=True
+        shown, boxes, crops, read_poses(readers.pose, crops, size), strict=True
     ):
         joints = joints_of(pose, size)
-        sighting = Sighting(frame=frame, box=box, look=look_of(squashed, box, joints, size), joints=joints)
+        sighting = Sighting(frame=frame, box=box, look=colours_of(squashed, box, joints, size), joints=joints)
         readings.append(Reading(sighting=sighting, pose=hide_stray_fingers(pose, size), sharpness=sharpness_of(crop)))
     return readings
 

@@ -35,7 +35,7 @@ Size = tuple[int, int]  # width, height
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """box: `5` (x1, y1, x2, y2, score) in pixels. look: `2 64`, colours of trunk and thighs, see `look_of`.
+    """box: `5` (x1, y1, x2, y2, score) in pixels. look: `2 64`, colours of trunk and thighs, see `colours_of`.
 
     joints: `17 3` in pixels with confidences; known only where there is more than one box in the frame.
     """
@@ -101,7 +101,7 @@ def _joint_similarity(a: np.ndarray, b: np.ndarray, area: float) -> float | None
     return float(np.exp(-squares / (2 * area * _FALLOFF[seen] ** 2 + 1e-9)).mean())
 
 
-def look_of(squashed: np.ndarray, box: np.ndarray, joints: np.ndarray | None, size: Size) -> np.ndarray:
+def colours_of(squashed: np.ndarray, box: np.ndarray, joints: np.ndarray | None, size: Size) -> np.ndarray:
     """Square roots of the colour histograms `2 64` of trunk and thighs, read from a detector's picture.
 
     Between the joints where those are known (`17 3`, pixels of a frame of `size`), else where they would be in a
@@ -121,7 +121,7 @@ def _histogram(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(counts / len(pixels)))
 
 
-def look_distance(a: np.ndarray, b: np.ndarray) -> float:
+def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Between two looks, 0 (the same colours) to 1 (none in common): one minus the mean Bhattacharyya coefficient."""
     return float(1 - (a * b).sum(axis=1).mean())
 

@@ -15,13 +15,13 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from animate_pipelines.perception.sightings import Sighting, box_overlap, look_distance, posture_similarity
+from animate_pipelines.perception.sightings import Sighting, box_overlap, colour_distance, posture_similarity
 
 _PLACE_S = 0.5  # for so long after a person was last seen does its place tell where to look
 _MAX_STEP, _IN_STEP = 0.6, 0.3  # of a box's mean side: from the expected place, and from the last one
 _MAX_SPEED = 3.0  # such sides a second: by so much does the reach grow while nobody is seen
 _LOOK_WEIGHT = 1.5
-_GOES_ON, SAME_LOOK = 0.8, 0.35  # largest distances of looks: at the expected place, and anywhere
+_GOES_ON, SAME_COLOURS = 0.8, 0.35  # largest distances of looks: at the expected place, and anywhere
 _SAME_POSTURE = 0.3  # least similarity to the expected one
 _IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and posture change looks
 _LOOK_RATE = 0.1  # share of a new look in what is remembered
@@ -114,10 +114,10 @@ def _cost(expected: Sighting, look: np.ndarray, sighting: Sighting) -> float | N
 
     Where joints are known there are several people: nobody is taken for somebody else who is in front.
     """
-    strange, posture = look_distance(look, sighting.look), posture_similarity(expected, sighting)
+    strange, posture = colour_distance(look, sighting.look), posture_similarity(expected, sighting)
     overlap = box_overlap(expected.box, sighting.box)
     if posture is not None:
-        refused = strange > SAME_LOOK or posture < _SAME_POSTURE
+        refused = strange > SAME_COLOURS or posture < _SAME_POSTURE
     else:
         refused = strange > _GOES_ON and overlap < _IN_PLACE
     if refused or _steps(expected, sighting) > _MAX_STEP:
@@ -172,7 +172,7 @@ def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
     for mine, track in enumerate(tracks):
         for sighting in track.sightings:
             distances = 1 - looks @ sighting.look.ravel() / 2 + unknown
-            distances[mine] = look_distance(track.look, sighting.look) - _CLEARLY
+            distances[mine] = colour_distance(track.look, sighting.look) - _CLEARLY
             parts.setdefault((mine, int(distances.argmin())), []).append(sighting)
     return [_track(sightings) for sightings in parts.values()]
 
@@ -192,7 +192,7 @@ def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[i
         return None
     mine = {id(sighting) for sighting in a.sightings + b.sightings}
     others = [track for track in everybody if id(track.sightings[0]) not in mine]
-    like_others = any(look_distance(track.look, other.look) <= SAME_LOOK for track in (a, b) for other in others)
+    like_others = any(colour_distance(track.look, other.look) <= SAME_COLOURS for track in (a, b) for other in others)
     return None if like_others else away_s
 
 
@@ -204,8 +204,8 @@ def _pause_s(a: Track, b: Track, fps: float) -> float:
 def _strangeness(a: Track, b: Track, *, fps: float) -> float | None:
     """How unlike two stretches are; among people dressed alike the place decides, less the longer nobody was seen."""
     before, after = sorted((a, b), key=lambda track: track.sightings[0].frame)
-    distance = look_distance(a.look, b.look)
-    if distance > SAME_LOOK:
+    distance = colour_distance(a.look, b.look)
+    if distance > SAME_COLOURS:
         return None
     away_s = max(after.sightings[0].frame - before.sightings[-1].frame, 0) / fps
     step = min(_steps(before.sightings[-1], after.sightings[0]), 1.0)
@@ -225,8 +225,8 @@ def _possible(track: Track, cuts: Collection[int], fps: float) -> tuple[list[Sig
 
     kept, odd = list[Sighting](), list[Sighting]()
     for sighting in track.sightings:
-        strange = look_distance(track.look, sighting.look)
-        while kept and not follows(kept[-1], sighting) and look_distance(track.look, kept[-1].look) > strange:
+        strange = colour_distance(track.look, sighting.look)
+        while kept and not follows(kept[-1], sighting) and colour_distance(track.look, kept[-1].look) > strange:
             odd.append(kept.pop())
         (odd if kept and not follows(kept[-1], sighting) else kept).append(sighting)
     return kept, odd

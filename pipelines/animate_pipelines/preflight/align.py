@@ -5,14 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observations import Observations
 
 _NOSE, _SHOULDERS, _HIPS = [0], [5, 6], [11, 12]
 _SURE = 0.5
 _MOST = 4.0  # times as large or as small
 
 
-def align_picture(picture: np.ndarray, image: Seen, video: Seen, size: tuple[int, int]) -> np.ndarray:
+def align_picture(picture: np.ndarray, image: Observations, video: Observations, size: tuple[int, int]) -> np.ndarray:
     """The `h w 3` picture moved and scaled into `size` (width, height), a picture of the video's aspect.
 
     Shoulders come to lie on shoulders; the trunk, or the head where no hips are seen in both, gets the same height.

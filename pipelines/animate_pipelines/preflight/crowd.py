@@ -14,9 +14,9 @@ from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.perception.describe import people_seen
 from animate_pipelines.perception.detection_report import PersonSeen
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.people import FoundPeople, find_people
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import Footage
 from animate_pipelines.preflight.sampling import sampled_frames
 from animate_pipelines.progress.stopwatch import Stopwatch
@@ -28,7 +28,7 @@ _GAP_PX, _TITLE_PX, _WIDEST_PX = 10, 28, 960
 
 
 def find_crowd(
-    eyes: Eyes, clip: Clip, files: Workspace, person: str | int, on_frame: Callable[[int, int], None]
+    readers: Readers, clip: Clip, files: Workspace, person: str | int, on_frame: Callable[[int, int], None]
 ) -> FoundPeople:
     """Everybody in every frame, as a job finds and numbers them; kept in `files`.
 
@@ -43,7 +43,7 @@ def find_crowd(
         )
         files.save_people(
             find_people(
-                eyes,
+                readers,
                 footage,
                 person=read_person(person),
                 smoothing=False,
@@ -54,7 +54,7 @@ def find_crowd(
     return files.load_people()
 
 
-def see_followed(seen: Seen, people: FoundPeople, frames: DrivingFrames) -> Seen:
+def see_followed(seen: Observations, people: FoundPeople, frames: DrivingFrames) -> Observations:
     """What the sampled frames show of the one who is followed; `seen` as it is where they do not show that one.
 
     people: found in `frames`.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from animate_pipelines.perception.framing import FRAMINGS, Framing
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observations import Observations
 
 Side = Literal["image", "video", "pair"]
 Severity = Literal["problem", "hint"]
@@ -86,7 +86,7 @@ class Cutting:
     duration_s: float
 
 
-def find_flaws(image: Seen, video: Seen, start: Start, cutting: Cutting) -> tuple[Finding, ...]:
+def find_flaws(image: Observations, video: Observations, start: Start, cutting: Cutting) -> tuple[Finding, ...]:
     """Everything worth saying, problems first."""
     found = [*_nobody(image, video)]
     if not found:
@@ -102,7 +102,7 @@ def find_flaws(image: Seen, video: Seen, start: Start, cutting: Cutting) -> tupl
     return tuple(sorted([*found, *_cutting(cutting)], key=lambda finding: finding.severity == "hint"))
 
 
-def _nobody(image: Seen, video: Seen) -> Iterator[Finding]:
+def _nobody(image: Observations, video: Observations) -> Iterator[Finding]:
     if not len(image.poses):
         yield _finding(
             "nobody_in_image", "image", "no person was found in the image", "supply an image with one person in it"
@@ -116,7 +116,7 @@ def _nobody(image: Seen, video: Seen) -> Iterator[Finding]:
         )
 
 
-def _several(image: Seen, video: Seen) -> Iterator[Finding]:
+def _several(image: Observations, video: Observations) -> Iterator[Finding]:
     if image.people > 1:
         yield _finding(
             "several_people_in_image",
@@ -133,7 +133,7 @@ def _several(image: Seen, video: Seen) -> Iterator[Finding]:
         )
 
 
-def _faces(image: Seen, video: Seen) -> Iterator[Finding]:
+def _faces(image: Observations, video: Observations) -> Iterator[Finding]:
     if image.share("face") == 0:
         yield _finding(
             "no_face_in_image",
@@ -159,7 +159,7 @@ def _faces(image: Seen, video: Seen) -> Iterator[Finding]:
         )
 
 
-def _hidden(seen: Seen, side: Literal["image", "video"]) -> Iterator[Finding]:
+def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Finding]:
     picture = "the image" if side == "image" else "most of the driving video"
     parts = [part for part, hidden in (("arms", arms_hidden(seen)), ("legs", legs_hidden(seen))) if hidden]
     if parts:
@@ -171,12 +171,12 @@ def _hidden(seen: Seen, side: Literal["image", "video"]) -> Iterator[Finding]:
         )
 
 
-def arms_hidden(seen: Seen) -> bool:
+def arms_hidden(seen: Observations) -> bool:
     """Whether the arms cannot be seen although the feet can."""
     return seen.framing == "full" and seen.confidence("arms") < _HIDDEN
 
 
-def legs_hidden(seen: Seen) -> bool:
+def legs_hidden(seen: Observations) -> bool:
     """Whether the legs cannot be seen although the arms can, and there is room for the knees below the hips."""
     joints = np.median(seen.poses[:, [5, 6, 11, 12]], axis=0)
     (shoulders, hips), sure = joints[:, 1].reshape(2, 2).mean(axis=1), joints[2:, 2].mean()
@@ -185,7 +185,7 @@ def legs_hidden(seen: Seen) -> bool:
     return bool(room and seen_above and seen.confidence("legs") < _HIDDEN)
 
 
-def _framing(image: Seen, video: Seen) -> Iterator[Finding]:
+def _framing(image: Observations, video: Observations) -> Iterator[Finding]:
     if legs_hidden(image) or legs_hidden(video):
         return  # what is hidden does not tell where the picture ends
     narrower = FRAMINGS.index(video.framing) - FRAMINGS.index(image.framing)
@@ -214,7 +214,7 @@ def _pose(start: Start) -> Iterator[Finding]:
     )
 
 
-def _quality(image: Seen, video: Seen) -> Iterator[Finding]:
+def _quality(image: Observations, video: Observations) -> Iterator[Finding]:
     for side, seen in (("image", image), ("video", video)):
         name = "image" if side == "image" else "driving video"
         if np.median(seen.sharpness) < _BLURRED:

@@ -9,21 +9,21 @@ import numpy as np
 from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.perception.people import FoundPeople
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.preflight.align import align_picture
 from animate_pipelines.preflight.crowd import see_followed
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.report import PreflightReport, check_pair, refuse_problems
-from animate_pipelines.preflight.sampling import survey_clip, survey_image
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.preflight.sampling import observe_clip, observe_image
+from animate_pipelines.request.params import RenderParams
 
 
 def check_media(
-    eyes: Eyes,
+    readers: Readers,
     reference: np.ndarray,
     frames: DrivingFrames,
     files: Workspace,
-    params: AnimateParams,
+    params: RenderParams,
     size: tuple[int, int],
     *,
     find: Callable[[], FoundPeople],
@@ -36,18 +36,18 @@ def check_media(
     of them cannot tell who will be followed. What is seen of the video is kept in `files`. Raises `PairRefused` where
     `params` are strict and there are problems.
     """
-    blind = not eyes.are_there and params.preflight == "warn"
+    blind = not readers.are_there and params.preflight == "warn"
     if not params.align and (blind or params.preflight == "off"):
         return None, reference
     if not files.has_survey():
-        seen = survey_clip(eyes, frames.clip, on_frame)
+        seen = observe_clip(readers, frames.clip, on_frame)
         if seen.people > 1 or params.person != "largest":
             seen = see_followed(seen, find(), frames)
         files.save_survey(seen)
-    video, image = files.load_survey(), survey_image(eyes, reference)
+    video, image = files.load_survey(), observe_image(readers, reference)
     if params.align:
         reference = align_picture(reference, image, video, size)
-        image = survey_image(eyes, reference)
+        image = observe_image(readers, reference)
     if params.preflight == "off":
         return None, reference
     report = check_pair(image, video, Cutting(cuts_s=video.cuts_s, duration_s=float(frames.clip.duration_s)))

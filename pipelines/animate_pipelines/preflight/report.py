@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from animate_pipelines.errors import PairRefused
-from animate_pipelines.perception.observations import Seen
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.preflight.findings import Cutting, Finding, Start, find_flaws
 
@@ -21,8 +21,8 @@ class PreflightReport:
     """findings: problems first. The rest is what they rest on."""
 
     findings: tuple[Finding, ...]
-    image: Seen
-    video: Seen
+    image: Observations
+    video: Observations
     start: Start
     cutting: Cutting
 
@@ -47,7 +47,7 @@ class PreflightReport:
         }
 
 
-def check_pair(image: Seen, video: Seen, cutting: Cutting) -> PreflightReport:
+def check_pair(image: Observations, video: Observations, cutting: Cutting) -> PreflightReport:
     """Everything preflight has to say of an image and the sampled frames of a driving video."""
     start = _find_start(image, video)
     findings = find_flaws(image, video, start, cutting)
@@ -66,7 +66,7 @@ def refuse_problems(report: PreflightReport) -> None:
         )
 
 
-def _find_start(image: Seen, video: Seen) -> Start:
+def _find_start(image: Observations, video: Observations) -> Start:
     if not len(image.poses) or not len(video.poses):
         return Start(first=None, best=None, best_s=None)
     distances = [
@@ -82,7 +82,7 @@ def _find_start(image: Seen, video: Seen) -> Start:
     return Start(first=float(np.median(first)) if first else None, best=best, best_s=best_s)
 
 
-def _shown(seen: Seen) -> dict[str, Any]:
+def _shown(seen: Observations) -> dict[str, Any]:
     known = len(seen.poses) > 0
     return {
         "framing": seen.framing if known else None,

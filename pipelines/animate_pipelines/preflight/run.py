@@ -11,20 +11,20 @@ from typing import Any
 import torch
 
 from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.job.input_files import InputFiles, digests_of, driving_mezzanine, given_masks, probe_driving
 from animate_pipelines.job.plan import plan_render
 from animate_pipelines.job.reference import read_reference, settle_reference
-from animate_pipelines.job.sources import Media, digests_of, driving_mezzanine, given_masks, probe_driving
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.perception.mask_preview import preview_masks
 from animate_pipelines.perception.masks import MaskSource
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.preflight.crowd import add_still, find_crowd
 from animate_pipelines.preflight.pair import check_media
-from animate_pipelines.progress.progress import Report, silent
+from animate_pipelines.progress.progress import OnProgress, silent
 from animate_pipelines.progress.tracker import ProgressTracker
-from animate_pipelines.request.params import AnimateParams
+from animate_pipelines.request.params import RenderParams
 from animate_pipelines.sheets.mask_sheet import add_masks
 from animate_pipelines.sheets.overlay import write_overlay
 from animate_weights.manifest import Manifest
@@ -32,15 +32,15 @@ from animate_weights.manifest import Manifest
 
 @torch.no_grad()
 def preflight(
-    eyes: Eyes,
+    readers: Readers,
     manifest: Manifest,
-    params: AnimateParams,
-    media: Media,
+    params: RenderParams,
+    media: InputFiles,
     destination: Path,
     *,
     workspace: Path,
     masks: MaskSource | None,
-    report: Report = silent,
+    report: OnProgress = silent,
     limits: MediaLimits | None = None,
 ) -> dict[str, Any]:
     """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
@@ -61,15 +61,15 @@ def preflight(
     with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
         plan = plan_render(manifest, params, clip.size, clip.num_frames)
         tracker.enter("preprocess")
-        character = settle_reference(given, eyes, clip, on_look=lambda: tracker.advance(0, 1))
+        character = settle_reference(given, readers, clip, on_look=lambda: tracker.advance(0, 1))
         checked, reference = check_media(
-            eyes,
+            readers,
             character.picture,
             DrivingFrames(clip, "animate", plan.render_size),
             files,
             dataclasses.replace(params, preflight="only"),
             plan.render_size,
-            find=partial(find_crowd, eyes, clip, files, params.person, tracker.advance),
+            find=partial(find_crowd, readers, clip, files, params.person, tracker.advance),
             on_frame=tracker.advance,
         )
         assert checked is not None

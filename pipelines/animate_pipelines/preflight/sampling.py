@@ -8,9 +8,9 @@ import numpy as np
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
-from animate_pipelines.perception.observation import look_at
-from animate_pipelines.perception.observations import Seen
-from animate_pipelines.perception.readers import Eyes
+from animate_pipelines.perception.observation import observe
+from animate_pipelines.perception.observations import Observations
+from animate_pipelines.perception.readers import Readers
 
 # Frames of a video: these first ones, since the render begins with them, and as many over the whole of it. The pose
 # network takes about a second a frame on a CPU, and an answer should come within 20 s.
@@ -18,12 +18,14 @@ _FIRST_S = (0.0, 0.08, 0.17)
 _SPREAD = 12
 
 
-def survey_image(eyes: Eyes, picture: np.ndarray) -> Seen:
+def observe_image(readers: Readers, picture: np.ndarray) -> Observations:
     """What an `h w 3` RGB picture shows."""
-    return Seen.of([look_at(eyes, picture)], [0.0], (picture.shape[1], picture.shape[0]))
+    return Observations.of([observe(readers, picture)], [0.0], (picture.shape[1], picture.shape[0]))
 
 
-def survey_clip(eyes: Eyes, clip: Clip, on_frame: Callable[[int, int], None] = lambda done, total: None) -> Seen:
+def observe_clip(
+    readers: Readers, clip: Clip, on_frame: Callable[[int, int], None] = lambda done, total: None
+) -> Observations:
     """What a driving video shows: its person in at most 15 of its frames, and its cuts, for which all are read.
 
     on_frame: called with (frames done, frames in all).
@@ -34,10 +36,10 @@ def survey_clip(eyes: Eyes, clip: Clip, on_frame: Callable[[int, int], None] = l
     for index, frame in enumerate(clip.read_source(clip.indices)):
         thumbnails.append(thumbnail(frame))
         if index in sampled:
-            looks.append(look_at(eyes, frame))
+            looks.append(observe(readers, frame))
         on_frame(index + 1, clip.num_frames)
     cuts_s = tuple(index / fps for index in find_cuts(thumbnails))
-    return Seen.of(looks, [index / fps for index in sampled], clip.size, cuts_s)
+    return Observations.of(looks, [index / fps for index in sampled], clip.size, cuts_s)
 
 
 def sampled_frames(num_frames: int, fps: float) -> list[int]:

@@ -27,7 +27,7 @@ class Progress:
         return asdict(self)
 
 
-class Report(Protocol):
+class OnProgress(Protocol):
     """What a render calls at every boundary between two pieces of work."""
 
     def __call__(self, progress: Progress) -> None:

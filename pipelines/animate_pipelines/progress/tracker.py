@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from animate_pipelines.progress.progress import Progress, Report, Stage
+from animate_pipelines.progress.progress import OnProgress, Progress, Stage
 
 # Share of the whole job that each stage is taken to need, before anything is known of its pace.
 _SHARES: dict[Stage, float] = {"check": 0.03, "preprocess": 0.12, "encode": 0.01, "render": 0.81, "finish": 0.03}
@@ -14,7 +14,7 @@ _SHARES: dict[Stage, float] = {"check": 0.03, "preprocess": 0.12, "encode": 0.01
 class ProgressTracker:
     """Reports progress and measures the seconds each stage takes."""
 
-    def __init__(self, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: OnProgress, clock: Callable[[], float] = time.monotonic) -> None:
         self._report, self._clock = report, clock
         self._stage: Stage = "check"
         self._began = clock()

@@ -1,4 +1,4 @@
-"""`AnimateParams`: the one canonical request, the same object in a dialect, the job store, the worker and the pipeline.
+"""`RenderParams`: the one canonical request, the same object in a dialect, the job store, the worker and the pipeline.
 
 Standard library only, because the HTTP side imports it and must start without torch.
 """
@@ -55,7 +55,7 @@ def draw_seed() -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnimateParams:
+class RenderParams:
     """What to render. Every value is checked on construction: `InvalidField` names field, value and limit.
 
     reference_image, driving_video: where they are, as the caller said it: a URL, `upload:ID`, or a path.
@@ -191,7 +191,7 @@ class AnimateParams:
         """The suffix of what is made, without a dot."""
         return "png" if self.preflight == "only" else self.output_format
 
-    def takes(self) -> tuple[AnimateParams, ...]:
+    def takes(self) -> tuple[RenderParams, ...]:
         """One for each of the results: the same render with the next seed."""
         if self.num_results == 1:
             return (self,)
@@ -204,7 +204,7 @@ class AnimateParams:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> AnimateParams:
+    def from_json(cls, values: dict[str, Any]) -> RenderParams:
         """From JSON values. `InvalidField` for an unknown, missing or out-of-range field."""
         names = {f.name for f in dataclasses.fields(cls)}
         for name in values:
@@ -217,7 +217,7 @@ class AnimateParams:
         return cls(**values | {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()})
 
 
-def _check_neutral(params: AnimateParams) -> None:
+def _check_neutral(params: RenderParams) -> None:
     given = [name for name in _NEUTRAL if getattr(params, name) is not None]
     if given and not params.retarget:
         raise InvalidField(f"{given[0]} is for retarget", field=given[0], limit=None)
@@ -226,20 +226,20 @@ def _check_neutral(params: AnimateParams) -> None:
             raise InvalidField(f"{name} is required with {given[0]}: limbs are compared in both", field=name)
 
 
-def _check_type(params: AnimateParams, name: str, kind: type) -> None:
+def _check_type(params: RenderParams, name: str, kind: type) -> None:
     value = getattr(params, name)
     if not isinstance(value, kind):
         raise InvalidField(f"{name} must be of type {kind.__name__}, not {value!r}", field=name, value=value)
 
 
-def _check_choice(params: AnimateParams, name: str, choices: tuple[object, ...]) -> None:
+def _check_choice(params: RenderParams, name: str, choices: tuple[object, ...]) -> None:
     value = getattr(params, name)
     if value not in choices or isinstance(value, bool):
         options = ", ".join(map(str, choices))
         raise InvalidField(f"{name} must be one of {options}, not {value!r}", field=name, value=value, limit=options)
 
 
-def _check_range(params: AnimateParams, name: str, kind: type, low: float, high: float) -> None:
+def _check_range(params: RenderParams, name: str, kind: type, low: float, high: float) -> None:
     value = getattr(params, name)
     number = isinstance(value, int) or (kind is float and isinstance(value, float))
     if not number or isinstance(value, bool) or not low <= cast(float, value) <= high:
@@ -247,7 +247,7 @@ def _check_range(params: AnimateParams, name: str, kind: type, low: float, high:
         raise InvalidField(f"{name} must be a {limit}, not {value!r}", field=name, value=value, limit=limit)
 
 
-def _check_text(params: AnimateParams, name: str, low: int, high: int) -> None:
+def _check_text(params: RenderParams, name: str, low: int, high: int) -> None:
     value = getattr(params, name)
     if not isinstance(value, str):
         raise InvalidField(f"{name} must be text, not {value!r}", field=name, value=value, limit="text")
@@ -259,7 +259,7 @@ def _check_text(params: AnimateParams, name: str, low: int, high: int) -> None:
         )
 
 
-def _check_size(params: AnimateParams, name: str, low: int, high: int, *, even: bool = False) -> None:
+def _check_size(params: RenderParams, name: str, low: int, high: int, *, even: bool = False) -> None:
     size: object = getattr(params, name)
     sides = size if isinstance(size, tuple) else ()
     whole = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)

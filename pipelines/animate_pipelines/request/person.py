@@ -1,4 +1,4 @@
-"""Which person of the driving video is followed. Standard library only, as `AnimateParams` is."""
+"""Which person of the driving video is followed. Standard library only, as `RenderParams` is."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.families.models import Models
-from animate_pipelines.families.wan_animate.retarget import Figure, Proportions, fit_proportions
+from animate_pipelines.families.wan_animate.retarget import Proportions, TargetBody, fit_proportions
 from animate_pipelines.job.plan import Size
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
@@ -25,7 +25,7 @@ from animate_pipelines.perception.pose import estimate_pose
 from animate_pipelines.perception.scan import Footage
 from animate_pipelines.perception.smoothing import smooth_boxes
 from animate_pipelines.progress.stopwatch import Stopwatch
-from animate_pipelines.request.params import DEFAULT_MAX_GAP_S, AnimateParams, Mode
+from animate_pipelines.request.params import DEFAULT_MAX_GAP_S, Mode, RenderParams
 from animate_pipelines.request.person import Person, PersonAt, read_person
 
 PARTS = ("preflight", "detect", "pose", "mask")  # of preprocessing, whose seconds are counted
@@ -66,14 +66,14 @@ class DrivingFrames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
-    """Who is followed in the driving video, and how; as in `AnimateParams`. A point is one of the frames looked at."""
+    """Who is followed in the driving video, and how; as in `RenderParams`. A point is one of the frames looked at."""
 
     person: Person = "largest"
     max_gap_s: float = DEFAULT_MAX_GAP_S
     smoothing: bool = False
 
     @classmethod
-    def asked(cls, params: AnimateParams, frames: DrivingFrames) -> Following:
+    def asked(cls, params: RenderParams, frames: DrivingFrames) -> Following:
         person = read_person(params.person)
         if isinstance(person, PersonAt):
             person = frames.place(person)
@@ -109,7 +109,7 @@ def preprocess(
     following: Following | None = None,
     track: np.ndarray | None = None,
     masks: DrivingFrames | None = None,
-    fit_to: Figure | None = None,
+    fit_to: TargetBody | None = None,
 ) -> Conditioning:
     """Find the person and the pose in every frame that is needed; in replace mode the masks too. Kept in the workspace.
 
@@ -155,7 +155,7 @@ def find_driver(
             found = people_given(frames.place_poses(track), needed, frames.read, frames.size)
         else:
             found = find_people(
-                models.eyes,
+                models.readers,
                 Footage(read=frames.read, frames=needed, size=frames.size, fps=fps),
                 person=following.person,
                 smoothing=following.smoothing,

@@ -20,7 +20,7 @@ from animate_pipelines.families.wan_animate.conditioning import pose_in
 from animate_pipelines.families.wan_animate.pictures import SegmentFrames
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer, Expression
 from animate_pipelines.perception.face import crop_face, face_box
-from animate_pipelines.request.params import AS_PERFORMED, AnimateParams
+from animate_pipelines.request.params import AS_PERFORMED, RenderParams
 
 _FRAMES_PER_LATENT = 4
 _GAIN_A_LEVEL = 0.25
@@ -54,7 +54,7 @@ class SegmentInputs:
 
 
 def encode_constants(
-    models: Models, transformer: AnimateTransformer, reference: np.ndarray, params: AnimateParams
+    models: Models, transformer: AnimateTransformer, reference: np.ndarray, params: RenderParams
 ) -> JobConstants:
     """What depends on the job alone. `reference` is letter-boxed to the render size, `h w 3` uint8."""
     pixels = models.vae.round_pixels(to_pixels(reference[None], models.device))

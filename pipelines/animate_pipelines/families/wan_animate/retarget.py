@@ -63,7 +63,7 @@ class NeutralPoses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class TargetBody:
     """Whose proportions the driver takes: the pose `133 3` (fractions) in the reference picture of `size`.
 
     neutral: where limbs are measured; None measures them in that pose and in the first driving frame's.
@@ -74,7 +74,7 @@ class Figure:
     neutral: NeutralPoses | None = None
 
 
-def fit_proportions(first: np.ndarray, size: Size, figure: Figure) -> Proportions:
+def fit_proportions(first: np.ndarray, size: Size, figure: TargetBody) -> Proportions:
     """From the pose `133 3` (fractions) in the first driving frame, of `size`, to the reference's figure."""
     source, target = body_20(first), body_20(figure.pose)
     scale = _height_ratio(source, size, target, figure.size) or _area_ratio(size, figure.size)
@@ -138,7 +138,7 @@ def _limb_ratios(old: np.ndarray, goal: np.ndarray) -> np.ndarray:
     return np.divide(_lengths(goal), _lengths(old), out=np.ones(len(LIMBS)), where=_lengths(old) > 0)
 
 
-def _neutral_ratios(first: np.ndarray, size: Size, figure: Figure, neutral: NeutralPoses) -> np.ndarray:
+def _neutral_ratios(first: np.ndarray, size: Size, figure: TargetBody, neutral: NeutralPoses) -> np.ndarray:
     """As `_limb_ratios`, measured in the neutral poses.
 
     An editing model may draw people larger or smaller. Where their height does not tell, head and shoulders do.

@@ -9,7 +9,7 @@ import numpy as np
 
 from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate.conditioning import pose_in
-from animate_pipelines.families.wan_animate.retarget import Figure, NeutralPoses
+from animate_pipelines.families.wan_animate.retarget import NeutralPoses, TargetBody
 from animate_pipelines.job.plan import Size
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.limits import MediaLimits
@@ -34,7 +34,7 @@ def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimit
     )
 
 
-def read_figure(models: Models, reference: np.ndarray, size: Size, neutral: NeutralPictures | None) -> Figure:
+def read_target_body(models: Models, reference: np.ndarray, size: Size, neutral: NeutralPictures | None) -> TargetBody:
     """Of the reference picture `h w 3`, as large as what is rendered; `size`: of the driving frames.
 
     Neutral pictures are letter-boxed to the size of what they show another pose of. Raises `NoPersonFound` on the
@@ -47,4 +47,4 @@ def read_figure(models: Models, reference: np.ndarray, size: Size, neutral: Neut
             driver=pose_in(models, padding_resize(neutral.driver, *size), field="neutral_driver"),
             reference=pose_in(models, padding_resize(neutral.reference, width, height), field="neutral_reference"),
         )
-    return Figure(pose=pose_in(models, reference), size=(width, height), neutral=poses)
+    return TargetBody(pose=pose_in(models, reference), size=(width, height), neutral=poses)

@@ -16,11 +16,11 @@ from animate_pipelines.media.probe import VideoInfo, probe_video
 from animate_pipelines.media.size import fitted_size
 from animate_pipelines.media.trim import trim
 from animate_pipelines.progress.tracker import ProgressTracker
-from animate_pipelines.request.params import INPUTS, AnimateParams
+from animate_pipelines.request.params import INPUTS, RenderParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Media:
+class InputFiles:
     """The input files, as they came."""
 
     reference_image: Path
@@ -31,22 +31,22 @@ class Media:
     neutral_driver: Path | None = None
 
     @classmethod
-    def of(cls, params: AnimateParams) -> Media:
+    def of(cls, params: RenderParams) -> InputFiles:
         """For params whose inputs are paths."""
         return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
 
 
-def probe_driving(media: Media, params: AnimateParams, limits: MediaLimits) -> VideoInfo:
+def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:
     """The part of the driving video that is used."""
     info = probe_video(media.driving_video, limits.with_videos_of(params.longest_s))
     return trim(info, params.start, params.duration)
 
 
 def driving_mezzanine(
-    media: Media,
+    media: InputFiles,
     source: VideoInfo,
     files: Workspace,
-    params: AnimateParams,
+    params: RenderParams,
     limits: MediaLimits,
     tracker: ProgressTracker,
 ) -> Mezzanine:
@@ -64,7 +64,7 @@ def driving_mezzanine(
 
 
 def given_masks(
-    video: Path | None, files: Workspace, params: AnimateParams, limits: MediaLimits, frames: DrivingFrames
+    video: Path | None, files: Workspace, params: RenderParams, limits: MediaLimits, frames: DrivingFrames
 ) -> DrivingFrames | None:
     """The caller's masks, if any, rewritten as the driving video was. `MediaError` when they are not as many."""
     if video is None:
@@ -82,7 +82,7 @@ def given_masks(
     return DrivingFrames(Clip(mezzanine), "replace", frames.size)
 
 
-def _driving_frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits) -> tuple[int, int] | None:
+def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits) -> tuple[int, int] | None:
     if params.output_size is None:
         return None
     frame = fitted_size((source.width, source.height), params.output_size, params.fit)
@@ -92,7 +92,7 @@ def _driving_frame(source: VideoInfo, params: AnimateParams, limits: MediaLimits
     return frame
 
 
-def digests_of(media: Media) -> dict[str, object]:
+def digests_of(media: InputFiles) -> dict[str, object]:
     return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
 
 
