@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, Response
 
 from animate_pipelines.errors import AnimateError, InvalidField
-from animate_pipelines.media.header import Container
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.stills import STILL_TYPES, StillKind, draw_still
 from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy, check_url

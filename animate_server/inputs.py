@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
-from animate_pipelines.media.header import Family
+from animate_pipelines.media.container import Family
 from animate_pipelines.request.availability import check_safety, check_turbo
 from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import AddressPolicy, check_url, redact

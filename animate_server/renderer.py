@@ -12,7 +12,7 @@ from animate_pipelines.request.availability import check_safety
 from animate_pipelines.request.params import RenderParams
 
 if TYPE_CHECKING:
-    from animate_pipelines.families.models import Models
+    from animate_pipelines.families.registry import Models
     from animate_pipelines.job.cache import PreprocessCache
     from animate_server.settings import Settings
 
@@ -67,19 +67,19 @@ class BundleRenderer:
     ) -> dict[str, Any]:
         # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
         from animate_pipelines.job.input_files import InputFiles
-        from animate_pipelines.preflight.run import preflight
+        from animate_pipelines.job.preflight import preflight
         from animate_pipelines.render import render_video
 
         media = InputFiles(**inputs)
         if params.preflight == "only":
             return preflight(
-                self._models.readers,
+                self._models.family.readers,
                 self._models.manifest,
                 params,
                 media,
                 destination,
                 workspace=workspace,
-                masks=self._models.masks,
+                masks=self._models.family.masks,
                 report=report,
                 limits=self._settings.media_limits,
             )
@@ -117,15 +117,13 @@ def with_full_steps(params: RenderParams) -> RenderParams:
 def load_renderer(settings: Settings, device: str) -> Renderer:
     """Find, read and load the bundle. Raises `BundleError`, `DeviceError`."""
     from animate_weights.bundles import find_bundle
-    from animate_weights.manifest import read_manifest
 
     path = find_bundle(settings.bundle, settings.home)
-    manifest = read_manifest(path)
 
     import animate_pipelines.render  # noqa: F401
-    from animate_pipelines.families.models import load_models
+    from animate_pipelines.families.registry import load_models
     from animate_pipelines.job.cache import PreprocessCache
 
     models = load_models(path, device=device, shortcuts=settings.shortcuts)
     cache = PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes)
-    return BundleRenderer(models, manifest.to_json() | {"safety_checker": models.safety is not None}, settings, cache)
+    return BundleRenderer(models, models.describe(), settings, cache)

@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.loading.shortcuts import recipe_changes
+from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_pipelines.media.limits import MediaLimits
 
 MIB = 1024**2
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            recipe_changes(value)
+            take_shortcuts(value)
         except InvalidField as unknown:
             raise ValueError(str(unknown)) from None
         return value

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, exists, insert, select, update
 
 from animate_pipelines.errors import InvalidField, MediaError
-from animate_pipelines.media.header import HEAD_BYTES, Family, check_head, sniff, with_article
+from animate_pipelines.media.container import Family
+from animate_pipelines.media.header import HEAD_BYTES, check_head, sniff, with_article
 from animate_pipelines.media.limits import MediaLimits
 from animate_server.database import writing
 from animate_server.errors import JobNotFound

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from animate_pipelines.families.models import Models
+    from animate_pipelines.families.registry import Models
     from animate_pipelines.perception.readers import Readers
 
 # Tests run in several processes; more threads in each would only wait for one another.
@@ -40,7 +40,7 @@ def tiny_bundle(home: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(tiny_bundle: Path) -> Models:
-    from animate_pipelines.families.models import load_models
+    from animate_pipelines.families.registry import load_models
 
     return load_models(tiny_bundle)
 
@@ -48,7 +48,7 @@ def tiny_models(tiny_bundle: Path) -> Models:
 @pytest.fixture(scope="session")
 def readers(home: Path) -> Readers:
     """The puppet bundle's detector and pose network."""
-    from animate_pipelines.families.models import load_readers
+    from animate_pipelines.loading.readers import load_readers
     from animate_weights.bundles import find_bundle
 
     return load_readers(find_bundle("puppet", home))

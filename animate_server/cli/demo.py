@@ -12,7 +12,7 @@ import typer
 from animate_server.cli.console import progress_report
 
 if TYPE_CHECKING:
-    from animate_pipelines.families.models import Models
+    from animate_pipelines.families.registry import Models
     from animate_pipelines.request.params import Mode
     from animate_pipelines.result import RenderResult
 
@@ -31,7 +31,7 @@ def demo(
     settings = load_settings(bundle=bundle or None)
     folder = find_bundle(settings.bundle, settings.home)
 
-    from animate_pipelines.families.models import load_models
+    from animate_pipelines.families.registry import load_models
     from animate_server.supervisor import find_devices
     from animate_weights.puppet import demo_pair
     from animate_weights.puppet.files import write_pair
@@ -71,7 +71,8 @@ def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> 
         )
     sheet = output.with_suffix(".png")
     caption = _caption(result, time.monotonic() - began, random_weights=bool(models.manifest.warning))
-    write_contact_sheet(Workspace(workspace), image, output, sheet, caption=caption)
+    files = Workspace(workspace)
+    write_contact_sheet(files.people, files.mezzanine, image, output, sheet, caption=caption)
     shutil.rmtree(workspace)
     return [output, sheet]
 

@@ -168,8 +168,9 @@ def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iter
 
     from animate_pipelines.diffusion.segments import plan_segments
     from animate_pipelines.errors import BundleError
-    from animate_pipelines.loading.execution import default_recipe
-    from animate_pipelines.loading.residency import SegmentSize, area_segments, describe_plan, read_sizes
+    from animate_pipelines.loading.execution import default_execution
+    from animate_pipelines.loading.residency import describe_plan
+    from animate_pipelines.loading.sizes import SegmentSize, area_segments, read_sizes
     from animate_server.supervisor import find_devices
     from animate_weights.bundles import find_bundle
     from animate_weights.manifest import read_manifest
@@ -190,7 +191,7 @@ def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iter
         free = torch.cuda.mem_get_info(device)[0] if torch.device(device).type == "cuda" else None
         for segment in segments:
             subject = f"memory {segment.width}x{segment.height}"
-            plan = describe_plan(sizes, default_recipe(device), segment, free)
+            plan = describe_plan(sizes, default_execution(device), segment, free)
             detail = f"{device}: {plan}; {length}" if plan else f"{device}: too small"
             yield Finding(subject=subject, state="ok" if plan else "note", detail=detail)
 

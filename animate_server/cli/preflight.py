@@ -65,9 +65,9 @@ def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: 
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
 
-    from animate_pipelines.families.models import load_mask_source, load_readers
     from animate_pipelines.job.input_files import InputFiles
-    from animate_pipelines.preflight.run import preflight as look_at_pair
+    from animate_pipelines.job.preflight import preflight as look_at_pair
+    from animate_pipelines.loading.readers import load_mask_source, load_readers
     from animate_server.estimate import estimate_render
 
     with (

@@ -148,7 +148,7 @@ def _render(
 
     folder = find_bundle(settings.bundle, settings.home)
 
-    from animate_pipelines.families.models import load_models
+    from animate_pipelines.families.registry import load_models
     from animate_pipelines.job.cache import PreprocessCache
     from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.render import render_video

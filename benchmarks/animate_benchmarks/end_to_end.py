@@ -24,12 +24,15 @@ from diffusers import WanAnimatePipeline
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.loop import render_segments
 from animate_pipelines.diffusion.state import first_state
-from animate_pipelines.families.models import Models, load_models
-from animate_pipelines.families.wan_animate.conditioning import PARTS, DrivingFrames, preprocess
+from animate_pipelines.families.registry import Models, load_models
+from animate_pipelines.families.wan_animate.conditioning import condition
 from animate_pipelines.families.wan_animate.encode import encode_constants
-from animate_pipelines.families.wan_animate.pictures import SegmentFrames, draw_segment
+from animate_pipelines.families.wan_animate.family import WanAnimate
+from animate_pipelines.families.wan_animate.pictures import SegmentPainter
+from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_model import AnimateSegmentModel
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.plan import RenderPlan, plan_render
 from animate_pipelines.job.workspace import Workspace
@@ -37,7 +40,8 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
 from animate_pipelines.media.resize import padding_resize
-from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
 from animate_pipelines.result import RenderResult
@@ -97,30 +101,34 @@ def _prepare(models: Models, params: RenderParams, media: InputFiles, folder: Pa
     with Clip(read_mezzanine(files.mezzanine, MediaLimits())) as clip:
         plan = plan_render(models.manifest, params, clip.size, clip.num_frames)
         frames = DrivingFrames(clip, params.mode, plan.render_size)
-        conditioning = preprocess(models, frames, files, lambda done, total: None, watch=Stopwatch(PARTS))
-        face_size_px = models.transformers.select(turbo=False).face_size_px
-        pictures = tuple(
-            draw_segment(frames, conditioning, segment, size=plan.render_size, face_size_px=face_size_px, masks=None)
-            for segment in plan.segments
+        painter = SegmentPainter(
+            frames=frames,
+            conditioning=condition(FoundPeople.load(files.people), clip, frames.size, smoothing=False),
+            size=plan.render_size,
+            face_size_px=_family(models).transformers.face_size_px,
         )
+        pictures = tuple(painter.draw(segment) for segment in plan.segments)
     reference = padding_resize(np.asarray(Image.open(media.reference_image)), *plan.render_size)
     return Job(params=params, plan=plan, reference=reference, pictures=pictures)
 
 
+def _family(models: Models) -> WanAnimate:
+    assert isinstance(models.family, WanAnimate)
+    return models.family
+
+
 @torch.no_grad()
 def _generate(models: Models, job: Job) -> None:
-    transformer = models.transformers.select(turbo=False)
-    constants = encode_constants(models, transformer, job.reference, job.params)
+    family = _family(models)
+    transformer = family.transformers.select(turbo=False)
+    constants = encode_constants(family.encoders, family.readers, transformer, job.reference, job.params)
     for _ in render_segments(
-        transformer,
-        models.vae,
-        constants,
-        job.plan.segments,
+        AnimateSegmentModel(transformer, family.vae, constants, job.plan.recipe),
         lambda segment: job.pictures[segment.index],
-        Schedule(num_steps=job.plan.num_steps, shift=job.plan.shift, guidance_scale=1.0, turbo=False),
+        job.plan.segments,
+        job.plan.recipe,
         first_state(job.params.seed),
-        overlap=job.params.overlap,
-        on_step=lambda segment, step: None,
+        carried_frames=job.params.overlap,
     ):
         pass
 
@@ -139,7 +147,7 @@ def _generate_with(oracle: WanAnimatePipeline, job: Job) -> None:
         height=height,
         width=width,
         segment_frame_length=job.plan.segments[0].stop,
-        num_inference_steps=job.plan.num_steps,
+        num_inference_steps=job.plan.recipe.num_steps,
         prev_segment_conditioning_frames=overlap,
         guidance_scale=1.0,
         generator=torch.Generator().manual_seed(job.params.seed),
@@ -168,7 +176,7 @@ def _floor_s(models: Models, job: Job) -> float:
     with FlopCounterMode(display=False) as counter:
         _generate(models, job)
     side = 2048 if models.device.type == "cpu" else 8192
-    matrix = torch.randn(side, side, device=models.device, dtype=getattr(torch, models.recipe.dtype))
+    matrix = torch.randn(side, side, device=models.device, dtype=getattr(torch, models.execution.dtype))
     rate = max(2 * side**3 / _seconds(lambda: (matrix @ matrix, None)[1]) for _ in range(5))
     return counter.get_total_flops() / rate
 
@@ -187,10 +195,10 @@ def _print(
     }
     width, height = job.plan.render_size
     device = torch.cuda.get_device_name() if models.device.type == "cuda" else f"{platform.machine()} CPU"
-    where = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {models.recipe.dtype}"
+    where = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {models.execution.dtype}"
     length = f"{stages[0].num_frames} frames in {len(job.pictures)} segments"
     what = f"bundle {models.manifest.name}, {width}x{height}, {length}"
-    print(f"{where}\n{what}, {job.plan.num_steps} steps; medians of {options.repeats}\n")
+    print(f"{where}\n{what}, {job.plan.recipe.num_steps} steps; medians of {options.repeats}\n")
     print("a whole job, by stage                        s")
     for stage, seconds in by_stage.items():
         print(f"  {stage:38} {seconds:8.3f}")
@@ -203,7 +211,7 @@ def _print(
     summary: dict[str, Any] = {
         "where": where,
         "what": what,
-        "steps": job.plan.num_steps,
+        "steps": job.plan.recipe.num_steps,
         "stages_s": by_stage,
         "ours_s": statistics.median(ours),
         "diffusers_s": statistics.median(theirs),

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from animate_pipelines.loading.execution import default_recipe
+from animate_pipelines.loading.execution import default_execution
 from animate_pipelines.loading.networks import open_network
 from animate_weights.safetensors_file import Shape, write_safetensors
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _load(options: argparse.Namespace) -> dict[str, object]:
-    dtype = options.dtype or default_recipe(options.device).dtype
+    dtype = options.dtype or default_execution(options.device).dtype
     network = open_network(options.folder, "transformer")
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()

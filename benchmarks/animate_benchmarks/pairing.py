@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from animate_benchmarks.puppet.pairings import FPS, Flaw, Pairing, random_pairing
-from animate_pipelines.families.models import load_readers
+from animate_pipelines.loading.readers import load_readers
 from animate_pipelines.perception.observation import observe
 from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.readers import Readers

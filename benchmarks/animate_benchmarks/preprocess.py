@@ -25,7 +25,7 @@ from typing import Any
 import decord
 import numpy as np
 
-from animate_pipelines.families.models import load_readers
+from animate_pipelines.loading.readers import load_readers
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine

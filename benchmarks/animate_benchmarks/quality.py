@@ -22,8 +22,8 @@ from animate_benchmarks.puppet import measures
 from animate_benchmarks.puppet.clips import Mode, Size
 from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, render
 from animate_benchmarks.puppet.shots import pictures
-from animate_pipelines.families.models import Models, load_models
-from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.families.registry import Models, load_models
+from animate_pipelines.loading.execution import Execution
 from animate_pipelines.media.resize import render_size
 from animate_pipelines.perception.detector import detect_person
 from animate_pipelines.perception.pose import estimate_pose
@@ -104,7 +104,9 @@ def _measure_pair(setting: Setting, cases: list[Case], shown: list[np.ndarray], 
 def read_keypoints(models: Models, frames: np.ndarray) -> np.ndarray:
     """`t 133 3` in pixels: what the bundle's own detector and pose network see."""
     height, width = frames.shape[1:3]
-    poses = [estimate_pose(models.pose, frame, detect_person(models.detector, frame)) for frame in frames]
+    readers = models.family.readers
+    assert readers is not None
+    poses = [estimate_pose(readers.pose, frame, detect_person(readers.detector, frame)) for frame in frames]
     return np.stack(poses) * np.array([width, height, 1.0])
 
 
@@ -231,8 +233,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(device=arguments.device, dtype=arguments.dtype, vae_dtype=arguments.vae_dtype)
-    models = load_models(find_bundle(arguments.bundle, arguments.home), device=arguments.device, recipe=recipe)
+    execution = Execution(device=arguments.device, dtype=arguments.dtype, vae_dtype=arguments.vae_dtype)
+    models = load_models(find_bundle(arguments.bundle, arguments.home), device=arguments.device, execution=execution)
     area = models.manifest.render_areas[0]
     setting = Setting(
         models=models,

@@ -28,10 +28,10 @@ from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, rende
 from animate_benchmarks.puppet.shots import pictures
 from animate_benchmarks.quality import keypoints_of, read_keypoints
 from animate_kernels.sparse import least_read
-from animate_pipelines.families.models import Models, load_models
-from animate_pipelines.loading.execution import Recipe
-from animate_pipelines.loading.residency import SegmentSize
-from animate_pipelines.loading.shortcuts import recipe_changes
+from animate_pipelines.families.registry import Models, load_models
+from animate_pipelines.loading.execution import Execution
+from animate_pipelines.loading.shortcuts import take_shortcuts
+from animate_pipelines.loading.sizes import SegmentSize
 from animate_pipelines.media.resize import render_size
 from animate_weights.bundles import find_bundle
 from animate_weights.manifest import Manifest, read_manifest
@@ -55,15 +55,14 @@ def main() -> None:
     native = (options.native, options.native)
     cases = [held_out_case(index, manifest.segment_frames, size, native=native) for index in range(options.pairs)]
     wanted = [name for name in options.only.split(",") if name != TURBO or manifest.turbo_lora]
-    recipes = {name: _recipe(options, name, block) for name in [FULL, *wanted]}
     rows: dict[str, dict[str, float]] = {}
     full: list[np.ndarray] = []
-    for name, recipe in recipes.items():
+    for name in [FULL, *wanted]:
         began = time.monotonic()
         turbo = TURBO in name.split("+")
         take = Take(turbo=turbo, steps=None if turbo else options.steps)
         try:
-            models = load_models(bundle, device=options.device, recipe=recipe)
+            models = _models(options, bundle, name, block)
             shown = [_frames(models, case, size, replace(take, seed=index)) for index, case in enumerate(cases)]
         except Exception as failure:  # a shortcut that does not work here is a result
             if name == FULL:
@@ -90,12 +89,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _recipe(options: argparse.Namespace, name: str, block_tokens: int) -> Recipe:
-    """Of a row: full precision, or what its shortcuts change of it."""
-    changes = recipe_changes(part for part in name.split("+") if part not in (FULL, TURBO))
-    if "sparsity" in changes:
-        changes["sparsity"] = replace(changes["sparsity"], block_tokens=block_tokens)
-    return replace(Recipe(device=options.device, dtype=options.dtype, transformers_kept=1), **changes)
+def _models(options: argparse.Namespace, bundle: Path, name: str, block_tokens: int) -> Models:
+    """Load the bundle for a row: in full precision, or with what its shortcuts change of that."""
+    taken = take_shortcuts(part for part in name.split("+") if part not in (FULL, TURBO))
+    recipe = dict(taken.recipe)
+    if "sparsity" in recipe:
+        recipe["sparsity"] = replace(recipe["sparsity"], block_tokens=block_tokens)
+    types = {"device": options.device, "dtype": options.dtype, "transformers_kept": 1}
+    execution = Execution(**types | taken.execution)
+    return load_models(bundle, device=options.device, execution=execution, recipe_defaults=recipe)
 
 
 def _frames(models: Models, case: Case, size: tuple[int, int], take: Take) -> np.ndarray:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from animate_pipelines.errors import AreaTooLarge
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.loading.admission import DeviceMemory
-from animate_pipelines.loading.execution import default_recipe
-from animate_pipelines.loading.residency import NetworkSizes, SegmentSize, WeightCount, plan_residency, predict_peak
+from animate_pipelines.loading.execution import default_execution
+from animate_pipelines.loading.predict import predict_peak
+from animate_pipelines.loading.residency import plan_residency
+from animate_pipelines.loading.sizes import NetworkSizes, SegmentSize, WeightCount
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
 
@@ -29,7 +31,7 @@ SIZES = NetworkSizes(
     vae_width=96,
     preprocessing_bytes=3_500_000_000,
 )
-RECIPE = default_recipe("cuda:0")
+EXECUTION = default_execution("cuda:0")
 
 
 def _segment(width: int, height: int) -> SegmentSize:
@@ -37,21 +39,21 @@ def _segment(width: int, height: int) -> SegmentSize:
 
 
 def _memory(available: int) -> DeviceMemory:
-    return DeviceMemory(sizes=SIZES, recipe=RECIPE, available_bytes=lambda: available)
+    return DeviceMemory(sizes=SIZES, execution=EXECUTION, available_bytes=lambda: available)
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (1920, 1088)])
 def test_the_last_byte_decides(size: tuple[int, int]) -> None:
-    need = predict_peak(SIZES, RECIPE, _segment(*size)) + GB
-    _memory(need).check(_segment(*size), field="render_area")
+    need = predict_peak(SIZES, EXECUTION, _segment(*size)) + GB
+    _memory(need).check(size, 77, field="render_area")
     with pytest.raises(AreaTooLarge):
-        _memory(need - 1).check(_segment(*size), field="render_area")
+        _memory(need - 1).check(size, 77, field="render_area")
 
 
 def test_the_refusal_names_the_largest_size_that_fits() -> None:
-    available = predict_peak(SIZES, RECIPE, _segment(1280, 720)) + GB
+    available = predict_peak(SIZES, EXECUTION, _segment(1280, 720)) + GB
     with pytest.raises(AreaTooLarge) as refused:
-        _memory(available).check(_segment(1920, 1080), field="render_area")
+        _memory(available).check((1920, 1080), 77, field="render_area")
     error = refused.value
     assert (error.field, error.value, error.limit) == ("render_area", "1920x1080", "1280x720")
     assert f"there are {available / GB:.1f} GB: the largest of this shape that fits is 1280x720" in error.message
@@ -60,7 +62,7 @@ def test_the_refusal_names_the_largest_size_that_fits() -> None:
 
 def test_nothing_fits_a_device_whose_weights_do_not() -> None:
     with pytest.raises(AreaTooLarge, match="none of this shape fits") as refused:
-        _memory(40 * GB).check(_segment(1280, 720), field="resolution")
+        _memory(40 * GB).check((1280, 720), 77, field="resolution")
     assert refused.value.limit is None
 
 
@@ -68,7 +70,7 @@ def test_nothing_fits_a_device_whose_weights_do_not() -> None:
 def test_a_render_is_refused_before_anything_is_computed(
     area: tuple[int, int] | None, field: str, tiny_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
-    models = replace(tiny_models, memory=_memory(40 * GB))
+    models = replace(tiny_models, family=replace(tiny_models.family, memory=_memory(40 * GB)))
     params = RenderParams(reference_image="-", driving_video="-", render_area=area)
     stages: list[str] = []
     with pytest.raises(AreaTooLarge) as refused:
@@ -96,5 +98,5 @@ def test_a_render_is_refused_before_anything_is_computed(
 def test_what_small_gpus_do_with_every_network_of_the_bundle(
     free_gib: float, size: tuple[int, int], name: str | None
 ) -> None:
-    plan = plan_residency(SIZES, RECIPE, _segment(*size), round(free_gib * 1024**3))
+    plan = plan_residency(SIZES, EXECUTION, _segment(*size), round(free_gib * 1024**3))
     assert (plan and plan.name) == name

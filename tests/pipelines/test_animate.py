@@ -18,13 +18,14 @@ from PIL import Image
 
 from animate_pipelines.diffusion.vae import VideoVae
 from animate_pipelines.errors import Canceled, DeviceError, InvalidField, MediaError, MediaTooLarge, NoPersonFound
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate import conditioning
 from animate_pipelines.families.wan_animate.retarget import TargetBody, fit_proportions
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.perception.observation import require_pose
 from animate_pipelines.progress.progress import Progress
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
@@ -230,7 +231,7 @@ def test_neutral_pictures_decide_how_limbs_are_measured(
         (figure.neutral.reference, mirrored, (112, 64)),  # of what is rendered
     ):
         picture = padding_resize(np.asarray(Image.open(path)), *size)
-        np.testing.assert_array_equal(pose, conditioning.pose_in(tiny_models, picture))
+        np.testing.assert_array_equal(pose, require_pose(tiny_models.family.readers, picture, field="-"))
     nobody = dataclasses.replace(media, neutral_reference=mirrored, neutral_driver=flat)
     with pytest.raises(NoPersonFound, match="no person was found in neutral_driver") as caught:
         render_video(tiny_models, params, nobody, tmp_path / "out.mp4", workspace=tmp_path / "workspace")

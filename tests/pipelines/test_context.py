@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate.blocks import Context
 from animate_pipelines.families.wan_animate.transformer import join_padding
 
@@ -24,7 +24,7 @@ def test_equal_rows_at_the_end_are_one_that_counts() -> None:
 
 @torch.no_grad()
 def test_the_velocity_is_that_of_all_rows(tiny_models: Models) -> None:
-    transformer = tiny_models.transformers.select(turbo=False)
+    transformer = tiny_models.family.transformers.select(turbo=False)
     config, side = transformer._model.config, transformer.face_size_px
     prompt = torch.nn.functional.pad(torch.randn(1, 7, config.text_dim), (0, 0, 0, 505))
     context = transformer.embed_context(prompt, torch.randn(1, 5, config.image_dim))

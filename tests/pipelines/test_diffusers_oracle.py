@@ -16,15 +16,17 @@ import torch
 from diffusers import UniPCMultistepScheduler, WanAnimatePipeline
 from PIL import Image
 
-from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.loop import render_segments
+from animate_pipelines.diffusion.recipe import Recipe
 from animate_pipelines.diffusion.schedule import unipc_sigmas
 from animate_pipelines.diffusion.segments import Segment, plan_segments, segment_indices
 from animate_pipelines.diffusion.state import first_state
 from animate_pipelines.diffusion.vae import to_pixels
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate.blocks import StepConstants
 from animate_pipelines.families.wan_animate.encode import encode_constants
-from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_model import AnimateSegmentModel
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
 from animate_pipelines.request.params import RenderParams
 
@@ -67,7 +69,7 @@ def test_loop_equals_diffusers(
     mode: str, overlap: int, guidance_scale: float, tiny_models: Models, oracle: WanAnimatePipeline
 ) -> None:
     num_frames = 25 if overlap == 1 else 26  # two segments, the second one padded
-    media = _media(num_frames, tiny_models.transformers.select(turbo=False).face_size_px)
+    media = _media(num_frames, tiny_models.family.transformers.select(turbo=False).face_size_px)
     params = RenderParams(
         reference_image="-",
         driving_video="-",
@@ -113,8 +115,8 @@ def _media(num_frames: int, face_size_px: int) -> InputFiles:
 
 def _run_ours(models: Models, media: InputFiles, params: RenderParams) -> Trace:
     trace = Trace()
-    transformer = models.transformers.select(turbo=False)
-    schedule = Schedule(num_steps=STEPS, shift=SHIFT, guidance_scale=params.guidance_scale, turbo=False)
+    transformer = models.family.transformers.select(turbo=False)
+    recipe = Recipe(num_steps=STEPS, shift=SHIFT, guidance_scale=params.guidance_scale)
     num_frames = len(media.pose)
 
     def pictures(segment: Segment) -> SegmentFrames:
@@ -128,17 +130,16 @@ def _run_ours(models: Models, media: InputFiles, params: RenderParams) -> Trace:
         )
 
     with torch.no_grad():
-        constants = encode_constants(models, transformer, media.reference, params)
+        constants = encode_constants(
+            models.family.encoders, models.family.readers, transformer, media.reference, params
+        )
     rendered = render_segments(
-        _recording(transformer, trace),
-        models.vae,
-        constants,
-        plan_segments(num_frames, SEGMENT_FRAMES, params.overlap),
+        AnimateSegmentModel(_recording(transformer, trace), models.family.vae, constants, recipe),
         pictures,
-        schedule,
+        plan_segments(num_frames, SEGMENT_FRAMES, params.overlap),
+        recipe,
         first_state(SEED),
-        overlap=params.overlap,
-        on_step=lambda segment, step: None,
+        carried_frames=params.overlap,
     )
     trace.video = torch.cat([pixels for _, pixels in rendered], dim=2)[:, :, :num_frames]
     return trace
@@ -161,7 +162,7 @@ def _run_diffusers(pipeline: WanAnimatePipeline, models: Models, media: InputFil
     trace = Trace()
     pipeline.scheduler = _OfficialSigmas.from_config(pipeline.scheduler.config, flow_shift=SHIFT)
     with torch.no_grad():
-        image_embeds = models.image_encoder.encode(to_pixels(media.reference[None], models.device)[:, :, 0])
+        image_embeds = models.family.image_encoder.encode(to_pixels(media.reference[None], models.device)[:, :, 0])
     forward = pipeline.transformer.forward
 
     def record(hidden_states: torch.Tensor, timestep: torch.Tensor, **kwargs: Any) -> Any:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import BundleError, InvalidField, MediaError
-from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.families.registry import Models, load_models
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.perception.found_people import FoundPeople
+from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
 from animate_pipelines.result import RenderResult
@@ -81,7 +83,7 @@ def test_given_keypoints_need_no_pose_network(
     result = _render(blind_models, alone, tmp_path)
     assert (result.num_frames, result.frames_without_person, result.preflight) == (FRAMES, len(AWAY), None)
     assert (result.preprocess_seconds["detect"], result.preprocess_seconds["pose"]) == (0.0, 0.0)
-    people = Workspace(tmp_path / "work").load_people()
+    people = FoundPeople.load(Workspace(tmp_path / "work").people)
     there = [index for index in range(FRAMES) if index not in AWAY]
     np.testing.assert_allclose(people.poses[there], truth[there] / [*SIZE, 1], atol=1e-6)
     assert np.flatnonzero(~people.found).tolist() == list(AWAY)
@@ -103,7 +105,7 @@ def test_given_masks_are_the_ones_that_are_used(
     assert result.mask_source == "mask_video"
     files = Workspace(tmp_path / "work")
     width = result.render_width
-    masks = files.load_masks(range(FRAMES), width)
+    masks = MaskFile(files.masks, width).read(range(FRAMES))
     scale = width // SIZE[0] or 1
     assert masks.shape == (FRAMES, result.render_height, width)
     assert scale == 1 or masks.shape[1] >= SIZE[1]

@@ -14,7 +14,7 @@ from golden_weights import golden_vae
 from original_bundle import write_renamed_bundle
 from safetensors.torch import load_file, save_file
 
-from animate_pipelines.families.models import load_models
+from animate_pipelines.families.registry import load_models
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
@@ -53,7 +53,7 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_layouts_hold_the_same_networks(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     saved, original = (load_models(find_bundle(str(folder), tmp_path)) for folder in bundles)
     for turbo in (False, True):
-        ours, theirs = (models.transformers.select(turbo=turbo)._model for models in (saved, original))
+        ours, theirs = (models.family.transformers.select(turbo=turbo)._model for models in (saved, original))
         wanted = dict(ours.named_parameters())
         given = dict(theirs.named_parameters())
         assert wanted.keys() == given.keys()

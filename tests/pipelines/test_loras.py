@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from animate_pipelines.errors import BundleError
-from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.families.registry import Models, load_models
 from animate_pipelines.job.input_files import InputFiles
-from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.loading.execution import Execution
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
 from animate_weights.lora import read_lora
@@ -40,7 +40,7 @@ def models(bundle: Path) -> Models:
 
 
 def _weight(models: Models, *, turbo: bool, relight: bool) -> torch.Tensor:
-    transformer = models.transformers.select(turbo=turbo, relight=relight)
+    transformer = models.family.transformers.select(turbo=turbo, relight=relight)
     joined = dict(transformer._model.named_parameters())[_NAME.replace("to_v", "to_qkv")]
     return joined[2 * len(joined) // 3 :]
 
@@ -57,13 +57,13 @@ def test_the_four_variants_have_their_deltas(models: Models, bundle: Path) -> No
 
 
 def test_no_more_variants_stay_than_the_recipe_says(bundle: Path) -> None:
-    models = load_models(bundle, recipe=Recipe(device="cpu", dtype="float32", transformers_kept=2))
-    first = models.transformers.select(turbo=False)
-    relit = models.transformers.select(turbo=False, relight=True)
-    assert models.transformers.select(turbo=False) is first
-    models.transformers.select(turbo=True)  # in place of the one that was used longest ago
-    assert models.transformers.select(turbo=False) is first
-    assert models.transformers.select(turbo=False, relight=True) is not relit
+    models = load_models(bundle, execution=Execution(device="cpu", dtype="float32", transformers_kept=2))
+    first = models.family.transformers.select(turbo=False)
+    relit = models.family.transformers.select(turbo=False, relight=True)
+    assert models.family.transformers.select(turbo=False) is first
+    models.family.transformers.select(turbo=True)  # in place of the one that was used longest ago
+    assert models.family.transformers.select(turbo=False) is first
+    assert models.family.transformers.select(turbo=False, relight=True) is not relit
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_a_lora_of_another_model_is_refused_before_anything_is_read(bundle: Path
     torch.save({"blocks.40.self_attn.q.diff_b": torch.zeros(48)}, folder / "relighting_lora.ckpt")
     models = load_models(folder)
     with pytest.raises(BundleError, match=r"blocks\.40\.self_attn\.q\.diff_b matches no tensor"):
-        models.transformers.select(turbo=False, relight=True)
+        models.family.transformers.select(turbo=False, relight=True)

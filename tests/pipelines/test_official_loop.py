@@ -7,16 +7,17 @@ import torch
 from golden_weights import GOLDEN, golden_transformer, golden_vae
 from safetensors.torch import load_file
 
-from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.loop import render_segments
+from animate_pipelines.diffusion.recipe import Recipe, SolverName
 from animate_pipelines.diffusion.segments import Segment, plan_segments, segment_indices
 from animate_pipelines.diffusion.state import first_state
 from animate_pipelines.diffusion.text import MAX_TOKENS
 from animate_pipelines.diffusion.vae import VideoVae, to_pixels
 from animate_pipelines.families.wan_animate.blocks import StepConstants
 from animate_pipelines.families.wan_animate.encode import JobConstants
-from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_model import AnimateSegmentModel
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer, Expression
-from animate_pipelines.loading.execution import FullSolver
 from animate_weights.random_weights import uniform
 
 NUM_FRAMES, SEGMENT_FRAMES = 14, 9
@@ -45,20 +46,18 @@ def vae() -> VideoVae:
     ("mode", "solver", "steps"), [("animate", "unipc", 2), ("animate", "dpmpp", 3), ("replace", "unipc", 2)]
 )
 def test_loop_equals_the_official_one(
-    mode: str, solver: FullSolver, steps: int, transformer: AnimateTransformer, vae: VideoVae, faces: FaceTokens
+    mode: str, solver: SolverName, steps: int, transformer: AnimateTransformer, vae: VideoVae, faces: FaceTokens
 ) -> None:
     golden = load_file(GOLDEN / f"{mode}_r1_{solver}.safetensors")
     calls: list[dict[str, torch.Tensor]] = []
+    recipe = Recipe(num_steps=steps, shift=5.0, solver=solver)
     rendered = render_segments(
-        _recording(transformer, calls, faces),
-        vae,
-        _constants(golden, transformer, vae),
-        plan_segments(NUM_FRAMES, SEGMENT_FRAMES, overlap=1),
+        AnimateSegmentModel(_recording(transformer, calls, faces), vae, _constants(golden, transformer, vae), recipe),
         lambda segment: _pictures(golden, segment, mode),
-        Schedule(num_steps=steps, shift=5.0, guidance_scale=1.0, turbo=False, full_solver=solver),
+        plan_segments(NUM_FRAMES, SEGMENT_FRAMES, overlap=1),
+        recipe,
         first_state(7),
-        overlap=1,
-        on_step=lambda segment, step: None,
+        carried_frames=1,
     )
     video = torch.cat([pixels for _, pixels in rendered], dim=2)[0, :, :NUM_FRAMES]
 

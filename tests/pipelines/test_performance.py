@@ -11,7 +11,7 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from animate_pipelines.errors import BundleError, ContentRefused
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.held_body import hold_body
 from animate_pipelines.job.input_files import InputFiles
@@ -104,10 +104,11 @@ def test_a_render_with_a_held_body_and_more_expression(tiny_models: Models, medi
 
 
 def test_expression_scales_motion_about_the_reference(tiny_models: Models) -> None:
-    transformer = tiny_models.transformers.select(turbo=False)
+    transformer = tiny_models.family.transformers.select(turbo=False)
+    encoders, readers = tiny_models.family.encoders, tiny_models.family.readers
     generator = np.random.default_rng(0)
     reference = generator.integers(0, 256, (64, 112, 3), np.uint8)
-    plain = encode_constants(tiny_models, transformer, reference, PARAMS)
+    plain = encode_constants(encoders, readers, transformer, reference, PARAMS)
     assert plain.expression is None
     side = transformer.face_size_px
     faces = torch.from_numpy(generator.uniform(-1, 1, (1, 3, 5, side, side)).astype(np.float32))
@@ -115,7 +116,7 @@ def test_expression_scales_motion_about_the_reference(tiny_models: Models) -> No
         motion = transformer.read_motion(faces)
         for level, gain in ((1, 0.5), (2, 0.75), (4, 1.25), (5, 1.5)):
             params = dataclasses.replace(PARAMS, expression=level)
-            scaled = encode_constants(tiny_models, transformer, reference, params).expression
+            scaled = encode_constants(encoders, readers, transformer, reference, params).expression
             assert scaled is not None
             assert scaled.gain == gain
             assert scaled.neutral.shape == (1, motion.shape[1])

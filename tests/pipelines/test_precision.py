@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from animate_pipelines.diffusion.text import MAX_TOKENS
 from animate_pipelines.diffusion.vae import VideoVae, to_pixels
-from animate_pipelines.families.models import load_models
+from animate_pipelines.families.registry import load_models
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
 from animate_pipelines.job.input_files import InputFiles
-from animate_pipelines.loading.execution import Recipe, default_recipe
+from animate_pipelines.loading.execution import Execution, default_execution
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
 from animate_weights.random_weights import uniform
@@ -94,19 +94,21 @@ def test_conditions_are_rounded_as_the_official_ones() -> None:
 
 
 def test_recipes_are_the_official_types_on_a_gpu_and_fp32_on_the_cpu() -> None:
-    assert default_recipe("cpu") == Recipe(device="cpu", dtype="float32", pixel_dtype="float32", image_dtype="float32")
-    gpu = default_recipe("cuda:0")
+    assert default_execution("cpu") == Execution(
+        device="cpu", dtype="float32", pixel_dtype="float32", image_dtype="float32"
+    )
+    gpu = default_execution("cuda:0")
     assert (gpu.dtype, gpu.image_dtype, gpu.pixel_dtype) == ("bfloat16", "float16", "bfloat16")
     assert (gpu.vae_dtype, gpu.residual_dtype, gpu.full_solver) == ("float32", "float32", "unipc")
 
 
 def test_a_render_with_the_types_of_a_gpu(tiny_bundle: Path, media: InputFiles, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(default_recipe("cuda:0"), device="cpu")
+    execution = dataclasses.replace(default_execution("cuda:0"), device="cpu")
     params = RenderParams(
         reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=17, guidance_scale=2.0
     )
-    models = load_models(tiny_bundle, recipe=recipe)
-    assert models.transformers.select(turbo=False).dtype == BF16
+    models = load_models(tiny_bundle, execution=execution)
+    assert models.family.transformers.select(turbo=False).dtype == BF16
     result = render_video(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
     assert (result.num_frames, result.recipe["dtype"], result.recipe["vae_dtype"]) == (17, "bfloat16", "float32")
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.job.cache import PreprocessCache, cache_key
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.render import render_video
@@ -68,7 +68,7 @@ def test_what_changes_the_frames_is_found_anew(
 def test_other_networks_find_anew(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
     _render(tiny_models, media, tmp_path / "first", cache)
-    retrained = dataclasses.replace(tiny_models, readers_hash="another")
+    retrained = dataclasses.replace(tiny_models, family=dataclasses.replace(tiny_models.family, readers_hash="another"))
     assert not _render(retrained, media, tmp_path / "second", cache).preprocess_cached
 
 

@@ -13,14 +13,15 @@ from animate_kernels.attention import BACKENDS
 from animate_kernels.fp8 import Fp8Rows
 from animate_kernels.self_attention import SelfAttention
 from animate_kernels.sparsity import Sparsity
+from animate_pipelines.diffusion.recipe import Recipe
 from animate_pipelines.errors import DeviceError, InvalidField
-from animate_pipelines.families.models import load_models
+from animate_pipelines.families.registry import load_models
 from animate_pipelines.families.wan_animate.blocks import Context, fuse_projections
 from animate_pipelines.families.wan_animate.half_step import widen
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
-from animate_pipelines.loading.execution import Recipe
+from animate_pipelines.loading.execution import Execution
 from animate_pipelines.loading.networks import open_network
-from animate_pipelines.loading.shortcuts import recipe_changes
+from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_pipelines.memory.fp8_linear import Fp8Linear, multiply_in_fp8
 
 CPU = torch.device("cpu")
@@ -138,27 +139,27 @@ def test_a_half_step_leads_where_the_small_picture_says(height: int, width: int)
 
 
 def test_recipes_are_resolved_or_refused(tiny_bundle: Path) -> None:
-    recipe = Recipe(device="cpu", dtype="float32")
-    assert load_models(tiny_bundle, recipe=recipe).recipe == replace(recipe, attention="sdpa")
+    execution = Execution(device="cpu", dtype="float32")
+    assert load_models(tiny_bundle, execution=execution).execution == replace(execution, attention="sdpa")
     with pytest.raises(DeviceError, match="'fa3' does not work on cpu") as refused:
-        load_models(tiny_bundle, recipe=replace(recipe, attention="fa3"))
+        load_models(tiny_bundle, execution=replace(execution, attention="fa3"))
     assert (refused.value.field, refused.value.value) == ("recipe", "fa3")
     with pytest.raises(ValueError, match="fp8_products needs fp8_weights"):
-        replace(recipe, fp8_products=True)
-    sparse = replace(recipe, sparsity=Sparsity(densities=(0.5, 0.2), dense_layers=(0,)))
+        replace(execution, fp8_products=True)
+    sparse = Recipe(num_steps=4, shift=5.0, sparsity=Sparsity(densities=(0.5, 0.2), dense_layers=(0,)))
     assert sparse.to_json()["sparsity"] == {"densities": (0.5, 0.2), "dense_layers": (0,), "block_tokens": 64}
 
 
 def test_shortcuts_become_the_recipe(tiny_bundle: Path) -> None:
-    recipe = load_models(tiny_bundle, shortcuts=["fp8-linears", "density-0.5/0.2"]).recipe
-    assert (recipe.fp8_weights, recipe.fp8_products, recipe.half_first_step) == (True, True, False)
-    assert recipe.sparsity == Sparsity(densities=(0.5, 0.2))
+    models = load_models(tiny_bundle, shortcuts=["fp8-linears", "density-0.5/0.2"])
+    assert (models.execution.fp8_weights, models.execution.fp8_products) == (True, True)
+    assert models.recipe_defaults == {"sparsity": Sparsity(densities=(0.5, 0.2))}
 
 
 @pytest.mark.parametrize("unknown", ["fp4", "density-", "density-0", "density-1.5", "density-0.5/x"])
 def test_unknown_shortcuts_are_named(unknown: str) -> None:
     with pytest.raises(InvalidField, match="fp8-linears, 8-bit-attention") as refused:
-        recipe_changes(["bf16", unknown])
+        take_shortcuts(["bf16", unknown])
     assert (refused.value.field, refused.value.value) == ("shortcuts", unknown)
     with pytest.raises(InvalidField, match="second of its kind"):
-        recipe_changes(["density-0.5", "density-0.2"])
+        take_shortcuts(["density-0.5", "density-0.2"])

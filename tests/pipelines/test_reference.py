@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from animate_pipelines.errors import Canceled, MediaError, NoPersonFound
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference
 from animate_pipelines.job.workspace import Workspace
@@ -75,7 +75,7 @@ def test_without_a_driver_to_compare_with_the_surest_frame_is_taken(readers: Rea
 def test_a_character_video_without_anybody_is_refused(tiny_models: Models, tmp_path: Path) -> None:
     orange = np.full((SIZE[1], SIZE[0], 3), (255, 165, 0), np.uint8)  # the tiny detector finds nobody in it
     with pytest.raises(NoPersonFound, match="in 3 frames of the character's video") as refused:
-        settled(tiny_models.readers, tmp_path, [orange] * 3, [orange] * 3)
+        settled(tiny_models.family.readers, tmp_path, [orange] * 3, [orange] * 3)
     assert refused.value.field == "reference_image"
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.loop import render_segments
+from animate_pipelines.diffusion.recipe import Recipe
 from animate_pipelines.diffusion.segments import Segment, plan_segments
 from animate_pipelines.diffusion.state import first_state
 from animate_pipelines.errors import Canceled, MediaError
-from animate_pipelines.families.models import Models
+from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate.encode import encode_constants
-from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_model import AnimateSegmentModel
 from animate_pipelines.request.params import RenderParams
 
 LONG_ENOUGH_S = 60.0
@@ -44,18 +46,18 @@ def _render(
     models: Models, draw: Draw = _draw, on_step: OnStep = _ignore
 ) -> Generator[tuple[Segment, torch.Tensor], None, None]:
     """Two segments of nine frames, two steps each."""
-    transformer = models.transformers.select(turbo=False)
+    transformer = models.family.transformers.select(turbo=False)
     reference = np.full((*SIZE, 3), 99, np.uint8)
-    constants = encode_constants(models, transformer, reference, RenderParams(reference_image="a", driving_video="b"))
+    params = RenderParams(reference_image="a", driving_video="b")
+    constants = encode_constants(models.family.encoders, models.family.readers, transformer, reference, params)
+    recipe = Recipe(num_steps=2, shift=5.0)
     return render_segments(
-        transformer,
-        models.vae,
-        constants,
-        plan_segments(17, 9, overlap=1),
+        AnimateSegmentModel(transformer, models.family.vae, constants, recipe),
         draw,
-        Schedule(num_steps=2, shift=5.0, guidance_scale=1.0, turbo=False),
+        plan_segments(17, 9, overlap=1),
+        recipe,
         first_state(1),
-        overlap=1,
+        carried_frames=1,
         on_step=on_step,
     )
 

@@ -18,27 +18,27 @@ from animate_kernels.dispatch import Ops
 from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.diffusion.strips import decode_in_strips
 from animate_pipelines.errors import DeviceError
-from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.families.registry import Models, load_models
 from animate_pipelines.families.wan_animate.blocks import Context
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
 from animate_pipelines.job.input_files import InputFiles
-from animate_pipelines.loading.execution import Recipe, default_recipe
-from animate_pipelines.loading.residency import (
-    RESIDENCIES,
-    NetworkSizes,
-    SegmentSize,
+from animate_pipelines.loading.execution import Execution, default_execution
+from animate_pipelines.loading.predict import (
     decode_bytes,
     denoise_bytes,
-    describe_plan,
     encode_bytes,
-    fit_recipe,
     host_bytes,
-    plan_residency,
     predict_peak,
-    read_sizes,
     transformer_bytes,
+)
+from animate_pipelines.loading.residency import (
+    RESIDENCIES,
+    describe_plan,
+    fit_execution,
+    plan_residency,
     with_residency,
 )
+from animate_pipelines.loading.sizes import NetworkSizes, SegmentSize, read_sizes
 from animate_pipelines.memory.parking import Parking
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
@@ -50,7 +50,7 @@ LARGE, SMALL = (
     SegmentSize(width=1280, height=720, num_frames=77),
     SegmentSize(width=832, height=480, num_frames=77),
 )
-CUDA = default_recipe("cuda:0")
+CUDA = default_execution("cuda:0")
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_the_plan_is_told_with_its_numbers(sizes: NetworkSizes) -> None:
     told = describe_plan(sizes, CUDA, LARGE, 79 * GIB)
     assert re.match(r"one transformer of several stays: 6\d\.\d of 84\.8 GB for segments of 77 frames, predicted", told)
     assert describe_plan(sizes, CUDA, LARGE, 16 * GIB) == ""
-    assert "everything stays" in describe_plan(sizes, default_recipe("cpu"), SMALL, None)
+    assert "everything stays" in describe_plan(sizes, default_execution("cpu"), SMALL, None)
 
 
 def test_less_memory_is_never_predicted_to_need_more(sizes: NetworkSizes) -> None:
@@ -187,8 +187,8 @@ def test_less_memory_is_never_predicted_to_need_more(sizes: NetworkSizes) -> Non
 
 def test_a_gpu_that_is_too_small_is_refused_with_numbers(sizes: NetworkSizes, manifest: Manifest) -> None:
     with pytest.raises(DeviceError, match=r"needs \d+\.\d GB of device memory, predicted, and 8\.6 GB are free"):
-        fit_recipe(sizes, manifest, CUDA, 8 * GIB)
-    assert fit_recipe(sizes, manifest, CUDA, 139 * GIB).transformers_kept == 2
+        fit_execution(sizes, manifest, CUDA, 8 * GIB)
+    assert fit_execution(sizes, manifest, CUDA, 139 * GIB).transformers_kept == 2
 
 
 class _Network(nn.Module):
@@ -226,7 +226,7 @@ def plain(tiny_bundle: Path, media: InputFiles, tmp_path_factory: pytest.TempPat
 
 
 def _render(models: Models, media: InputFiles, folder: Path) -> bytes:
-    """The one segment's video; unlike the finished file, it does not name the recipe."""
+    """The one segment's video; unlike the finished file, it does not name the execution."""
     params = RenderParams(reference_image="-", driving_video="-", seed=3, resolution="480p", num_frames=9, steps=1)
     render_video(models, params, media, folder / "out.mp4", workspace=folder / "workspace")
     (piece,) = (folder / "workspace").glob("segment-*.mp4")
@@ -236,15 +236,17 @@ def _render(models: Models, media: InputFiles, folder: Path) -> bytes:
 def test_a_parked_transformer_renders_the_same(
     plain: tuple[Models, bytes], tiny_bundle: Path, media: InputFiles, tmp_path: Path
 ) -> None:
-    recipe = with_residency(Recipe(device="cpu", dtype="float32"), RESIDENCIES[3])
-    assert (recipe.park_transformer, recipe.text_on_cpu, recipe.fp8_weights) == (True, True, False)
-    assert _render(load_models(tiny_bundle, recipe=recipe), media, tmp_path) == plain[1]
+    execution = with_residency(Execution(device="cpu", dtype="float32"), RESIDENCIES[3])
+    assert (execution.park_transformer, execution.text_on_cpu, execution.fp8_weights) == (True, True, False)
+    assert _render(load_models(tiny_bundle, execution=execution), media, tmp_path) == plain[1]
 
 
 def test_fp8_weights_are_made_whole_for_each_product(
     plain: tuple[Models, bytes], tiny_bundle: Path, media: InputFiles, tmp_path: Path
 ) -> None:
-    models = load_models(tiny_bundle, recipe=with_residency(Recipe(device="cpu", dtype="float32"), RESIDENCIES[5]))
+    models = load_models(
+        tiny_bundle, execution=with_residency(Execution(device="cpu", dtype="float32"), RESIDENCIES[5])
+    )
     assert _render(models, media, tmp_path) != plain[1]
     name = "blocks.1.ffn.net.2"
     ours, theirs = (m.transformers.select(turbo=False)._model.get_submodule(name) for m in (models, plain[0]))
@@ -256,10 +258,10 @@ def test_fp8_weights_are_made_whole_for_each_product(
 def test_streamed_blocks_render_what_blocks_that_stay_render(
     plain: tuple[Models, bytes], tiny_bundle: Path, media: InputFiles, tmp_path: Path
 ) -> None:
-    recipe = Recipe(device="cpu", dtype="float32", stream_blocks=True)
-    assert _render(load_models(tiny_bundle, recipe=recipe), media, tmp_path / "plain") == plain[1]
-    fp8 = [dataclasses.replace(recipe, fp8_weights=True, stream_blocks=streamed) for streamed in (True, False)]
-    videos = [_render(load_models(tiny_bundle, recipe=one), media, tmp_path / str(one.stream_blocks)) for one in fp8]
+    execution = Execution(device="cpu", dtype="float32", stream_blocks=True)
+    assert _render(load_models(tiny_bundle, execution=execution), media, tmp_path / "plain") == plain[1]
+    fp8 = [dataclasses.replace(execution, fp8_weights=True, stream_blocks=streamed) for streamed in (True, False)]
+    videos = [_render(load_models(tiny_bundle, execution=one), media, tmp_path / str(one.stream_blocks)) for one in fp8]
     assert videos[0] == videos[1] != plain[1]
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from animate_pipelines.perception.describe import report_people
 from animate_pipelines.perception.detection_report import DetectionReport
+from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.keypoints import FACE, LEFT_HAND, RIGHT_HAND
-from animate_pipelines.perception.people import FoundPeople
 from animate_pipelines.sheets.people_still import people_still
 from animate_pipelines.sheets.timeline import draw_timeline
 

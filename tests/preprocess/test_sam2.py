@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel
 
-from animate_pipelines.families.models import load_models
+from animate_pipelines.families.registry import load_models
+from animate_pipelines.perception import sam2
 from animate_pipelines.perception.keypoints import body_20
 from animate_pipelines.perception.sam2 import Sam2Masks, prompted_frames
-from animate_pipelines.preprocess import sam2
 from animate_weights.manifest import SAM2_PATH
 
 SIDE = 128

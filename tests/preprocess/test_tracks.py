@@ -19,10 +19,10 @@ RED, BLUE, GREEN = 0, 21, 42
 
 
 def sighting(frame: int, x: float, colour: int, *, width: float = 80, score: float = 0.9) -> Sighting:
-    look = np.zeros((2, 64))
-    look[:, colour] = 1.0
+    colours = np.zeros((2, 64))
+    colours[:, colour] = 1.0
     box = np.array([x - width / 2, 60.0, x + width / 2, 300.0, score])
-    return Sighting(frame=frame, box=box, look=look)
+    return Sighting(frame=frame, box=box, colours=colours)
 
 
 def standing(frame: int, x: float, colour: int, *, raised: float = 0.0) -> Sighting:
@@ -36,14 +36,14 @@ def standing(frame: int, x: float, colour: int, *, raised: float = 0.0) -> Sight
 
 def in_both(seen: Sighting, red: float) -> Sighting:
     """The same in green clothes of which the share `red` is red."""
-    look = np.zeros((2, 64))
-    look[:, RED], look[:, GREEN] = np.sqrt(red), np.sqrt(1 - red)
-    return replace(seen, look=look)
+    colours = np.zeros((2, 64))
+    colours[:, RED], colours[:, GREEN] = np.sqrt(red), np.sqrt(1 - red)
+    return replace(seen, colours=colours)
 
 
 def colours(tracks: list[Track]) -> list[tuple[int, list[int]]]:
     """Of each track: its colour, and its frames."""
-    return [(int(track.look[0].argmax()), [s.frame for s in track.sightings]) for track in tracks]
+    return [(int(track.colours[0].argmax()), [s.frame for s in track.sightings]) for track in tracks]
 
 
 def test_two_who_cross_stay_who_they_are() -> None:
@@ -133,7 +133,7 @@ def test_who_is_behind_somebody_is_looked_for_between() -> None:
     nearly = standing(12, 222, RED)
     assert nearly.joints is not None
     assert is_person(nearly, nearly.joints, followed)
-    assert not is_person(replace(nearly, look=standing(12, 222, BLUE).look), nearly.joints, followed)
+    assert not is_person(replace(nearly, colours=standing(12, 222, BLUE).colours), nearly.joints, followed)
     assert not is_person(nearly, nearly.joints + np.array([60.0, 0, 0]), followed)
 
 
@@ -176,10 +176,10 @@ def test_places_mean_nothing_across_a_cut() -> None:
 def test_one_person_of_several_boxes_is_the_largest_as_in_the_official_code() -> None:
     joints = np.concatenate([np.random.default_rng(0).uniform(100, 300, (17, 2)), np.ones((17, 1))], axis=1)
     boxes = [np.array([100, 100, 300, 300, 0.9]), np.array([90, 90, 310, 310, 0.5])]
-    seen = [Sighting(frame=0, box=box, look=np.zeros((2, 64)), joints=joints) for box in boxes]
+    seen = [Sighting(frame=0, box=box, colours=np.zeros((2, 64)), joints=joints) for box in boxes]
     assert [s.box[4] for s in one_a_person(seen)] == [0.5]
     moved = joints + np.array([300, 0, 0])
-    other = Sighting(frame=0, box=np.array([400, 90, 600, 300, 0.8]), look=np.zeros((2, 64)), joints=moved)
+    other = Sighting(frame=0, box=np.array([400, 90, 600, 300, 0.8]), colours=np.zeros((2, 64)), joints=moved)
     assert [s.box[4] for s in one_a_person([*seen, other])] == [0.9, 0.8]
 
 

@@ -16,7 +16,7 @@ from animate_benchmarks.puppet import measures
 from animate_benchmarks.puppet.rendering import Case, Take, held_out_case, render
 from animate_benchmarks.puppet.shots import pictures
 from animate_benchmarks.quality import CLOSED, OPEN, keypoints_of, masks_of, read_keypoints
-from animate_pipelines.families.models import Models, load_models
+from animate_pipelines.families.registry import Models, load_models
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet.performance import steer
 

@@ -16,14 +16,14 @@ from PIL import Image
 from animate_benchmarks.crossings import follow_crossing
 from animate_benchmarks.puppet.rendering import held_out_case
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.families.models import Models
-from animate_pipelines.families.wan_animate.conditioning import PARTS
+from animate_pipelines.families.registry import Models
+from animate_pipelines.families.wan_animate.perform import PARTS
 from animate_pipelines.job.input_files import InputFiles
+from animate_pipelines.job.preflight import preflight
 from animate_pipelines.perception.observation import observe
 from animate_pipelines.perception.people import find_people
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import Footage
-from animate_pipelines.preflight.run import preflight
 from animate_pipelines.progress.progress import Progress
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.render import render_video
@@ -43,7 +43,7 @@ GONE, TURNED = range(20, 26), range(36, 48)  # a tenth and a fifth
 @pytest.fixture(scope="module")
 def models(tiny_models: Models, readers: Readers) -> Models:
     """The puppet's networks before the tiny bundle's transformer: what is seen counts here, not what is painted."""
-    return dataclasses.replace(tiny_models, detector=readers.detector, pose=readers.pose)
+    return dataclasses.replace(tiny_models, family=dataclasses.replace(tiny_models.family, readers=readers))
 
 
 def write_media(folder: Path, frames: list[np.ndarray]) -> InputFiles:
@@ -106,7 +106,7 @@ def test_an_empty_scene_fails_before_anything_is_denoised(models: Models, tmp_pa
 @pytest.mark.parametrize("grey", [0, 64, 128, 255])
 def test_nobody_is_in_a_flat_picture(grey: int, models: Models) -> None:
     """The detector draws a box there with a score of up to 0.7; the joints in it have a confidence of 0.04 at most."""
-    assert observe(models.readers, np.full((192, 320, 3), grey, np.uint8)) is None
+    assert observe(models.family.readers, np.full((192, 320, 3), grey, np.uint8)) is None
 
 
 def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path: Path) -> None:
@@ -118,7 +118,9 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
 
     def look(person: str | int) -> dict[str, Any]:
         params = RenderParams(reference_image="-", driving_video="-", person=person, preflight="only")
-        return preflight(models.readers, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None)
+        return preflight(
+            models.family.readers, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None
+        )
 
     left, right = look("0.22,0.5@0.2"), look("0.78,0.5@0.2")
     assert left["following"] != right["following"]
@@ -156,7 +158,7 @@ def test_a_job_says_of_its_person_what_preflight_says(mode: Mode, models: Models
             assert said is not None
             return said
         return preflight(
-            models.readers, models.manifest, params, media, tmp_path / "sheet.png", workspace=folder, masks=None
+            models.family.readers, models.manifest, params, media, tmp_path / "sheet.png", workspace=folder, masks=None
         )
 
     distances = []
@@ -172,7 +174,7 @@ def test_one_person_alone_is_followed_in_every_frame(index: int, models: Models)
     """In the second clip the detector's box is by turns around the upper and the lower half, at times around both."""
     driving = held_out_case(index, 49, (96, 96), native=SIZE).driving
     people = find_people(
-        models.readers,
+        models.family.readers,
         Footage(
             read=lambda indices: (driving[index] for index in indices), frames=range(len(driving)), size=SIZE, fps=FPS
         ),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from animate_weights.errors import BundleNotFound
-from animate_weights.layouts import find_layout
+from animate_weights.manifest import is_bundle
 
 _PUPPET = Path(__file__).parent / "puppet" / "bundle"
 
@@ -23,7 +23,7 @@ def find_bundle(name_or_path: str, home: Path) -> Path:
     if name_or_path == "puppet":
         candidates.append(_PUPPET)
     for candidate in candidates:
-        if candidate.is_dir() and find_layout(candidate) is not None:
+        if candidate.is_dir() and is_bundle(candidate):
             return candidate
     if name_or_path == "tiny":
         return _make_tiny(home / "bundles" / "tiny")

@@ -15,6 +15,7 @@ from typing import Any
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME
 from animate_weights.layouts import find_layout
+from animate_weights.recognition import WAN_ANIMATE, recognise_family
 
 MANIFEST_NAME = "manifest.json"
 READERS_PATH = Path("process_checkpoint")  # the networks that read pictures: who is there, and in which pose
@@ -34,6 +35,7 @@ class Manifest:
     relighting_lora: path in the bundle of the LoRA that fits a replaced person to the light of the scene.
     turbo_strength, relighting_strength: what the LoRAs' deltas are multiplied by.
     transformer: path in the bundle of the transformer's safetensors file, where it is not the layout's own.
+    family: whose checkpoint it is; see `animate_weights.traits`.
     warning: said wherever a result of this bundle is shown; empty for real weights.
     """
 
@@ -49,8 +51,10 @@ class Manifest:
     turbo_strength: float = 1.0
     relighting_strength: float = 1.0
     transformer: str | None = None
+    family: str = WAN_ANIMATE.name
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
@@ -61,16 +65,20 @@ _PUBLISHED = Manifest(
 _RELIGHTING = ("relighting_lora/adapter_model.safetensors", "relighting_lora.ckpt")
 
 
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder holds a bundle, be its family supported or not."""
+    return (folder / MANIFEST_NAME).is_file() or find_layout(folder) is not None or recognise_family(folder) is not None
+
+
 def read_manifest(bundle: Path) -> Manifest:
-    """The manifest of a bundle folder. `BundleError` when the folder is no bundle or its manifest cannot be read."""
-    if find_layout(bundle) is None:
-        raise BundleError(
-            f"{bundle} holds no bundle: it has neither model_index.json nor the original config.json",
-            field="bundle",
-            value=str(bundle),
-        )
+    """Return the manifest of a bundle folder, or what is known of the published checkpoint that lies there.
+
+    Raises `BundleError` when the folder is no bundle, holds a family that is known but not supported, or its manifest
+    cannot be read.
+    """
     path = bundle / MANIFEST_NAME
     if not path.is_file():
+        _check_family(bundle)
         relighting = next((name for name in _RELIGHTING if (bundle / name).is_file()), None)
         return replace(_PUBLISHED, relighting_lora=relighting)
     try:
@@ -79,6 +87,25 @@ def read_manifest(bundle: Path) -> Manifest:
         return Manifest(**values | {"render_areas": areas})
     except (ValueError, TypeError, KeyError) as error:
         raise BundleError(f"{path} cannot be read: {error}", field="bundle", value=str(bundle)) from error
+
+
+def _check_family(bundle: Path) -> None:
+    """Raise `BundleError` unless a folder without a manifest holds Wan2.2-Animate."""
+    known = recognise_family(bundle)
+    if known is None and find_layout(bundle) is None:
+        raise BundleError(
+            f"{bundle} holds no bundle: it has neither model_index.json nor the original config.json",
+            field="bundle",
+            value=str(bundle),
+        )
+    if known not in (None, WAN_ANIMATE):
+        raise BundleError(
+            f"{bundle} holds {known.title if known else ''}, a family that is not supported; supported is "
+            f"{WAN_ANIMATE.title}",
+            field="bundle",
+            value=str(bundle),
+            limit=WAN_ANIMATE.name,
+        )
 
 
 def fingerprint(bundle: Path) -> str:

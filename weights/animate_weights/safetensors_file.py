@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from animate_weights.safetensors_header import LENGTH_BYTES, read_header
+
 Shape = tuple[int, ...]
 _DTYPES = {
     "F64": torch.float64,
@@ -29,8 +31,6 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +66,7 @@ class SafetensorsFile:
 
 
 def _read_header(path: Path) -> dict[str, _Place]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
-            raise ValueError("it is not a safetensors file")
-        header = json.loads(file.read(length))
-    start = _LENGTH_BYTES + length
-    header.pop("__metadata__", None)
+    (header, start), size = read_header(path), path.stat().st_size
     places = {}
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
         places[name] = _place(name, entry, start, size)
@@ -103,9 +96,9 @@ def write_safetensors(
         begin, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % _LENGTH_BYTES)
+    text += b" " * (-len(text) % LENGTH_BYTES)
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
         for (name, (shape, dtype)), (given, tensor) in zip(layout.items(), tensors, strict=True):
             if (given, tuple(tensor.shape), tensor.dtype) != (name, shape, dtype):
                 raise ValueError(f"{given} came in place of {name}, or is not of its shape and type")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,25 @@ import torch
 
 from animate_benchmarks.puppet.clips import Mode, Pair, Size
 from animate_benchmarks.puppet.shots import FPS, pictures
-from animate_pipelines.diffusion.loop import Schedule, render_segments
+from animate_pipelines.diffusion.loop import render_segments
 from animate_pipelines.diffusion.segments import plan_segments
 from animate_pipelines.diffusion.state import first_state
 from animate_pipelines.diffusion.vae import to_frames
-from animate_pipelines.families.models import Models
-from animate_pipelines.families.wan_animate.conditioning import PARTS, DrivingFrames, preprocess
+from animate_pipelines.families.registry import Models
+from animate_pipelines.families.wan_animate.conditioning import condition
 from animate_pipelines.families.wan_animate.encode import encode_constants
-from animate_pipelines.families.wan_animate.pictures import draw_segment
-from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.families.wan_animate.family import WanAnimate
+from animate_pipelines.families.wan_animate.masking import find_masks
+from animate_pipelines.families.wan_animate.perform import PARTS
+from animate_pipelines.families.wan_animate.pictures import SegmentPainter
+from animate_pipelines.families.wan_animate.segment_model import AnimateSegmentModel
+from animate_pipelines.job.plan import settle_recipe
 from animate_pipelines.media.clip import Clip, Indices
 from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.perception.driving import DrivingFrames, Following, check_followed, find_driver
+from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.progress.stopwatch import Stopwatch
-from animate_pipelines.request.params import DEFAULT_PROMPT, RenderParams
+from animate_pipelines.request.params import DEFAULT_MAX_GAP_S, DEFAULT_PROMPT, RenderParams
 from animate_weights.puppet import Frame
 
 OVERLAP = 1
@@ -78,33 +83,32 @@ def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Siz
         reference_image="drawn", driving_video="drawn", mode=take.mode, prompt=take.prompt, turbo=take.turbo
     )
     frames = DrivingFrames(DrawnClip(driving), take.mode, size)
-    transformer = models.transformers.select(turbo=take.turbo, relight=take.mode == "replace")
+    family = models.family
+    assert isinstance(family, WanAnimate)
+    transformer = family.transformers.select(turbo=take.turbo, relight=take.mode == "replace")
+    people = find_driver(family.readers, frames, Following(), None, Stopwatch(PARTS), lambda done, total: None)
+    check_followed(people, frames, DEFAULT_MAX_GAP_S)
     with tempfile.TemporaryDirectory() as folder:
-        files = Workspace.claim(Path(folder), {})
-        conditioning = preprocess(models, frames, files, lambda done, total: None, watch=Stopwatch(PARTS))
-        masks = partial(files.load_masks, width=frames.size[0]) if take.mode == "replace" else None
-        draw = partial(
-            draw_segment, frames, conditioning, size=size, face_size_px=transformer.face_size_px, masks=masks
+        masks = MaskFile(Path(folder, "masks.npy"), frames.size[0])
+        if take.mode == "replace":
+            find_masks(family.masks, people, frames, masks)
+        painter = SegmentPainter(
+            frames=frames,
+            conditioning=condition(people, frames.clip, frames.size, smoothing=False),
+            size=size,
+            face_size_px=transformer.face_size_px,
+            masks=masks.read if take.mode == "replace" else None,
         )
-        sources = {segment: draw(segment) for segment in segments}
-    steps = take.steps or (manifest.turbo_steps if take.turbo else manifest.steps)
-    assert steps is not None
+        sources = {segment: painter.draw(segment) for segment in segments}
+    recipe = settle_recipe(manifest, replace(params, steps=take.steps), models.recipe_defaults)
+    constants = encode_constants(family.encoders, family.readers, transformer, padding_resize(reference, *size), params)
     rendered = render_segments(
-        transformer,
-        models.vae,
-        encode_constants(models, transformer, padding_resize(reference, *size), params),
-        segments,
+        AnimateSegmentModel(transformer, family.vae, constants, recipe),
         sources.__getitem__,
-        Schedule(
-            num_steps=steps,
-            shift=manifest.shift,
-            guidance_scale=1.0,
-            turbo=take.turbo,
-            half_first_step=models.recipe.half_first_step,
-        ),
+        segments,
+        recipe,
         first_state(take.seed),
-        overlap=OVERLAP,
-        on_step=lambda segment, step: None,
+        carried_frames=OVERLAP,
     )
     shown = np.concatenate([to_frames(pixels)[: segment.num_new_frames] for segment, pixels in rendered])
     kept = ((s, sources[s].masks) for s in segments)

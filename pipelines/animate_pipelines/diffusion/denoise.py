@@ -1,64 +1,55 @@
-"""From noise to the latents of one segment."""
+"""From noise to the latents of one segment. Knows no tensor but latents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from typing import Protocol
 
 import torch
 
 from animate_pipelines.diffusion.schedule import Solver
-from animate_pipelines.families.wan_animate.encode import JobConstants, SegmentInputs
-from animate_pipelines.families.wan_animate.half_step import Velocity, halve_inputs, widen
-from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
 
 
-def draw_noise(inputs: SegmentInputs, channels: int, generator: torch.Generator) -> torch.Tensor:
-    """`1 16 t h w` fp32 on the inputs' device, drawn on the generator's: the CPU's is the same beside any device."""
-    _, _, frames, height, width = inputs.condition.shape
-    noise = torch.randn(1, channels, frames, height, width, generator=generator, device=generator.device)
-    return noise.to(inputs.condition.device)
+class Denoiser(Protocol):
+    """A model that has been shown everything it is conditioned on in one segment.
+
+    noise_shape: of the latents, `1 c t h w`.
+    device: where latents are computed with.
+    """
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Return the shape of the noise."""
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the latents lie."""
+
+    def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
+        """Return the velocity at `latents`, guidance included.
+
+        timestep: `1`, as the solver made it.
+        progress: the share of the steps that is done, 0 at the first.
+        """
+
+    def settle(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return the latents after a step, with what is known put back into them."""
 
 
-def denoise(
-    transformer: AnimateTransformer,
-    constants: JobConstants,
-    inputs: SegmentInputs,
-    solver: Solver,
-    noise: torch.Tensor,
-    *,
-    guidance_scale: float,
-    on_step: Callable[[int], None],
-    half_first_step: bool = False,
-) -> torch.Tensor:
-    """Latents `1 16 t h w`; the first frame is the reference's. `on_step` is called with the number of steps done."""
+def draw_noise(denoiser: Denoiser, generator: torch.Generator) -> torch.Tensor:
+    """Return fp32 noise on the denoiser's device, drawn on the generator's: the CPU's is the same beside any device."""
+    noise = torch.randn(denoiser.noise_shape, generator=generator, device=generator.device)
+    return noise.to(denoiser.device)
+
+
+def denoise(denoiser: Denoiser, solver: Solver, noise: torch.Tensor, *, on_step: Callable[[int], None]) -> torch.Tensor:
+    """Return the latents that `noise` becomes.
+
+    on_step: called with the number of steps done.
+    """
     latents = noise
-    velocity_of = _velocity(transformer, constants, inputs, guidance_scale)
-    first = velocity_of
-    if half_first_step:
-        first = partial(widen, _velocity(transformer, constants, halve_inputs(inputs), guidance_scale))
     for index, timestep in enumerate(solver.timesteps):
-        take = velocity_of if index else first
-        velocity = take(latents, timestep.to(latents.device)[None], index / len(solver.timesteps))
-        latents = solver.step(velocity, index, latents)
+        velocity = denoiser.velocity(latents, timestep.to(latents.device)[None], index / len(solver.timesteps))
+        latents = denoiser.settle(solver.step(velocity, index, latents))
         on_step(index + 1)
     return latents
-
-
-def _velocity(
-    transformer: AnimateTransformer, constants: JobConstants, inputs: SegmentInputs, guidance_scale: float
-) -> Velocity:
-    """Of latents, timestep and progress, with guidance. What the steps share is encoded here, once."""
-    pose = transformer.embed_pose(inputs.pose_latents)
-    encode = partial(transformer.encode_step_constants, condition=inputs.condition, pose=pose)
-    seen = encode(motion=inputs.motion, context=constants.context)
-    if constants.negative_context is None or inputs.negative_motion is None:
-        return lambda latents, timestep, progress: transformer.velocity(latents, timestep, seen, progress)
-    unguided = encode(motion=inputs.negative_motion, context=constants.negative_context)
-
-    def guided(latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
-        velocity = transformer.velocity(latents, timestep, seen, progress)
-        other = transformer.velocity(latents, timestep, unguided, progress)
-        return other + guidance_scale * (velocity - other)
-
-    return guided

@@ -1,75 +1,58 @@
-"""The segment loop: conditioning in, pixels out, one segment carrying its last frames into the next."""
+"""The segment loop: drives in, pixels out, one segment carrying its last frames into the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 
-from animate_pipelines.diffusion.denoise import denoise, draw_noise
-from animate_pipelines.diffusion.schedule import DpmSolver, FlowEuler, Solver, UniPC
+from animate_pipelines.diffusion.denoise import Denoiser, denoise, draw_noise
+from animate_pipelines.diffusion.recipe import Recipe
 from animate_pipelines.diffusion.segments import Segment
 from animate_pipelines.diffusion.state import LoopState
-from animate_pipelines.diffusion.vae import VideoVae
-from animate_pipelines.families.wan_animate.encode import JobConstants, encode_segment
-from animate_pipelines.families.wan_animate.pictures import SegmentFrames
-from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
-from animate_pipelines.loading.execution import FullSolver
 from animate_pipelines.media.read_ahead import read_ahead
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How noise is walked down: full steps with UniPC or DPM-Solver++, few steps of a distilled model with Euler."""
+class SegmentModel(Protocol):
+    """A model that has been shown what a whole job is conditioned on."""
 
-    num_steps: int
-    shift: float
-    guidance_scale: float
-    turbo: bool
-    full_solver: FullSolver = "unipc"
-    half_first_step: bool = False
+    def prepare(self, drive: Any, carried: torch.Tensor | None) -> Denoiser:
+        """Return the denoiser of one segment.
 
-    def solver(self) -> Solver:
-        """A new solver, for one segment."""
-        full = UniPC if self.full_solver == "unipc" else DpmSolver
-        return (FlowEuler if self.turbo else full)(self.num_steps, self.shift)
+        drive: what drives it, as its family's performance gave it.
+        carried: `1 3 n h w` pixels in -1..1, the last frames of the segment before; None in the first.
+        """
+
+    def finish(self, latents: torch.Tensor, segment: Segment) -> torch.Tensor:
+        """Return the new pixels `1 3 t h w` in -1..1 of a segment, without the carried frames."""
 
 
 @torch.no_grad()
 def render_segments(
-    transformer: AnimateTransformer,
-    vae: VideoVae,
-    constants: JobConstants,
+    model: SegmentModel,
+    drive: Callable[[Segment], Any],
     segments: Sequence[Segment],
-    pictures: Callable[[Segment], SegmentFrames],
-    schedule: Schedule,
+    recipe: Recipe,
     state: LoopState,
     *,
-    overlap: int,
-    on_step: Callable[[Segment, int], None],
+    carried_frames: int,
+    on_step: Callable[[Segment, int], None] = lambda segment, step: None,
 ) -> Generator[tuple[Segment, torch.Tensor], None, None]:
-    """Each segment with its new pixels `1 3 t h w` in -1..1, without the carried frames; `state` is ready for the next.
+    """Yield each segment with its new pixels; `state` is then ready for the next.
 
     `t` may exceed `segment.num_new_frames` in the last segment: what follows is padding.
-    pictures: called in a thread, for the next segment while this one denoises; so two segments' pictures are in memory.
+
+    drive: called in a thread, for the next segment while this one denoises; so two segments' are in memory.
+    carried_frames: how many of the last frames the next segment is shown.
     """
-    with closing(read_ahead(map(pictures, segments), 1)) as drawn:
-        for segment, (frames,) in zip(segments, drawn, strict=True):
-            inputs = encode_segment(vae, transformer, constants, frames, state.carried)
-            noise = draw_noise(inputs, vae.latent_channels, state.generator)
-            latents = denoise(
-                transformer,
-                constants,
-                inputs,
-                schedule.solver(),
-                noise,
-                guidance_scale=schedule.guidance_scale,
-                on_step=partial(on_step, segment),
-                half_first_step=schedule.half_first_step,
-            )
-            pixels = vae.decode(latents[:, :, 1:])[:, :, segment.overlap :]
-            state.carried = pixels[:, :, -overlap:]
+    with closing(read_ahead(map(drive, segments), 1)) as drives:
+        for segment, (given,) in zip(segments, drives, strict=True):
+            denoiser = model.prepare(given, state.carried)
+            noise = draw_noise(denoiser, state.generator)
+            latents = denoise(denoiser, recipe.new_solver(), noise, on_step=partial(on_step, segment))
+            pixels = model.finish(latents, segment)
+            state.carried = pixels[:, :, -carried_frames:] if carried_frames else None
             yield segment, pixels

@@ -55,10 +55,18 @@ class PreprocessCache:
         return True
 
     def keep(self, key: str, files: Sequence[Path]) -> None:
-        """Add an entry of these files, which must never be written to again; an entry that is there stays."""
-        if (self._folder / key).is_dir() or sum(file.stat().st_size for file in files) > self._max_bytes:
+        """Add an entry of these files, which must never be written to again.
+
+        An entry that has them all stays as it is; one that lacks some gives way.
+        """
+        entry = self._folder / key
+        if all((entry / file.name).is_file() for file in files):
             return
-        with staged_folder(self._folder / key) as staging:
+        if sum(file.stat().st_size for file in files) > self._max_bytes:
+            return
+        if entry.is_dir():
+            self._drop(entry)
+        with staged_folder(entry) as staging:
             for file in files:
                 _share(file, staging / file.name)
         self._evict()

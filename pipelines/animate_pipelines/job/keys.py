@@ -1,13 +1,13 @@
-"""By what a render knows the files it may go on from: its own in a workspace, anybody's in the preprocess cache."""
+"""What tells a render's files from another's: its own in a workspace, anybody's in the preprocess cache."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
-from animate_pipelines.families.models import Models
-from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
 from animate_pipelines.job.input_files import InputFiles, digests_of
 from animate_pipelines.request.params import RenderParams
+from animate_pipelines.request.size import Size
 
 # Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
 _NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
@@ -33,22 +33,31 @@ _NOT_LOOKED_AT |= {
 }
 
 
-def render_identity(models: Models, params: RenderParams, media: InputFiles) -> dict[str, object]:
-    return {
-        "params": params.to_json(),
-        "bundle": models.bundle_hash,
-        "recipe": models.recipe.to_json(),
-    } | digests_of(media)
+def render_identity(
+    params: RenderParams, inputs: InputFiles, bundle_hash: str, execution: dict[str, Any]
+) -> dict[str, object]:
+    """Return what must be equal for a render to go on from a workspace's files.
+
+    execution: `Execution.to_json()`.
+    """
+    return {"params": params.to_json(), "bundle": bundle_hash, "recipe": execution} | digests_of(inputs)
 
 
-def found_by(models: Models, params: RenderParams, media: InputFiles, frames: DrivingFrames) -> dict[str, object]:
-    """All that decides what the networks find in the driving video. A new field counts until it is said not to."""
+def found_by(
+    params: RenderParams, inputs: InputFiles, frame_size: Size, readers_hash: str, masks: str
+) -> dict[str, object]:
+    """Return all that decides what the networks find in the driving video. A new field counts until it is said not to.
+
+    frame_size: (width, height) of the frames looked at.
+    readers_hash: changes with the networks.
+    masks: the name of what finds masks.
+    """
     fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
-    digests = {name: digest for name, digest in digests_of(media).items() if name not in _NOT_LOOKED_AT}
+    digests = {name: digest for name, digest in digests_of(inputs).items() if name not in _NOT_LOOKED_AT}
     return fields | {
         **digests,
-        "frame_size": list(frames.size),
-        "networks": models.readers_hash,
-        "masks": models.masks.name,
+        "frame_size": list(frame_size),
+        "networks": readers_hash,
+        "masks": masks,
         "version": version("animate-server"),
     }

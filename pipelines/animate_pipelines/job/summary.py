@@ -1,133 +1,81 @@
-"""The account of a finished render: its `RenderResult`, the warnings in it, and what the video file says of itself."""
+"""What is said of a finished render: its `RenderResult`, and what the video file says of itself."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
-from animate_pipelines.families.models import Models
-from animate_pipelines.families.wan_animate.conditioning import Conditioning
-from animate_pipelines.job.plan import RenderPlan
-from animate_pipelines.job.reference import Reference
-from animate_pipelines.media.clip import Clip
+import torch
+
+from animate_pipelines.job.performance import Performance
+from animate_pipelines.job.render_job import RenderJob
 from animate_pipelines.media.join import AudioTreatment
-from animate_pipelines.media.probe import VideoInfo
 from animate_pipelines.memory.device import peak_memory_bytes
-from animate_pipelines.perception.given import MaskVideo
-from animate_pipelines.preflight.report import PreflightReport
-from animate_pipelines.progress.stopwatch import Stopwatch
-from animate_pipelines.progress.tracker import ProgressTracker
-from animate_pipelines.request.params import RenderParams
 from animate_pipelines.result import RenderResult
 
 
-def metadata_of(models: Models, params: RenderParams) -> dict[str, str]:
-    """What the video file says of itself."""
+def metadata_of(job: RenderJob, performance: Performance) -> dict[str, str]:
+    """Return the tags of the video file."""
     return {
         "comment": "AI-generated video",
-        "seed": str(params.seed),
-        "recipe": json.dumps(models.recipe.to_json(), sort_keys=True),
-        "bundle": f"{models.manifest.name} {models.bundle_hash}",
+        "seed": str(job.params.seed),
+        "recipe": json.dumps(_recipe(job, performance), sort_keys=True),
+        "bundle": f"{job.maker.manifest.name} {job.maker.bundle_hash}",
         "animate_server": version("animate-server"),
     }
 
 
-def account_for(
-    models: Models,
-    params: RenderParams,
-    destination: Path,
-    source: VideoInfo,
-    character: Reference,
-    clip: Clip,
-    conditioning: Conditioning,
-    plan: RenderPlan,
+def summarize(
+    job: RenderJob,
+    performance: Performance,
     audio: AudioTreatment,
-    tracker: ProgressTracker,
-    watch: Stopwatch,
-    checked: PreflightReport | None,
-    *,
-    cached: bool,
+    loras: tuple[tuple[str, float], ...],
 ) -> RenderResult:
-    """The result of a render whose video lies at `destination`."""
+    """Return the result of a job whose video lies at its destination.
+
+    loras: path in the bundle and strength of each LoRA that was merged in.
+    """
+    plan, params = performance.plan, job.params
+    notes = asdict(performance.notes) | {"warnings": (*_warnings(job), *performance.notes.warnings)}
     return RenderResult(
-        path=destination,
+        path=job.destination,
         mode=params.mode,
         width=plan.output_size[0],
         height=plan.output_size[1],
         render_width=plan.render_size[0],
         render_height=plan.render_size[1],
-        fps=f"{clip.fps.numerator}/{clip.fps.denominator}",
-        num_frames=clip.num_frames,
-        duration_s=float(clip.duration_s),
+        fps=f"{performance.fps.numerator}/{performance.fps.denominator}",
+        num_frames=performance.num_frames,
+        duration_s=float(performance.num_frames / performance.fps),
         num_segments=len(plan.segments),
-        num_steps=plan.num_steps,
+        num_steps=plan.recipe.num_steps,
         seed=params.seed,
-        turbo=params.turbo,
+        turbo=plan.recipe.few_steps,
         audio=audio,
-        loras=models.transformers.loras(turbo=params.turbo, relight=params.mode == "replace"),
-        mask_source=mask_source(models, params),
-        reference_taken_at_s=character.taken_at_s,
-        repeated_frames=clip.repeats,
-        frames_without_person=conditioning.people.num_without,
-        safety=_safety(models, params),
-        warnings=_warnings(models, params, source, character, clip, conditioning, plan),
-        seconds={stage: round(seconds, 3) for stage, seconds in tracker.seconds.items()},
-        preprocess_seconds={part: round(seconds, 3) for part, seconds in watch.seconds.items()},
-        preprocess_cached=cached,
-        preflight=None if checked is None else checked.to_json(),
-        peak_memory_bytes=peak_memory_bytes(models.device),
-        bundle=models.manifest.name,
-        bundle_hash=models.bundle_hash,
-        recipe=models.recipe.to_json(),
+        loras=loras,
+        safety=job.safety_outcome,
+        seconds={stage: round(seconds, 3) for stage, seconds in job.tracker.seconds.items()},
+        peak_memory_bytes=peak_memory_bytes(torch.device(job.maker.execution.device)),
+        bundle=job.maker.manifest.name,
+        bundle_hash=job.maker.bundle_hash,
+        recipe=_recipe(job, performance),
         version=version("animate-server"),
+        **notes,
     )
 
 
-def _safety(models: Models, params: RenderParams) -> str:
-    if not params.safety_check:
-        return "off"
-    return "not_checked" if models.safety is None else "checked"
+def _recipe(job: RenderJob, performance: Performance) -> dict[str, Any]:
+    """Return how the networks were run, and how this job walked: both decide speed and last digits."""
+    return job.maker.execution.to_json() | performance.plan.recipe.to_json()
 
 
-def _warnings(
-    models: Models,
-    params: RenderParams,
-    source: VideoInfo,
-    character: Reference,
-    clip: Clip,
-    conditioning: Conditioning,
-    plan: RenderPlan,
-) -> tuple[str, ...]:
-    (width, height), (out_width, out_height) = plan.render_size, plan.output_size
-    areas = [area[0] * area[1] for area in models.manifest.render_areas]
-    asked = params.render_area
-    fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
-    people = conditioning.people
-    said = {
-        models.manifest.warning: True,
-        "not checked for safety: the bundle has no safety checker": _safety(models, params) == "not_checked",
-        f"the reference is the frame at {character.taken_at_s} s of the character's video": (
-            character.taken_at_s is not None
-        ),
-        f"the driving video has {source.num_audios} audio streams: the default one was taken": (
-            source.num_audios > 1 and params.keep_audio
-        ),
-        f"the driving video was {fitted} from {source.width}x{source.height} to {clip.size[0]}x{clip.size[1]}": (
-            clip.size != (source.width, source.height)
-        ),
-        f"generated at {width}x{height} and scaled to {out_width}x{out_height}": plan.scale > 1.05,
-        f"the bundle is not made for an area of {asked}": asked is not None and asked[0] * asked[1] not in areas,
-        f"the person was not found in {people.num_without} of {len(people.frames)} frames": people.num_without > 0,
-        f"{people.num_people} people were found; number {people.chosen} is followed": people.num_people > 1,
-        "no frame shows a face: the expression is not followed": bool((conditioning.face_frames < 0).all()),
-        f"{clip.repeats} frames repeat the face and background of the frame before": clip.repeats > 0,
-    }
-    return tuple(sentence for sentence, applies in said.items() if sentence and applies)
-
-
-def mask_source(models: Models, params: RenderParams) -> str | None:
-    """The name of what finds the person to replace; None in animate mode."""
-    if params.mode != "replace":
-        return None
-    return models.masks.name if params.mask_video is None else MaskVideo.name
+def _warnings(job: RenderJob) -> list[str]:
+    """Return what the bundle and the server have to say, before the performance."""
+    warnings = [job.maker.manifest.warning] if job.maker.manifest.warning else []
+    if job.safety_outcome == "not_checked":
+        warnings.append("not checked for safety: the bundle has no safety checker")
+    if job.workspace.discarded:
+        warnings.append("finished segments of another request or release lay there: the render began anew")
+    return warnings

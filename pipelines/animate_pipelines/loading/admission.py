@@ -8,24 +8,29 @@ from dataclasses import dataclass, replace
 import torch
 
 from animate_pipelines.errors import AreaTooLarge
-from animate_pipelines.loading.execution import Recipe
-from animate_pipelines.loading.residency import MARGIN_BYTES, NetworkSizes, SegmentSize, predict_peak, untracked_bytes
+from animate_pipelines.loading.execution import Execution
+from animate_pipelines.loading.predict import predict_peak, untracked_bytes
+from animate_pipelines.loading.residency import MARGIN_BYTES
+from animate_pipelines.loading.sizes import NetworkSizes, SegmentSize
 from animate_pipelines.media.resize import SIDE_MULTIPLE_PX
+from animate_pipelines.request.size import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """sizes, recipe: of what is loaded. available_bytes: says what the networks and a job may fill together now."""
+    """sizes, execution: of what is loaded. available_bytes: says what the networks and a job may fill together now."""
 
     sizes: NetworkSizes
-    recipe: Recipe
+    execution: Execution
     available_bytes: Callable[[], int]
 
-    def check(self, segment: SegmentSize, *, field: str) -> None:
-        """`AreaTooLarge`, with the largest size of that shape that fits, unless 1 GB would stay free.
+    def check(self, size: Size, num_frames: int, *, field: str) -> None:
+        """Raise `AreaTooLarge`, with the largest size of that shape that fits, unless 1 GB would stay free.
 
+        size: (width, height) that segments of `num_frames` frames are generated at.
         field: the one of the request that decides the size.
         """
+        segment = SegmentSize(width=size[0], height=size[1], num_frames=num_frames)
         available = self.available_bytes()
         if self._need(segment) <= available:
             return
@@ -40,7 +45,7 @@ class DeviceMemory:
         )
 
     def _need(self, segment: SegmentSize) -> int:
-        return predict_peak(self.sizes, self.recipe, segment) + MARGIN_BYTES
+        return predict_peak(self.sizes, self.execution, segment) + MARGIN_BYTES
 
     def _largest(self, segment: SegmentSize, available: int) -> SegmentSize | None:
         """By the rule of `render_size`: both sides are multiples of 16, rounded down."""
@@ -52,14 +57,14 @@ class DeviceMemory:
         return None
 
 
-def cuda_memory(sizes: NetworkSizes, recipe: Recipe) -> DeviceMemory:
-    """Of the recipe's GPU: what is free, what torch holds for us, and what is predicted to lie outside of torch."""
+def cuda_memory(sizes: NetworkSizes, execution: Execution) -> DeviceMemory:
+    """Of the execution's GPU: what is free, what torch holds for us, and what is predicted to lie outside of torch."""
 
     def available() -> int:
-        free: int = torch.cuda.mem_get_info(recipe.device)[0]
-        return free + torch.cuda.memory_reserved(recipe.device) + untracked_bytes(sizes)
+        free: int = torch.cuda.mem_get_info(execution.device)[0]
+        return free + torch.cuda.memory_reserved(execution.device) + untracked_bytes(sizes)
 
-    return DeviceMemory(sizes=sizes, recipe=recipe, available_bytes=available)
+    return DeviceMemory(sizes=sizes, execution=execution, available_bytes=available)
 
 
 def _size(segment: SegmentSize) -> str:

@@ -102,6 +102,16 @@ def open_network(bundle: Path, component: Component, *, chosen: str | None = Non
     return NetworkFiles(component=component, checkpoint=checkpoint, build=build, rename=rename)
 
 
+def load_saved(kind: Any, folder: Path, **options: Any) -> Any:
+    """Return what `kind.from_pretrained` makes of a folder of a bundle. Raises `BundleError` where it cannot."""
+    if not folder.is_dir():
+        raise BundleError(f"the bundle lacks {folder.name}/", field="bundle", value=str(folder))
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{folder.name}/ cannot be loaded: {error}", field="bundle", value=str(folder)) from error
+
+
 def _original(bundle: Path, component: Component, checkpoint: Checkpoint) -> tuple[Callable[[], nn.Module], Rename]:
     tensors = checkpoint.tensors
     if component == "transformer":

@@ -6,47 +6,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from animate_kernels.sparsity import Sparsity
 from animate_pipelines.errors import InvalidField
 
-_CHANGES: dict[str, dict[str, Any]] = {
+# Each sets fields of `Execution`, which hold for the process, or of `Recipe`, which are a job's defaults.
+_EXECUTION: dict[str, dict[str, Any]] = {
     "bf16": {"dtype": "bfloat16"},
     "fp8-linears": {"fp8_weights": True, "fp8_products": True},
     "8-bit-attention": {"attention": "fp8"},
-    "half-first-step": {"half_first_step": True},
 }
+_RECIPE: dict[str, dict[str, Any]] = {"half-first-step": {"half_first_step": True}}
 _DENSITY = "density-"
 
 
-def recipe_changes(shortcuts: Iterable[str]) -> dict[str, Any]:
-    """The fields of `Recipe` that shortcuts set. `InvalidField` for an unknown one, or two that set the same field.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcuts:
+    """The fields of `Execution` and of `Recipe` that the shortcuts set."""
+
+    execution: dict[str, Any]
+    recipe: dict[str, Any]
+
+
+def take_shortcuts(names: Iterable[str]) -> Shortcuts:
+    """Return what shortcuts of these names set.
 
     `density-0.2` reads a fifth of the key blocks exactly; `density-0.5/0.2` half of them in the first half of the steps
     and a fifth in the second, and so on for more parts.
+    Raises `InvalidField` for an unknown one, or two that set the same field.
     """
-    changes: dict[str, Any] = {}
-    for shortcut in shortcuts:
-        new = _changes_of(shortcut)
-        if changes.keys() & new.keys():
-            raise InvalidField(f"shortcuts: {shortcut!r} is the second of its kind", field="shortcuts", value=shortcut)
-        changes |= new
-    return changes
+    taken = Shortcuts(execution={}, recipe={})
+    for name in names:
+        new = _read(name)
+        if taken.execution.keys() & new.execution.keys() or taken.recipe.keys() & new.recipe.keys():
+            raise InvalidField(f"shortcuts: {name!r} is the second of its kind", field="shortcuts", value=name)
+        taken = Shortcuts(execution=taken.execution | new.execution, recipe=taken.recipe | new.recipe)
+    return taken
 
 
-def _changes_of(shortcut: str) -> dict[str, Any]:
-    if shortcut in _CHANGES:
-        return _CHANGES[shortcut]
-    if shortcut.startswith(_DENSITY):
+def _read(name: str) -> Shortcuts:
+    if name in _EXECUTION or name in _RECIPE:
+        return Shortcuts(execution=_EXECUTION.get(name, {}), recipe=_RECIPE.get(name, {}))
+    if name.startswith(_DENSITY):
         try:
-            shares = tuple(float(share) for share in shortcut.removeprefix(_DENSITY).split("/"))
-            return {"sparsity": Sparsity(densities=shares)}
+            shares = tuple(float(share) for share in name.removeprefix(_DENSITY).split("/"))
+            return Shortcuts(execution={}, recipe={"sparsity": Sparsity(densities=shares)})
         except ValueError:
             pass
-    names = ", ".join((*_CHANGES, "density-SHARE"))
+    known = ", ".join((*_EXECUTION, *_RECIPE, "density-SHARE"))
     raise InvalidField(
-        f"shortcuts: {shortcut!r} is none of {names}, where SHARE is above 0 and at most 1, or several parted by /",
+        f"shortcuts: {name!r} is none of {known}, where SHARE is above 0 and at most 1, or several parted by /",
         field="shortcuts",
-        value=shortcut,
+        value=name,
     )

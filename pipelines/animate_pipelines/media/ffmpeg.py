@@ -13,7 +13,7 @@ import imageio_ffmpeg
 
 from animate_pipelines.errors import MediaError, MediaTooLarge, RequestError, ServerError
 from animate_pipelines.media.child import Bounds, OnTick, Outcome, run_child
-from animate_pipelines.media.header import Container
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.limits import MediaLimits
 
 # Two: decoding and encoding of one clip side by side, whatever the machine. More threads cost memory per frame, and

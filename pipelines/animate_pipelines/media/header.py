@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Literal
 
 from animate_pipelines.errors import MediaError, MediaTooLarge
+from animate_pipelines.media.container import Container, Family
 from animate_pipelines.media.limits import MediaLimits
-
-Family = Literal["image", "video", "keypoints"]
-Container = Literal["jpeg", "png", "webp", "mov", "matroska", "json"]
 
 HEAD_BYTES = 65_536  # enough for `sniff`, and for the sides of nearly every picture
 ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM", "keypoints": "a JSON object"}

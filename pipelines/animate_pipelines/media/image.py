@@ -10,8 +10,9 @@ import numpy as np
 
 from animate_pipelines.errors import MediaError
 from animate_pipelines.media.child import Bounds, Outcome, run_child
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.ffmpeg import child_error, header_bounds
-from animate_pipelines.media.header import HEAD_BYTES, Container, check_head, check_image_sides
+from animate_pipelines.media.header import HEAD_BYTES, check_head, check_image_sides
 from animate_pipelines.media.limits import MediaLimits
 
 Picture = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]

@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Literal
 
 from animate_pipelines.errors import MediaError, ServerError
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.durable import written_whole
 from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, header_bounds, input_arguments, run_ffmpeg
-from animate_pipelines.media.header import Container
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.probe import AudioInfo, VideoInfo
 from animate_pipelines.media.timing import packets_of, ticks_per_second
 from animate_pipelines.request.params import DEFAULT_QUALITY, OutputFormat
 
 AudioTreatment = Literal["none", "copied", "encoded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """The file that a result's sound is taken from, and what is known of it."""
+
+    path: Path
+    info: VideoInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +67,7 @@ def join_pieces(
     destination: Path,
     *,
     audio_source: Path | None,
-    source_info: VideoInfo,
+    source_info: VideoInfo | None,
     num_frames: int,
     fps: Fraction,
     metadata: dict[str, str],
@@ -79,14 +87,16 @@ def join_pieces(
     Returns what was done to the audio.
     """
     limits = limits or MediaLimits()
-    audio = source_info.audio
-    if audio is not None and audio.first_packet_s - source_info.start_s + audio.packet_s > num_frames / fps:
-        audio = None  # it begins after the last frame
+    audio = None if source_info is None else source_info.audio
+    if source_info is not None and audio is not None:
+        begins_s = audio.first_packet_s - source_info.start_s
+        if begins_s + audio.packet_s > num_frames / fps:
+            audio = None  # it begins after the last frame
     with written_whole(destination) as temporary:
         form = _FORMATS[output_format]
         video = _vp9(fps, quality) if form.reencodes else _copied(fps)
         ending = [*_tags(metadata), *form.options, "-f", form.muxer, "-y", file_url(temporary)]
-        if audio is None or audio_source is None:
+        if audio is None or audio_source is None or source_info is None:
             _run(pieces, [*video, *ending], limits, field=None)
             treatment: AudioTreatment = "none"
         else:

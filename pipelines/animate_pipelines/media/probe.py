@@ -12,8 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from animate_pipelines.errors import MediaError, MediaTooLarge
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.ffmpeg import header_bounds, input_arguments, run_ffmpeg
-from animate_pipelines.media.header import HEAD_BYTES, Container, check_family, check_file_size, check_shape
+from animate_pipelines.media.header import HEAD_BYTES, check_family, check_file_size, check_shape
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import Packets, Timing, packets_of, timing_of
 

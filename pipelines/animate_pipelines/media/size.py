@@ -6,11 +6,12 @@ import math
 from fractions import Fraction
 
 from animate_pipelines.request.params import Fit, Resolution
+from animate_pipelines.request.size import Size
 
 _LINES: dict[Resolution, int] = {"480p": 480, "580p": 580, "720p": 720, "1080p": 1080}
 
 
-def output_size(resolution: Resolution, width: int, height: int) -> tuple[int, int]:
+def output_size(resolution: Resolution, width: int, height: int) -> Size:
     """(width, height) of the result for a driving video shown at `width` x `height`.
 
     The class names the area of the 16:9 frame of that many lines; the aspect is the driving video's; both sides are

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from animate_pipelines.media.child import Bounds
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.ffmpeg import THREADS, input_arguments, run_ffmpeg
-from animate_pipelines.media.header import Container
 
 StillKind = Literal["thumbnail", "spritesheet"]
 STILL_TYPES: Mapping[StillKind, str] = {"thumbnail": "image/webp", "spritesheet": "image/jpeg"}

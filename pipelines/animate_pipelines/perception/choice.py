@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.perception.detector import CERTAIN
+from animate_pipelines.perception.confidence import BOX_CERTAIN
 from animate_pipelines.perception.sightings import Sighting
 from animate_pipelines.perception.tracks import Track
 from animate_pipelines.request.person import Person, PersonAt
+from animate_pipelines.request.size import Size
 
-Size = tuple[int, int]
 _SHORTEST = 0.02  # of the frames looked at
 _NEAR_S = 0.25  # so far from the time asked for, in a frame in which somebody stands at the point
 
@@ -22,7 +22,7 @@ def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
     found = [
         track
         for track in tracks
-        if len(track.sightings) >= _SHORTEST * num_frames and max(s.box[4] for s in track.sightings) > CERTAIN
+        if len(track.sightings) >= _SHORTEST * num_frames and max(s.box[4] for s in track.sightings) > BOX_CERTAIN
     ]
     return found or list(tracks)
 

@@ -8,14 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import FACE_SEEN, HAND_SEEN
 from animate_pipelines.perception.detection_report import DetectionReport, FrameSeen, PersonSeen
-from animate_pipelines.perception.face import FACE_SEEN, face_confidence
+from animate_pipelines.perception.face import face_confidence
+from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import stretches_of
 from animate_pipelines.perception.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND
-from animate_pipelines.perception.people import FoundPeople
 from animate_pipelines.perception.sightings import box_overlap
 
-_HAND_SEEN = 0.4  # mean confidence
 _BLUR_SHARE = 0.25  # of the clip's median sharpness
 _JUMP_S, _SAME_PLACE = 0.5, 0.05  # a box that overlaps the one so short a time before by less is a jump
 
@@ -38,7 +38,7 @@ def report_people(
         people=tuple(people_seen(people, size)),
         missing_person=tuple(stretches_of(looked_at, ~found)),
         missing_face=tuple(stretches_of(looked_at, ~face)),
-        missing_hands=tuple(stretches_of(looked_at, ~(found & (hands >= _HAND_SEEN).any(axis=0)))),
+        missing_hands=tuple(stretches_of(looked_at, ~(found & (hands >= HAND_SEEN).any(axis=0)))),
         missing_mask=None
         if masks is None
         else tuple(stretches_of(looked_at, np.array([not masks[i] for i in looked_at]))),

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from animate_pipelines.perception.confidence import BOX_CERTAIN, BOX_POSSIBLE
 from animate_pipelines.perception.onnx_batch import run_batched
 
 SIDE_PX = 640
-_MIN_SCORE = 0.05
-CERTAIN = 0.3
 _MAX_OVERLAP = 0.5
 _PERSON = 0
 _MIN_SIDE_RATIO = 0.4
@@ -55,18 +54,18 @@ def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     boxes = output[:, :4] * np.array([width, height, width, height], np.float32) / SIDE_PX
     scores, classes = output[:, 4], output[:, 5].astype(int)
-    kept = scores >= _MIN_SCORE
+    kept = scores >= BOX_POSSIBLE
     boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
     corners_and_sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(int)
-    picked = cv2.dnn.NMSBoxes(corners_and_sides.tolist(), scores.tolist(), _MIN_SCORE, _MAX_OVERLAP)
-    people = [i for i in np.array(picked, int).flatten() if classes[i] == _PERSON and scores[i] > _MIN_SCORE]
+    picked = cv2.dnn.NMSBoxes(corners_and_sides.tolist(), scores.tolist(), BOX_POSSIBLE, _MAX_OVERLAP)
+    people = [i for i in np.array(picked, int).flatten() if classes[i] == _PERSON and scores[i] > BOX_POSSIBLE]
     corners, sides = corners_and_sides[people, :2], corners_and_sides[people, 2:]
     return np.concatenate([corners, corners + sides, scores[people, None]], axis=1, dtype=np.float64)
 
 
 def certain_boxes(boxes: np.ndarray) -> np.ndarray:
     """Of the boxes `n 5` of one frame those that are certain; where none is, all of them."""
-    certain = boxes[:, 4] >= CERTAIN
+    certain = boxes[:, 4] >= BOX_CERTAIN
     return boxes[certain] if certain.any() else boxes
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from animate_pipelines.perception.keypoints import FACE
 
 _AREA_SCALE = 1.3
-FACE_SEEN = 0.4  # mean confidence of the face points, at least; backs of heads stay below
 FaceBox = tuple[int, int, int, int]  # x1, x2, y1, y2
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_SEEN, JOINT_SURE, PART_SEEN
 from animate_pipelines.perception.keypoints import FACE, LEFT_HAND, RIGHT_HAND
 
 Framing = Literal["portrait", "half", "three_quarter", "full"]
@@ -15,9 +16,6 @@ PARTS: tuple[Part, ...] = ("face", "arms", "left_hand", "right_hand", "legs", "f
 
 # Rows of a whole-body pose, left and right.
 _SHOULDERS, _ELBOWS, _WRISTS, _HIPS, _KNEES, _ANKLES = [5, 6], [7, 8], [9, 10], [11, 12], [13, 14], [15, 16]
-# Confidence from which joints count as seen: the one from which the model's skeleton is drawn. Joints beyond the edge
-# of a picture are guessed near it, with a confidence of 0.1 to 0.45.
-_SEEN, _SURE = 0.5, 0.6
 _SHORTEST_TRUNK = 0.6  # of the breadth of the shoulders
 _SHORTEST_THIGH = 0.3  # of the trunk, downwards
 _EDGE = 0.985  # of the height; what is guessed below the picture lands on its last rows
@@ -31,7 +29,7 @@ def framing_of(pose: np.ndarray) -> Framing:
     """
     shoulders, hips, knees = (float(pose[joints, 1].mean()) for joints in (_SHOULDERS, _HIPS, _KNEES))
     breadth = float(np.hypot(*(pose[5, :2] - pose[6, :2])))
-    if _are_seen(pose, _ANKLES, _SURE):
+    if _are_seen(pose, _ANKLES, JOINT_SURE):
         return "full"
     if not _are_seen(pose, _HIPS) or hips - shoulders < _SHORTEST_TRUNK * breadth:
         return "portrait"
@@ -39,7 +37,7 @@ def framing_of(pose: np.ndarray) -> Framing:
     return "half" if bent or not _are_seen(pose, _KNEES) else "three_quarter"
 
 
-def _are_seen(pose: np.ndarray, joints: list[int], confidence: float = _SEEN) -> bool:
+def _are_seen(pose: np.ndarray, joints: list[int], confidence: float = JOINT_SEEN) -> bool:
     return bool(pose[joints, 2].mean() >= confidence and pose[joints, 1].mean() <= _EDGE)
 
 
@@ -60,4 +58,4 @@ def part_confidence(pose: np.ndarray, part: Part) -> float:
 
 def sees(pose: np.ndarray, part: Part) -> bool:
     """Whether a part of the body is seen in a pose `133 3`."""
-    return part_confidence(pose, part) >= _SEEN
+    return part_confidence(pose, part) >= PART_SEEN

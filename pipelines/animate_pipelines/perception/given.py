@@ -8,9 +8,10 @@ import numpy as np
 
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
 from animate_pipelines.perception.detector import squash
-from animate_pipelines.perception.people import FoundPeople
-from animate_pipelines.perception.pose import crop_person
-from animate_pipelines.perception.scan import Read, Size, sharpness_of
+from animate_pipelines.perception.found_people import FoundPeople
+from animate_pipelines.perception.scan import Read
+from animate_pipelines.perception.sharpness import sharpness_of
+from animate_pipelines.request.size import Size
 
 _WHITE = 128
 
@@ -27,7 +28,7 @@ def people_given(poses: np.ndarray, frames: Sequence[int], read: Read, size: Siz
     for index, picture in zip(frames, read(frames), strict=True):
         thumbnails.append(thumbnail(squash(picture)))
         if index in boxes:
-            sharpness[index] = sharpness_of(crop_person(picture, boxes[index]))
+            sharpness[index] = sharpness_of(picture, boxes[index])
     return FoundPeople(
         frames=np.array(frames),
         boxes=np.array(list(boxes.values())).reshape(-1, 5),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_FOUND
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND
 
-_SEEN = 0.3
 # A hand is at most 0.8 of a forearm long; half as much again for one that is held towards the camera.
 _REACH = 1.25
 # shoulder, elbow, wrist, hip of the same side
@@ -26,9 +26,9 @@ def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         lengths = [
             share * np.linalg.norm(pixels[a] - pixels[b])
             for a, b, share in spans
-            if min(pose[a, 2], pose[b, 2]) >= _SEEN
+            if min(pose[a, 2], pose[b, 2]) >= JOINT_FOUND
         ]
-        if lengths and pose[wrist, 2] >= _SEEN:
+        if lengths and pose[wrist, 2] >= JOINT_FOUND:
             far = np.linalg.norm(pixels[hand] - pixels[wrist], axis=1) > _REACH * max(lengths)
             kept[hand, 2][far] = 0.0
     return kept

@@ -47,7 +47,7 @@ def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
     between: the joints `17 3` in pixels, put between those read before and after.
     """
     posture = posture_similarity(replace(read, joints=between), read)
-    alike = colour_distance(read.look, followed.look) <= SAME_COLOURS
+    alike = colour_distance(read.colours, followed.colours) <= SAME_COLOURS
     return alike and posture is not None and posture >= _LEAST_POSTURE
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
+from animate_pipelines.perception.driving import DrivingFrames
 from animate_pipelines.perception.given import MaskVideo
+from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.perception.masks import MaskSource, fit_mask
 from animate_pipelines.perception.observations import Observations
 from animate_pipelines.request.params import MaskFit
@@ -69,21 +71,29 @@ def preview_masks(
     return _preview(finder.name, fit, seconds, pictures, masks)
 
 
+def previewed(looked_at: Sequence[int], fps: float) -> list[int]:
+    """Return the eight of the source frames `looked_at`, evenly, that a preview of a render shows."""
+    return [looked_at[index] for index in _spread(np.array(looked_at) / fps)]
+
+
 def masks_used(
-    load_masks: Callable[[Sequence[int], int], np.ndarray],
+    masks: MaskFile,
     frames: DrivingFrames,
     looked_at: Sequence[int],
     fit: MaskFit,
     source: str,
+    pictures: Mapping[int, np.ndarray] = MappingProxyType({}),
 ) -> MaskPreview:
-    """The masks of a render, in eight of the source frames `looked_at`, evenly.
+    """Return the masks of a render, in eight of the source frames `looked_at`.
 
-    load_masks: gives `t h w` of source frames, for the width of a mask. source: the name of what found them.
+    source: the name of what found them.
+    pictures: by source frame, those that need not be read.
     """
-    seconds = np.array(looked_at) / float(frames.clip.source_fps)
-    chosen = _spread(seconds)
-    indices = [looked_at[index] for index in chosen]
-    return _preview(source, fit, seconds[chosen], frames.read(indices), load_masks(indices, frames.size[0]))
+    fps = float(frames.clip.source_fps)
+    indices = previewed(looked_at, fps)
+    unread = [index for index in indices if index not in pictures]
+    shown = {**pictures, **dict(zip(unread, frames.read(unread), strict=True))}
+    return _preview(source, fit, np.array(indices) / fps, [shown[index] for index in indices], masks.read(indices))
 
 
 def _preview(

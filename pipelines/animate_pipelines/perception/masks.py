@@ -11,11 +11,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_FOUND
 from animate_pipelines.request.params import MaskFit
 
 _KERNEL_PX = 7
 _DILATIONS = 3
-_MIN_CONFIDENCE = 0.3
 _BLOCKS = (8, 16)  # a standing person is about twice as tall as wide
 
 
@@ -40,7 +40,7 @@ class KeypointBoxes:
 
     def _box_mask(self, pose: np.ndarray, height: int, width: int) -> np.ndarray:
         mask = np.zeros((height, width), np.uint8)
-        seen = pose[pose[:, 2] >= _MIN_CONFIDENCE, :2] * [width, height]
+        seen = pose[pose[:, 2] >= JOINT_FOUND, :2] * [width, height]
         if len(seen):
             (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
             grow = self.margin * max(x2 - x1, y2 - y1)

@@ -8,27 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from animate_pipelines.perception.detector import list_people
+from animate_pipelines.errors import NoPersonFound
+from animate_pipelines.perception.confidence import BODY_SEEN, OTHER_FACE, OTHER_NOSE, OTHER_SHOULDERS
+from animate_pipelines.perception.detector import detect_person, list_people
 from animate_pipelines.perception.keypoints import FACE
 from animate_pipelines.perception.pose import estimate_pose
 from animate_pipelines.perception.readers import Readers
-from animate_pipelines.perception.scan import BODY_SEEN
+from animate_pipelines.perception.sharpness import sharpness_of
 
 _BODY, _HEAD, _SHOULDERS = slice(0, 17), slice(0, 5), [5, 6]
 _MOST_BOXES = 6
-_SURE_FACE, _SURE_HEAD, _SURE_SHOULDERS = 0.78, 0.85, 0.6  # confidences: of somebody else, not of a misread box
 _APART = 0.7  # of the distance between the shoulders, from one head to another
-_SHARPNESS_PX = 256  # height to which a person is scaled before its sharpness is measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """pose: `133 3`, and box: (x1, y1, x2, y2), as fractions of the picture. people: at least 1.
 
-    sharpness: variance of the Laplacian of the person's brightness, at one height for all sizes.
+    sharpness: see `sharpness_of`.
     """
 
     pose: np.ndarray
@@ -53,8 +52,22 @@ def observe(readers: Readers, picture: np.ndarray) -> Observation | None:
         pose=poses[chosen],
         box=np.array([x1 / width, y1 / height, x2 / width, y2 / height]),
         people=count_heads([pose * [width, height, 1] for pose in poses]),
-        sharpness=_sharpness(picture[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1]),
+        sharpness=sharpness_of(picture, boxes[chosen]),
     )
+
+
+def require_pose(readers: Readers, picture: np.ndarray, *, field: str) -> np.ndarray:
+    """Return the pose `133 3` of the largest person in a picture `h w 3`.
+
+    field: of the request, as which the picture was given.
+    Raises `NoPersonFound`.
+    """
+    box = detect_person(readers.detector, picture)
+    if box is None:
+        raise NoPersonFound(
+            f"no person was found in {field}, whose pose is needed for what was asked", field=field, value=0, limit=1
+        )
+    return estimate_pose(readers.pose, picture, box)
 
 
 def count_heads(poses: Sequence[np.ndarray]) -> int:
@@ -75,16 +88,7 @@ def count_heads(poses: Sequence[np.ndarray]) -> int:
 def _is_sure(pose: np.ndarray) -> bool:
     confidence = pose[:, 2]
     return bool(
-        confidence[FACE].mean() >= _SURE_FACE
-        and confidence[0] >= _SURE_HEAD
-        and confidence[_SHOULDERS].mean() >= _SURE_SHOULDERS
+        confidence[FACE].mean() >= OTHER_FACE
+        and confidence[0] >= OTHER_NOSE
+        and confidence[_SHOULDERS].mean() >= OTHER_SHOULDERS
     )
-
-
-def _sharpness(person: np.ndarray) -> float:
-    if not person.size:
-        return 0.0
-    scale = _SHARPNESS_PX / person.shape[0]
-    size = (max(round(person.shape[1] * scale), 1), _SHARPNESS_PX)
-    grey = cv2.cvtColor(cv2.resize(person, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())

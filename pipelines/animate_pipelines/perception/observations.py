@@ -35,20 +35,24 @@ class Observations:
     @classmethod
     def of(
         cls,
-        looks: Sequence[Observation | None],
+        shown: Sequence[Observation | None],
         times_s: Sequence[float],
         size: tuple[int, int],
         cuts_s: tuple[float, ...] = (),
     ) -> Observations:
         """From what each picture shows, in order of time."""
-        found = [(look, time_s) for look, time_s in zip(looks, times_s, strict=True) if look is not None]
+        found = [
+            (observation, time_s) for observation, time_s in zip(shown, times_s, strict=True) if observation is not None
+        ]
         return cls(
-            poses=np.array([look.pose for look, _ in found]).reshape(-1, NUM_KEYPOINTS, 3),
-            boxes=np.array([look.box for look, _ in found]).reshape(-1, 4),
+            poses=np.array([observation.pose for observation, _ in found]).reshape(-1, NUM_KEYPOINTS, 3),
+            boxes=np.array([observation.box for observation, _ in found]).reshape(-1, 4),
             times_s=np.array([time_s for _, time_s in found]),
-            sharpness=np.array([look.sharpness for look, _ in found]),
-            num_pictures=len(looks),
-            people=int(np.quantile([look.people for look, _ in found], 0.75, method="lower")) if found else 0,
+            sharpness=np.array([observation.sharpness for observation, _ in found]),
+            num_pictures=len(shown),
+            people=int(np.quantile([observation.people for observation, _ in found], 0.75, method="lower"))
+            if found
+            else 0,
             size=size,
             cuts_s=cuts_s,
         )

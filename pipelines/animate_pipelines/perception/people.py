@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 
 from animate_pipelines.media.read_ahead import read_ahead
 from animate_pipelines.perception.choice import choose_person, real_people
 from animate_pipelines.perception.detector import squash
+from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.hidden import hidden_boxes, is_person, misread
 from animate_pipelines.perception.keypoints import NUM_KEYPOINTS
@@ -26,7 +26,6 @@ from animate_pipelines.perception.scan import (
     Footage,
     Reading,
     Scan,
-    Size,
     joints_of,
     read_people,
     scan_people,
@@ -36,41 +35,9 @@ from animate_pipelines.perception.smoothing import smooth_boxes
 from animate_pipelines.perception.tracks import Track, link_tracks
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.person import Person
+from animate_pipelines.request.size import Size
 
 OnFrame = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPeople:
-    """All that the networks found in a driving video; nothing is mended yet.
-
-    frames: `n` source frames that were looked at.
-    boxes: `k 5` (x1, y1, x2, y2, score) in pixels of the frames; box_frames, box_people: `k`, in which frame and of
-        whom, counted from 1 in order of appearance and from left to right; 0 for false alarms.
-    chosen: the number of the person who is followed; 0 when there is nobody.
-    poses: `m 133 3`, the chosen one's in every source frame, fractions of the frame; zero where `found` (`m`) is not.
-    sharpness: `m`, of the chosen one's picture; see `sharpness_of`.
-    cuts: source frames that begin a new scene.
-    """
-
-    frames: np.ndarray
-    boxes: np.ndarray
-    box_frames: np.ndarray
-    box_people: np.ndarray
-    chosen: int
-    poses: np.ndarray
-    found: np.ndarray
-    sharpness: np.ndarray
-    cuts: np.ndarray
-
-    @property
-    def num_people(self) -> int:
-        return int(self.box_people.max(initial=0))
-
-    @property
-    def num_without(self) -> int:
-        """Frames looked at in which the chosen one was not found."""
-        return int((~self.found[self.frames]).sum())
 
 
 def find_people(

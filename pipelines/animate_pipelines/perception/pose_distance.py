@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_COMPARED
 from animate_pipelines.perception.keypoints import body_20
 
 # Pairs of body-20 rows that move together: trunk, head, shoulders, right arm, left arm, right leg, left leg. Arms and
@@ -20,7 +21,6 @@ _GROUPS = (
     ((8, 9), (9, 10), (8, 10)),
     ((11, 12), (12, 13), (11, 13)),
 )
-_SEEN = 0.4
 _MIN_GROUPS = 4
 
 
@@ -34,7 +34,9 @@ def pose_distance(a: np.ndarray, b: np.ndarray, *, aspect_a: float, aspect_b: fl
     first, second = (body_20(pose) * [aspect, 1, 1] for pose, aspect in ((a, aspect_a), (b, aspect_b)))
     angles = []
     for group in _GROUPS:
-        seen = [limb for limb in group if min(first[list(limb), 2].min(), second[list(limb), 2].min()) >= _SEEN]
+        seen = [
+            limb for limb in group if min(first[list(limb), 2].min(), second[list(limb), 2].min()) >= JOINT_COMPARED
+        ]
         if len(seen) == len(group):
             angles.append(sorted(_angle(first, second, limb) for limb in seen)[(len(seen) - 1) // 2])
     return float(np.sqrt(np.mean(np.square(angles)))) if len(angles) >= _MIN_GROUPS else None

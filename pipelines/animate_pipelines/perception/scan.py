@@ -11,27 +11,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from animate_pipelines.media.read_ahead import read_ahead
+from animate_pipelines.perception.confidence import BODY_SEEN, BOX_CERTAIN
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
-from animate_pipelines.perception.detector import CERTAIN, certain_boxes, detect_people, squash
+from animate_pipelines.perception.detector import certain_boxes, detect_people, squash
 from animate_pipelines.perception.hands import hide_stray_fingers
 from animate_pipelines.perception.keypoints import BODY
 from animate_pipelines.perception.onnx_batch import MAX_BATCH
-from animate_pipelines.perception.pose import PersonCrop, crop_person, read_poses
+from animate_pipelines.perception.pose import crop_person, read_poses
 from animate_pipelines.perception.readers import Readers
+from animate_pipelines.perception.sharpness import sharpness_of
 from animate_pipelines.perception.sightings import Sighting, colours_of, one_a_person
 from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.request.size import Size
 
-Size = tuple[int, int]
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 Shown = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
 THREADS = min(os.cpu_count() or 1, 8)
 _CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
-_BRIGHTNESS = 0.226 * 255  # undoes the pose network's normalisation, whose three deviations are nearly equal
-BODY_SEEN = 0.3  # mean confidence of the joints, at least; a box in which there is less holds nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,7 @@ def scan_people(
             unsure = []
             for frame, boxes in zip(at, found, strict=True):
                 crowd_until = frame + _CROWD_S * footage.fps if len(boxes) > 1 else crowd_until
-                unsure.append(frame <= crowd_until or bool((boxes[:, 4] < CERTAIN).any()))
+                unsure.append(frame <= crowd_until or bool((boxes[:, 4] < BOX_CERTAIN).any()))
             wanted = [(i, box) for i, boxes in enumerate(found) for box in boxes if read_all or unsure[i]]
             with watch("pose"):
                 shown = [(at[i], pictures[i], squashed[i]) for i, _ in wanted]
@@ -115,7 +114,7 @@ def scan_people(
             for i, frame in enumerate(at):
                 posture = [readings[_place(frame, box)] if unsure[i] else None for box in found[i]]
                 seen = [
-                    Sighting(frame=frame, box=box, look=colours_of(squashed[i], box, None, size))
+                    Sighting(frame=frame, box=box, colours=colours_of(squashed[i], box, None, size))
                     if reading is None
                     else reading.sighting
                     for box, reading in zip(found[i], posture, strict=True)
@@ -134,18 +133,14 @@ def read_people(
         return []
     crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
     readings = []
-    for (frame, _, squashed), box, crop, pose in zip(
-        shown, boxes, crops, read_poses(readers.pose, crops, size), strict=True
-    ):
+    poses = read_poses(readers.pose, crops, size)
+    for (frame, picture, squashed), box, pose in zip(shown, boxes, poses, strict=True):
         joints = joints_of(pose, size)
-        sighting = Sighting(frame=frame, box=box, look=colours_of(squashed, box, joints, size), joints=joints)
-        readings.append(Reading(sighting=sighting, pose=hide_stray_fingers(pose, size), sharpness=sharpness_of(crop)))
+        sighting = Sighting(frame=frame, box=box, colours=colours_of(squashed, box, joints, size), joints=joints)
+        readings.append(
+            Reading(sighting=sighting, pose=hide_stray_fingers(pose, size), sharpness=sharpness_of(picture, box))
+        )
     return readings
-
-
-def sharpness_of(crop: PersonCrop) -> float:
-    """Variance of the Laplacian of a crop's brightness in 0..255, on one scale for people of all sizes."""
-    return float(cv2.Laplacian(crop.pixels.mean(axis=0) * _BRIGHTNESS, cv2.CV_32F).var())
 
 
 def joints_of(pose: np.ndarray, size: Size) -> np.ndarray:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_FOUND
 from animate_pipelines.perception.detector import SIDE_PX, largest_box
+from animate_pipelines.request.size import Size
 
 # Falloffs of the 17 body joints' object keypoint similarity, twice the published deviations (COCO keypoint evaluation).
 # fmt: off
@@ -17,7 +19,6 @@ _FALLOFF = 2 * np.array([
 ])
 # fmt: on
 _MIRRORED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-_MIN_CONFIDENCE = 0.3
 _TOUCHING = 0.1  # of the smaller box: from here on boxes may be of one person, or people in each other's way
 _SAME_POSTURE = 0.5
 # Corners of trunk and thighs: rows of the 17 joints, and where they are in the box of somebody who stands.
@@ -30,19 +31,16 @@ _BETWEEN = np.array([[(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u] for v 
 _LEVELS = 4  # of each colour channel
 
 
-Size = tuple[int, int]  # width, height
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """box: `5` (x1, y1, x2, y2, score) in pixels. look: `2 64`, colours of trunk and thighs, see `colours_of`.
+    """box: `5` (x1, y1, x2, y2, score) in pixels. colours: `2 64`, of trunk and thighs, see `colours_of`.
 
     joints: `17 3` in pixels with confidences; known only where there is more than one box in the frame.
     """
 
     frame: int
     box: np.ndarray
-    look: np.ndarray
+    colours: np.ndarray
     joints: np.ndarray | None = None
 
     def moved(self, by: np.ndarray) -> Sighting:
@@ -94,7 +92,7 @@ def posture_similarity(a: Sighting, b: Sighting) -> float | None:
 
 
 def _joint_similarity(a: np.ndarray, b: np.ndarray, area: float) -> float | None:
-    seen = (a[:, 2] >= _MIN_CONFIDENCE) & (b[:, 2] >= _MIN_CONFIDENCE)
+    seen = (a[:, 2] >= JOINT_FOUND) & (b[:, 2] >= JOINT_FOUND)
     if seen.sum() < 4:
         return None
     squares = ((a[seen, :2] - b[seen, :2]) ** 2).sum(axis=1)
@@ -122,7 +120,7 @@ def _histogram(pixels: np.ndarray) -> np.ndarray:
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Between two looks, 0 (the same colours) to 1 (none in common): one minus the mean Bhattacharyya coefficient."""
+    """Return 0 for the same colours to 1 for none in common: one minus the mean Bhattacharyya coefficient."""
     return float(1 - (a * b).sum(axis=1).mean())
 
 

@@ -13,9 +13,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_SEEN
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND, body_20
-
-_MIN_CONFIDENCE = 0.5
 
 # Pairs of body-20 rows, in drawing order.
 LIMBS = [(1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)]
@@ -61,7 +60,7 @@ def draw_skeleton(skeleton: Skeleton, width: int, height: int) -> np.ndarray:
 
 def _draw_body(canvas: np.ndarray, joints: np.ndarray, stick_px: int) -> None:
     for (a, b), colour in zip(LIMBS, _COLOURS, strict=False):
-        if joints[a, 2] < _MIN_CONFIDENCE or joints[b, 2] < _MIN_CONFIDENCE:
+        if joints[a, 2] < JOINT_SEEN or joints[b, 2] < JOINT_SEEN:
             continue
         (xa, ya), (xb, yb) = joints[a, :2], joints[b, :2]
         centre = (int((xa + xb) / 2), int((ya + yb) / 2))
@@ -69,17 +68,17 @@ def _draw_body(canvas: np.ndarray, joints: np.ndarray, stick_px: int) -> None:
         polygon = cv2.ellipse2Poly(centre, axes, int(math.degrees(math.atan2(ya - yb, xa - xb))), 0, 360, 1)
         cv2.fillConvexPoly(canvas, polygon, [int(channel * _LIMB_DIM) for channel in colour])
     for (x, y, confidence), colour in zip(joints, _COLOURS, strict=True):
-        if confidence >= _MIN_CONFIDENCE:
+        if confidence >= JOINT_SEEN:
             cv2.circle(canvas, (int(x), int(y)), stick_px, colour, thickness=-1)
 
 
 def _draw_hand(canvas: np.ndarray, joints: np.ndarray, stick_px: int) -> None:
     for i, (a, b) in enumerate(_HAND_EDGES):
         ends = joints[[a, b]]
-        if (ends[:, 2] >= _MIN_CONFIDENCE).all() and (ends[:, :2] > 0.01).all():
+        if (ends[:, 2] >= JOINT_SEEN).all() and (ends[:, :2] > 0.01).all():
             colour = [channel * 255 for channel in colorsys.hsv_to_rgb(i / len(_HAND_EDGES), 1.0, 1.0)]
             (xa, ya), (xb, yb) = ends[:, :2].astype(int).tolist()
             cv2.line(canvas, (xa, ya), (xb, yb), colour, thickness=stick_px)
     for x, y, confidence in joints:
-        if confidence >= _MIN_CONFIDENCE and x > 0.01 and y > 0.01:
+        if confidence >= JOINT_SEEN and x > 0.01 and y > 0.01:
             cv2.circle(canvas, (int(x), int(y)), stick_px, _HAND_JOINT_COLOUR, thickness=-1)

@@ -20,15 +20,15 @@ from animate_pipelines.perception.sightings import Sighting, box_overlap, colour
 _PLACE_S = 0.5  # for so long after a person was last seen does its place tell where to look
 _MAX_STEP, _IN_STEP = 0.6, 0.3  # of a box's mean side: from the expected place, and from the last one
 _MAX_SPEED = 3.0  # such sides a second: by so much does the reach grow while nobody is seen
-_LOOK_WEIGHT = 1.5
-_GOES_ON, SAME_COLOURS = 0.8, 0.35  # largest distances of looks: at the expected place, and anywhere
+_COLOURS_WEIGHT = 1.5
+_GOES_ON, SAME_COLOURS = 0.8, 0.35  # largest distances of colours: at the expected place, and anywhere
 _SAME_POSTURE = 0.3  # least similarity to the expected one
-_IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and posture change looks
-_LOOK_RATE = 0.1  # share of a new look in what is remembered
+_IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and posture change colours
+_COLOURS_RATE = 0.1  # share of new colours in what is remembered
 _VELOCITY_S = 0.25
 _KNOWN, _CLEARLY = 5, 0.1  # sightings from which on a look is known; by so much nearer is clearly somebody else
 _MOST_ODD = 0.15  # share of the shorter of two tracks that may be left out for them to be one person's; or one sighting
-_MAX_PLACE = 0.3  # what a far place adds to the distance of two stretches' looks, at most
+_MAX_PLACE = 0.3  # what a far place adds to the distance of two stretches' colours, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Track:
     """One person's sightings, in order of time, and what the person looks like (`2 64`)."""
 
     sightings: tuple[Sighting, ...]
-    look: np.ndarray
+    colours: np.ndarray
 
 
 class _Stretch:
@@ -44,11 +44,11 @@ class _Stretch:
 
     def __init__(self, first: Sighting) -> None:
         self.sightings = [first]
-        self.look = first.look
+        self.colours = first.colours
 
     def add(self, sighting: Sighting) -> None:
         self.sightings.append(sighting)
-        self.look = (1 - _LOOK_RATE) * self.look + _LOOK_RATE * sighting.look
+        self.colours = (1 - _COLOURS_RATE) * self.colours + _COLOURS_RATE * sighting.colours
 
     def expected(self, frame: int, fps: float) -> Sighting:
         """The last sighting, moved to where the person should be by then."""
@@ -100,7 +100,7 @@ def _match(stretches: Sequence[_Stretch], sightings: Sequence[Sighting], fps: fl
         (cost, i, j)
         for i, sighting in enumerate(sightings)
         for j, stretch in enumerate(stretches)
-        if (cost := _cost(expected[j], stretch.look, sighting)) is not None
+        if (cost := _cost(expected[j], stretch.colours, sighting)) is not None
     ]
     matched: dict[int, int] = {}
     for _, i, j in sorted(costs):
@@ -109,12 +109,12 @@ def _match(stretches: Sequence[_Stretch], sightings: Sequence[Sighting], fps: fl
     return matched
 
 
-def _cost(expected: Sighting, look: np.ndarray, sighting: Sighting) -> float | None:
+def _cost(expected: Sighting, colours: np.ndarray, sighting: Sighting) -> float | None:
     """Of taking the sighting for the expected one; None where that cannot be.
 
     Where joints are known there are several people: nobody is taken for somebody else who is in front.
     """
-    strange, posture = colour_distance(look, sighting.look), posture_similarity(expected, sighting)
+    strange, posture = colour_distance(colours, sighting.colours), posture_similarity(expected, sighting)
     overlap = box_overlap(expected.box, sighting.box)
     if posture is not None:
         refused = strange > SAME_COLOURS or posture < _SAME_POSTURE
@@ -122,7 +122,7 @@ def _cost(expected: Sighting, look: np.ndarray, sighting: Sighting) -> float | N
         refused = strange > _GOES_ON and overlap < _IN_PLACE
     if refused or _steps(expected, sighting) > _MAX_STEP:
         return None
-    return 1 - (overlap if posture is None else posture) + _LOOK_WEIGHT * strange
+    return 1 - (overlap if posture is None else posture) + _COLOURS_WEIGHT * strange
 
 
 def _steps(a: Sighting, b: Sighting) -> float:
@@ -132,7 +132,7 @@ def _steps(a: Sighting, b: Sighting) -> float:
 
 def _track(sightings: Iterable[Sighting]) -> Track:
     ordered = sorted(sightings, key=lambda s: s.frame)
-    return Track(sightings=tuple(ordered), look=np.mean([s.look for s in ordered], axis=0))
+    return Track(sightings=tuple(ordered), colours=np.mean([s.colours for s in ordered], axis=0))
 
 
 def _join(
@@ -166,13 +166,13 @@ def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
     """The tracks without what looks more like somebody else, who came into the way unseen; that is put beside them."""
     if not tracks:
         return []
-    looks = np.array([track.look for track in tracks]).reshape(len(tracks), -1)
+    colours = np.array([track.colours for track in tracks]).reshape(len(tracks), -1)
     unknown = np.array([2.0 if len(track.sightings) < _KNOWN else 0.0 for track in tracks])  # more than any distance
     parts: dict[tuple[int, int], list[Sighting]] = {}
     for mine, track in enumerate(tracks):
         for sighting in track.sightings:
-            distances = 1 - looks @ sighting.look.ravel() / 2 + unknown
-            distances[mine] = colour_distance(track.look, sighting.look) - _CLEARLY
+            distances = 1 - colours @ sighting.colours.ravel() / 2 + unknown
+            distances[mine] = colour_distance(track.colours, sighting.colours) - _CLEARLY
             parts.setdefault((mine, int(distances.argmin())), []).append(sighting)
     return [_track(sightings) for sightings in parts.values()]
 
@@ -192,7 +192,9 @@ def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[i
         return None
     mine = {id(sighting) for sighting in a.sightings + b.sightings}
     others = [track for track in everybody if id(track.sightings[0]) not in mine]
-    like_others = any(colour_distance(track.look, other.look) <= SAME_COLOURS for track in (a, b) for other in others)
+    like_others = any(
+        colour_distance(track.colours, other.colours) <= SAME_COLOURS for track in (a, b) for other in others
+    )
     return None if like_others else away_s
 
 
@@ -204,7 +206,7 @@ def _pause_s(a: Track, b: Track, fps: float) -> float:
 def _strangeness(a: Track, b: Track, *, fps: float) -> float | None:
     """How unlike two stretches are; among people dressed alike the place decides, less the longer nobody was seen."""
     before, after = sorted((a, b), key=lambda track: track.sightings[0].frame)
-    distance = colour_distance(a.look, b.look)
+    distance = colour_distance(a.colours, b.colours)
     if distance > SAME_COLOURS:
         return None
     away_s = max(after.sightings[0].frame - before.sightings[-1].frame, 0) / fps
@@ -225,8 +227,8 @@ def _possible(track: Track, cuts: Collection[int], fps: float) -> tuple[list[Sig
 
     kept, odd = list[Sighting](), list[Sighting]()
     for sighting in track.sightings:
-        strange = colour_distance(track.look, sighting.look)
-        while kept and not follows(kept[-1], sighting) and colour_distance(track.look, kept[-1].look) > strange:
+        strange = colour_distance(track.colours, sighting.colours)
+        while kept and not follows(kept[-1], sighting) and colour_distance(track.colours, kept[-1].colours) > strange:
             odd.append(kept.pop())
         (odd if kept and not follows(kept[-1], sighting) else kept).append(sighting)
     return kept, odd

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_SEEN
 from animate_pipelines.perception.observations import Observations
 
 _NOSE, _SHOULDERS, _HIPS = [0], [5, 6], [11, 12]
-_SURE = 0.5
 _MOST = 4.0  # times as large or as small
 
 
@@ -32,7 +32,7 @@ def align_picture(picture: np.ndarray, image: Observations, video: Observations,
 
 def _height(pose: np.ndarray, other: np.ndarray) -> float:
     """In pixels: of the trunk if both poses show it, else from the shoulders to the nose."""
-    trunk = min(pose[_HIPS, 2].mean(), other[_HIPS, 2].mean()) >= _SURE
+    trunk = min(pose[_HIPS, 2].mean(), other[_HIPS, 2].mean()) >= JOINT_SEEN
     away = _middle(pose, _HIPS if trunk else _NOSE) - _middle(pose, _SHOULDERS)
     return max(float(np.hypot(*away)), 1.0)
 

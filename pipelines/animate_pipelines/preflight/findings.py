@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_COMPARED, PART_HIDDEN, PART_IN_VIEW
 from animate_pipelines.perception.framing import FRAMINGS, Framing
 from animate_pipelines.perception.observations import Observations
 
 Side = Literal["image", "video", "pair"]
 Severity = Literal["problem", "hint"]
 
-# Mean confidences of both arms, or of knees and ankles: below, something is in front of them; above, nothing is.
-_HIDDEN, _IN_VIEW = 0.53, 0.58
 _FACELESS, _FEW_FACES = 0.3, 0.8  # shares of the frames
 _FAR_POSE_DEGREES = 45.0
 _NEARER = 0.6  # of the first frame's distance: from here on starting elsewhere is worth it
@@ -173,7 +172,7 @@ def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Fin
 
 def arms_hidden(seen: Observations) -> bool:
     """Whether the arms cannot be seen although the feet can."""
-    return seen.framing == "full" and seen.confidence("arms") < _HIDDEN
+    return seen.framing == "full" and seen.confidence("arms") < PART_HIDDEN
 
 
 def legs_hidden(seen: Observations) -> bool:
@@ -181,8 +180,8 @@ def legs_hidden(seen: Observations) -> bool:
     joints = np.median(seen.poses[:, [5, 6, 11, 12]], axis=0)
     (shoulders, hips), sure = joints[:, 1].reshape(2, 2).mean(axis=1), joints[2:, 2].mean()
     room = hips + _KNEE * (hips - shoulders) < 0.95
-    seen_above = sure >= 0.4 and seen.confidence("arms") >= _IN_VIEW
-    return bool(room and seen_above and seen.confidence("legs") < _HIDDEN)
+    seen_above = sure >= JOINT_COMPARED and seen.confidence("arms") >= PART_IN_VIEW
+    return bool(room and seen_above and seen.confidence("legs") < PART_HIDDEN)
 
 
 def _framing(image: Observations, video: Observations) -> Iterator[Finding]:

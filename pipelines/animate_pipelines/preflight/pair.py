@@ -1,56 +1,59 @@
-"""The preflight of a job: before anything is rendered, and mostly before a network sees all of the driving video."""
+"""Holds an image and a driving video to what a request allows, and crops the image where the request wants that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
-from animate_pipelines.job.workspace import Workspace
-from animate_pipelines.perception.people import FoundPeople
+from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.found_people import FoundPeople
+from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.preflight.align import align_picture
-from animate_pipelines.preflight.crowd import see_followed
 from animate_pipelines.preflight.findings import Cutting
 from animate_pipelines.preflight.report import PreflightReport, check_pair, refuse_problems
-from animate_pipelines.preflight.sampling import observe_clip, observe_image
+from animate_pipelines.preflight.sampling import observe_followed, observe_image
 from animate_pipelines.request.params import RenderParams
+from animate_pipelines.request.size import Size
 
 
-def check_media(
+def check_followed_pair(
     readers: Readers,
     reference: np.ndarray,
+    people: FoundPeople,
     frames: DrivingFrames,
-    files: Workspace,
     params: RenderParams,
-    size: tuple[int, int],
-    *,
-    find: Callable[[], FoundPeople],
-    on_frame: Callable[[int, int], None] = lambda done, total: None,
+    size: Size,
 ) -> tuple[PreflightReport | None, np.ndarray]:
-    """The report, and the reference picture, aligned where `params` want that.
+    """Check a pair of whose driving video everything has been seen; only the image is looked at.
 
-    The report is None where they want none, or where the bundle has no networks to look with.
-    size: (width, height) that the reference is aligned to. find: finds everybody in all of `frames`; asked where a few
-    of them cannot tell who will be followed. What is seen of the video is kept in `files`. Raises `PairRefused` where
-    `params` are strict and there are problems.
+    people: found in `frames`.
+    size: (width, height) that the reference is aligned to.
+    Returns the report, None where `params` want none or the bundle has no networks to look with, and the reference
+    picture, aligned where `params` want that.
+    Raises `PairRefused` where `params` are strict and there are problems.
     """
     blind = not readers.are_there and params.preflight == "warn"
     if not params.align and (blind or params.preflight == "off"):
         return None, reference
-    if not files.has_survey():
-        seen = observe_clip(readers, frames.clip, on_frame)
-        if seen.people > 1 or params.person != "largest":
-            seen = see_followed(seen, find(), frames)
-        files.save_survey(seen)
-    video, image = files.load_survey(), observe_image(readers, reference)
+    video = observe_followed(people, frames)
+    report, reference = check_image(readers, reference, video, frames, params, size)
+    if params.preflight == "strict":
+        refuse_problems(report)
+    return None if params.preflight == "off" else report, reference
+
+
+def check_image(
+    readers: Readers,
+    reference: np.ndarray,
+    video: Observations,
+    frames: DrivingFrames,
+    params: RenderParams,
+    size: Size,
+) -> tuple[PreflightReport, np.ndarray]:
+    """Return the report on the image and what is known of the video, and the image, aligned where that is wanted."""
+    image = observe_image(readers, reference)
     if params.align:
         reference = align_picture(reference, image, video, size)
         image = observe_image(readers, reference)
-    if params.preflight == "off":
-        return None, reference
-    report = check_pair(image, video, Cutting(cuts_s=video.cuts_s, duration_s=float(frames.clip.duration_s)))
-    if params.preflight == "strict":
-        refuse_problems(report)
-    return report, reference
+    cutting = Cutting(cuts_s=video.cuts_s, duration_s=float(frames.clip.duration_s))
+    return check_pair(image, video, cutting), reference

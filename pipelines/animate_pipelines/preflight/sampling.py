@@ -8,6 +8,8 @@ import numpy as np
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
+from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.observation import observe
 from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.readers import Readers
@@ -40,6 +42,36 @@ def observe_clip(
         on_frame(index + 1, clip.num_frames)
     cuts_s = tuple(index / fps for index in find_cuts(thumbnails))
     return Observations.of(looks, [index / fps for index in sampled], clip.size, cuts_s)
+
+
+def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations:
+    """Return what the sampled frames show of the person who is followed; nothing is read.
+
+    people: found in `frames`, everybody in every one of them.
+    """
+    clip, fps = frames.clip, float(frames.clip.fps)
+    sampled = sampled_frames(clip.num_frames, fps)
+    mine = people.box_people == people.chosen
+    boxes = dict(zip(people.box_frames[mine].tolist(), people.boxes[mine], strict=True))
+    crowd = np.bincount(people.box_frames[people.box_people > 0], minlength=len(people.found))
+    shown = [
+        (index, frame)
+        for index in sampled
+        if people.found[frame := int(clip.indices[index])] and people.chosen and frame in boxes
+    ]
+    at = [frame for _, frame in shown]
+    corners = np.array([boxes[frame][:4] for frame in at]).reshape(-1, 2, 2) / frames.size
+    poses = people.poses[at]
+    return Observations(
+        poses=np.concatenate([frames.take_back(poses[..., :2]), poses[..., 2:]], axis=-1),
+        boxes=np.clip(frames.take_back(corners), 0, 1).reshape(-1, 4),
+        times_s=np.array([index / fps for index, _ in shown]),
+        sharpness=people.sharpness[at],
+        num_pictures=len(sampled),
+        people=int(np.quantile(crowd[at], 0.75, method="lower")) if at else 0,
+        size=clip.size,
+        cuts_s=tuple(float(np.searchsorted(clip.indices, cut)) / fps for cut in people.cuts.tolist()),
+    )
 
 
 def sampled_frames(num_frames: int, fps: float) -> list[int]:

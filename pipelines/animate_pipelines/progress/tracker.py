@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from animate_pipelines.progress.progress import OnProgress, Progress, Stage
 
 # Share of the whole job that each stage is taken to need, before anything is known of its pace.
 _SHARES: dict[Stage, float] = {"check": 0.03, "preprocess": 0.12, "encode": 0.01, "render": 0.81, "finish": 0.03}
+
+
+class Numbered(Protocol):
+    """A segment, as far as progress has to know it."""
+
+    @property
+    def index(self) -> int:
+        """Return its place among all segments of the job."""
 
 
 class ProgressTracker:
@@ -34,6 +43,21 @@ class ProgressTracker:
     def advance(self, done: float, total: float) -> None:
         """`done` of `total` of this stage is done."""
         self._report(self._progress(done / total))
+
+    def count_steps(self, num_steps: int, segments: Sequence[Numbered]) -> Callable[[Numbered, int], None]:
+        """Return what is to be called with a segment and the number of its steps that are done.
+
+        num_steps: of each segment.
+        segments: those that this process renders, the last ones of the job.
+        """
+        first, last = segments[0].index, segments[-1].index
+
+        def on_step(segment: Numbered, step: int) -> None:
+            self.advance_step(
+                segment=segment.index, num_segments=last + 1, step=step, num_steps=num_steps, first_segment=first
+            )
+
+        return on_step
 
     def advance_step(self, *, segment: int, num_segments: int, step: int, num_steps: int, first_segment: int) -> None:
         """Step `step` of segment `segment` is done. Segments before `first_segment` were done by an earlier process."""

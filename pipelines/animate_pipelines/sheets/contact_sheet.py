@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
 from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
 
@@ -24,20 +24,25 @@ _BACKGROUND, _INK = (250, 250, 250), (30, 30, 30)
 
 
 def write_contact_sheet(
-    workspace: Workspace, reference: Path, output: Path, destination: Path, *, caption: str = "", rows: int = 5
+    people: Path, driving: Path, reference: Path, output: Path, destination: Path, *, caption: str = "", rows: int = 5
 ) -> None:
-    """Write a PNG of `rows` moments, evenly spaced. `output` is a render at the driving video's own frame rate."""
+    """Write a PNG of `rows` moments, evenly spaced.
+
+    people: what was found in the driving video, as `FoundPeople.save` wrote it.
+    driving: the mezzanine of the driving video.
+    output: a render at the driving video's own frame rate.
+    """
     limits = MediaLimits()
     picture = read_image(reference, limits)
-    people = workspace.load_people()
-    poses = bridge(people.poses, people.found)
-    with Clip(read_mezzanine(workspace.mezzanine, limits)) as driving, Clip(read_mezzanine(output, limits)) as video:
+    found = FoundPeople.load(people)
+    poses = bridge(found.poses, found.found)
+    with Clip(read_mezzanine(driving, limits)) as film, Clip(read_mezzanine(output, limits)) as video:
         moments = np.linspace(0, video.num_frames - 1, rows).round().astype(int).tolist()
-        cell = _cell_size(driving.size)
+        cell = _cell_size(film.size)
         cells = [
-            [_fit(image, cell) for image in (picture, frame, _skeleton(poses[moment], driving.size), result)]
+            [_fit(image, cell) for image in (picture, frame, _skeleton(poses[moment], film.size), result)]
             for moment, frame, result in zip(
-                moments, driving.read_source(moments), video.read_source(moments), strict=True
+                moments, film.read_source(moments), video.read_source(moments), strict=True
             )
         ]
     _assemble(cells, cell, caption).save(destination, optimize=True)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.perception.confidence import JOINT_SEEN
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND, body_20
 from animate_pipelines.perception.skeleton import LIMBS
 from animate_pipelines.preflight.findings import Finding
@@ -22,7 +23,6 @@ _BACKGROUND, _INK, _GREY = (250, 250, 250), (30, 30, 30), (110, 110, 110)
 _PROBLEM, _HINT, _GOOD = (190, 30, 30), (180, 110, 0), (20, 120, 60)
 _RIGHT, _LEFT, _MIDDLE = (255, 120, 0), (0, 150, 255), (255, 225, 0)  # of the person; readable on light and dark
 _DIM = 0.65
-_SEEN = 0.5
 _WIDEST = 1.5  # width over height of a cell
 
 Panel = tuple[str, np.ndarray, np.ndarray | None]  # title, picture `h w 3`, pose `133 3` (fractions of it)
@@ -104,15 +104,15 @@ def _draw_person(canvas: np.ndarray, pose: np.ndarray) -> None:
     scale = np.array([canvas.shape[1], canvas.shape[0], 1])
     body = body_20(pose) * scale
     for a, b in LIMBS:
-        if min(body[a, 2], body[b, 2]) >= _SEEN:
+        if min(body[a, 2], body[b, 2]) >= JOINT_SEEN:
             _stick(canvas, body[a], body[b], _side_colour(a, b), 4)
     for joint in body:
-        if joint[2] >= _SEEN:
+        if joint[2] >= JOINT_SEEN:
             cv2.circle(canvas, (int(joint[0]), int(joint[1])), 4, (255, 255, 255), -1, cv2.LINE_AA)
     for rows, colour in ((LEFT_HAND, _LEFT), (RIGHT_HAND, _RIGHT)):
         hand = pose[rows] * scale
         for x, y, confidence in hand:
-            if confidence >= _SEEN:
+            if confidence >= JOINT_SEEN:
                 cv2.circle(canvas, (int(x), int(y)), 2, colour, -1, cv2.LINE_AA)
 
 

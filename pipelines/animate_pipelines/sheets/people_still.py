@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from animate_pipelines.perception.people import FoundPeople
+from animate_pipelines.perception.found_people import FoundPeople
 
 _COLOURS = [(230, 80, 60), (40, 130, 220), (60, 165, 90), (235, 165, 30), (150, 90, 200), (30, 165, 170)]
 _DARK, _LIGHT = (20, 22, 26), (255, 255, 255)
+_PAPER, _INK = (250, 250, 250), (30, 30, 30)
+_GAP_PX, _TITLE_PX, _WIDEST_PX = 10, 28, 960
 _SHARE = 1 / 22  # of the picture's shorter side, height of a number
 
 
@@ -28,6 +31,20 @@ def people_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[n
         _draw_box(pen, number, box, size, chosen=number == people.chosen)
     absent = sorted(set(range(1, people.num_people + 1)) - {number for number, _ in _boxes_in(people, frame)})
     return _with_note(picture, absent, size) if absent else picture
+
+
+def add_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[np.ndarray]], picture: Path) -> None:
+    """Draw everybody, numbered, below what the PNG `picture` shows."""
+    still = people_still(people, read)
+    with Image.open(picture) as above:
+        width = min(above.width - 2 * _GAP_PX, _WIDEST_PX)
+        below = still.resize((width, round(still.height * width / still.width)))
+        both = Image.new("RGB", (above.width, above.height + _TITLE_PX + below.height + _GAP_PX), _PAPER)
+        both.paste(above, (0, 0))
+    title = f"people in the video, by number for `person`; {people.chosen} is followed"
+    ImageDraw.Draw(both).text((_GAP_PX, above.height + 5), title, _INK, ImageFont.load_default(14))
+    both.paste(below, (_GAP_PX, above.height + _TITLE_PX))
+    both.save(picture, optimize=True)
 
 
 def _fullest_frame(people: FoundPeople) -> int:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from animate_pipelines.perception.confidence import PART_SEEN
 from animate_pipelines.perception.detection_report import DetectionReport, FrameSeen, Stretch
 
 _WIDTH, _LEFT, _RIGHT = 1200, 150, 24
@@ -17,7 +18,6 @@ _PAPER, _INK, _FAINT, _EMPTY = (255, 255, 255), (30, 34, 40), (120, 126, 134), (
 # What may be seen of a frame, the more telling the later: where frames are narrower than a pixel the last one shows.
 _UNMARKED, _GOOD, _WEAK, _MARK, _MISSING = range(5)
 _COLOURS = np.array([_EMPTY, (46, 160, 97), (240, 190, 70), (92, 72, 190), (214, 64, 58)], np.uint8)
-_SURE = 0.5  # a confidence below is shown as weak
 
 
 def draw_timeline(report: DetectionReport) -> Image.Image:
@@ -55,7 +55,7 @@ def _rows(report: DetectionReport) -> list[tuple[str, list[int]]]:
 
     def row(missing: Sequence[Stretch], confidence: Callable[[FrameSeen], float | None]) -> list[int]:
         return [
-            _MISSING if _within(seen.frame, missing) else _GOOD if (confidence(seen) or 0) >= _SURE else _WEAK
+            _MISSING if _within(seen.frame, missing) else _GOOD if (confidence(seen) or 0) >= PART_SEEN else _WEAK
             for seen in report.frames
         ]
 

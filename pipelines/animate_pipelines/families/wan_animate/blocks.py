@@ -47,12 +47,19 @@ class KeyValue:
 class StepConstants:
     """What no step of a segment changes.
 
-    condition: `1 20 t h w`. pose: `1 d t' h/2 w/2` patches. order: of the tokens. cos, sin: `l d/heads/2`, of rotary
-    positions, in that order. text_counts: see `Context`. texts, images: for each block. faces: for each face block.
+    condition: `1 20 t h w`.
+    pose: `1 d t' h/2 w/2` patches.
+    attend: how self-attention is done, and how densely.
+    order: of the tokens.
+    cos, sin: `l d/heads/2`, of rotary positions, in that order.
+    text_counts: see `Context`.
+    texts, images: for each block.
+    faces: for each face block.
     """
 
     condition: torch.Tensor
     pose: torch.Tensor
+    attend: SelfAttention
     order: TokenOrder
     cos: torch.Tensor
     sin: torch.Tensor

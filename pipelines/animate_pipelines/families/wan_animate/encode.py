@@ -12,14 +12,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from animate_pipelines.diffusion.image_encoder import ImageEncoder
+from animate_pipelines.diffusion.text import PromptEncoder
 from animate_pipelines.diffusion.vae import VideoVae, to_pixels
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.families.models import Models
 from animate_pipelines.families.wan_animate.blocks import Context
-from animate_pipelines.families.wan_animate.conditioning import pose_in
-from animate_pipelines.families.wan_animate.pictures import SegmentFrames
+from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer, Expression
 from animate_pipelines.perception.face import crop_face, face_box
+from animate_pipelines.perception.observation import require_pose
+from animate_pipelines.perception.readers import Readers
 from animate_pipelines.request.params import AS_PERFORMED, RenderParams
 
 _FRAMES_PER_LATENT = 4
@@ -53,38 +55,55 @@ class SegmentInputs:
     negative_motion: torch.Tensor | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoders:
+    """The networks that make conditions of pictures and words."""
+
+    vae: VideoVae
+    prompt: PromptEncoder
+    image: ImageEncoder
+
+
 def encode_constants(
-    models: Models, transformer: AnimateTransformer, reference: np.ndarray, params: RenderParams
+    encoders: Encoders,
+    readers: Readers,
+    transformer: AnimateTransformer,
+    reference: np.ndarray,
+    params: RenderParams,
 ) -> JobConstants:
-    """What depends on the job alone. `reference` is letter-boxed to the render size, `h w 3` uint8."""
-    pixels = models.vae.round_pixels(to_pixels(reference[None], models.device))
-    image_embeds = models.image_encoder.encode(pixels[:, :, 0])
-    latents = models.vae.encode(pixels)
+    """Return what depends on the job alone.
+
+    readers: find the face in the reference, where `params` scale its expression.
+    reference: letter-boxed to the render size, `h w 3` uint8.
+    """
+    pixels = encoders.vae.round_pixels(to_pixels(reference[None], encoders.vae.device))
+    image_embeds = encoders.image.encode(pixels[:, :, 0])
+    latents = encoders.vae.encode(pixels)
     negative = None
     if params.guidance_scale > 1:
-        negative = transformer.embed_context(models.prompt_encoder.encode(params.negative_prompt), image_embeds)
+        negative = transformer.embed_context(encoders.prompt.encode(params.negative_prompt), image_embeds)
     return JobConstants(
-        context=transformer.embed_context(models.prompt_encoder.encode(params.prompt), image_embeds),
+        context=transformer.embed_context(encoders.prompt.encode(params.prompt), image_embeds),
         negative_context=negative,
         reference_latents=torch.cat([torch.ones_like(latents[:, :_FRAMES_PER_LATENT]), latents], dim=1),
-        expression=_expression(models, transformer, reference, params.expression),
+        expression=None
+        if params.expression == AS_PERFORMED
+        else _expression(readers, encoders.vae.device, transformer, reference, params.expression),
     )
 
 
 def _expression(
-    models: Models, transformer: AnimateTransformer, reference: np.ndarray, level: int
-) -> Expression | None:
+    readers: Readers, device: torch.device, transformer: AnimateTransformer, reference: np.ndarray, level: int
+) -> Expression:
     """Level 1 halves the distance of every motion vector from that of the reference's face, 5 adds half of it."""
-    if level == AS_PERFORMED:
-        return None
     height, width = reference.shape[:2]
-    box = face_box(pose_in(models, reference), width, height)
+    box = face_box(require_pose(readers, reference, field="reference_image"), width, height)
     crop = crop_face(reference, box, transformer.face_size_px)
     if crop is None:
         raise NoPersonFound(
             "the reference image shows no face to scale expressions from", field="reference_image", value=0, limit=1
         )
-    neutral = transformer.read_motion(to_pixels(crop[None], models.device))
+    neutral = transformer.read_motion(to_pixels(crop[None], device))
     return Expression(neutral=neutral, gain=1 + _GAIN_A_LEVEL * (level - AS_PERFORMED))
 
 

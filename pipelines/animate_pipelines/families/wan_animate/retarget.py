@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 
+from animate_pipelines.perception.confidence import JOINT_COMPARED, JOINT_SEEN
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND, body_20
 from animate_pipelines.perception.skeleton import LIMBS, Skeleton
+from animate_pipelines.request.size import Size
 
-Size = tuple[int, int]  # width, height
 Framing = Literal["full_body", "three_quarter_body", "half_body"]
 
 # Rows of body-20.
@@ -31,7 +32,6 @@ _MIRRORED_MEAN = [(13, 15), (14, 16)]
 _FOOT_AND_CALF = [(17, 11), (18, 8)]
 _COLLARBONES = (0, 1)
 
-_SURE, _SEEN = 0.5, 0.4  # confidences
 _LONGEST_FOOT = 0.5  # of the calf
 
 
@@ -114,7 +114,7 @@ def _height_ratio(source: np.ndarray, source_size: Size, target: np.ndarray, tar
     """Of the two people in pixels, from nose to ankles, or to hips; None where neither is seen in both pictures."""
     for joints in (_ANKLES, _HIPS):
         rows = [_NOSE, *joints]
-        if (source[rows, 2] > _SURE).all() and (target[rows, 2] > _SURE).all():
+        if (source[rows, 2] > JOINT_SEEN).all() and (target[rows, 2] > JOINT_SEEN).all():
             heights = [
                 size[1] * abs(body[list(joints), 1].mean() - body[_NOSE, 1])
                 for body, size in ((source, source_size), (target, target_size))
@@ -166,7 +166,7 @@ def _breadths(body: np.ndarray) -> tuple[float, float]:
 
 def _framing(body: np.ndarray) -> Framing:
     def inside(rows: Sequence[int]) -> bool:
-        return bool((body[list(rows), 1] <= 1).all() and (body[list(rows), 2] >= _SEEN).all())
+        return bool((body[list(rows), 1] <= 1).all() and (body[list(rows), 2] >= JOINT_COMPARED).all())
 
     if inside([*_ANKLES, *_HIPS]):
         return "full_body"
@@ -224,7 +224,7 @@ def _move_hands(
     growth = proportions.ratios[list(_COLLARBONES)].max() / proportions.scale
     right, left = pixels[RIGHT_HAND], pixels[LEFT_HAND]
     to_right, to_left = _shift(right, old, new, _RIGHT_WRIST), _shift(left, old, new, _LEFT_WRIST)
-    root = right[0, :2] if right[0, 2] >= _SEEN else -np.array(size, float)
+    root = right[0, :2] if right[0, 2] >= JOINT_COMPARED else -np.array(size, float)
     apart = [math.hypot(*(old[wrist, :2] - root)) for wrist in (_RIGHT_WRIST, _LEFT_WRIST)]
     if apart[0] > apart[1]:
         right, left = left, right
@@ -232,7 +232,7 @@ def _move_hands(
 
 
 def _shift(hand: np.ndarray, old: np.ndarray, new: np.ndarray, wrist: int) -> np.ndarray:
-    start = hand[0, :2] if hand[0, 2] >= _SEEN else old[wrist, :2]
+    start = hand[0, :2] if hand[0, 2] >= JOINT_COMPARED else old[wrist, :2]
     return np.asarray(new[wrist, :2] - start)
 
 
@@ -240,5 +240,5 @@ def _move_hand(hand: np.ndarray, growth: float, shift: np.ndarray) -> np.ndarray
     """Whole pixels; a point that is not seen loses its confidence, and is then not drawn."""
     root = hand[0, :2]
     moved = np.trunc(root + (hand[:, :2] - root) * growth + shift)
-    confidence = np.where(hand[:, 2] >= _SEEN, hand[:, 2], 0.0)
+    confidence = np.where(hand[:, 2] >= JOINT_COMPARED, hand[:, 2], 0.0)
     return np.concatenate([moved, confidence[:, None]], axis=1)

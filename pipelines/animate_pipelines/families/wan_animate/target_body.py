@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from animate_pipelines.families.models import Models
-from animate_pipelines.families.wan_animate.conditioning import pose_in
 from animate_pipelines.families.wan_animate.retarget import NeutralPoses, TargetBody
-from animate_pipelines.job.plan import Size
 from animate_pipelines.media.image import read_image
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.resize import padding_resize
+from animate_pipelines.perception.observation import require_pose
+from animate_pipelines.perception.readers import Readers
+from animate_pipelines.request.size import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,9 @@ def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimit
     )
 
 
-def read_target_body(models: Models, reference: np.ndarray, size: Size, neutral: NeutralPictures | None) -> TargetBody:
+def read_target_body(
+    readers: Readers, reference: np.ndarray, size: Size, neutral: NeutralPictures | None
+) -> TargetBody:
     """Of the reference picture `h w 3`, as large as what is rendered; `size`: of the driving frames.
 
     Neutral pictures are letter-boxed to the size of what they show another pose of. Raises `NoPersonFound` on the
@@ -43,8 +45,12 @@ def read_target_body(models: Models, reference: np.ndarray, size: Size, neutral:
     height, width = reference.shape[:2]
     poses = None
     if neutral is not None:
+        driver = padding_resize(neutral.driver, *size)
+        character = padding_resize(neutral.reference, width, height)
         poses = NeutralPoses(
-            driver=pose_in(models, padding_resize(neutral.driver, *size), field="neutral_driver"),
-            reference=pose_in(models, padding_resize(neutral.reference, width, height), field="neutral_reference"),
+            driver=require_pose(readers, driver, field="neutral_driver"),
+            reference=require_pose(readers, character, field="neutral_reference"),
         )
-    return TargetBody(pose=pose_in(models, reference), size=(width, height), neutral=poses)
+    return TargetBody(
+        pose=require_pose(readers, reference, field="reference_image"), size=(width, height), neutral=poses
+    )

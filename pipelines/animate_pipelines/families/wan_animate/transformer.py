@@ -8,7 +8,7 @@ official code's (see `blocks`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from diffusers import WanAnimateTransformer3DModel
 
 from animate_kernels.order import TokenOrder
 from animate_kernels.self_attention import SelfAttention
+from animate_kernels.sparsity import Sparsity
 from animate_pipelines.families.wan_animate.blocks import (
     Context,
     ResidualStream,
@@ -110,16 +111,29 @@ class AnimateTransformer:
         return torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
 
     def encode_step_constants(
-        self, *, condition: torch.Tensor, pose: torch.Tensor, motion: torch.Tensor, context: Context
+        self,
+        *,
+        condition: torch.Tensor,
+        pose: torch.Tensor,
+        motion: torch.Tensor,
+        context: Context,
+        sparsity: Sparsity | None = None,
     ) -> StepConstants:
-        """What all steps of a segment share. condition: `1 20 t h w`; the rest from `embed_*`."""
+        """Return what all steps of a segment share.
+
+        condition: `1 20 t h w`.
+        pose, motion, context: from `embed_*`.
+        sparsity: how dense self-attention is; None as the transformer was made.
+        """
         self._arrive()
-        order = self._attend.order(self._grid(condition), condition.device)
+        attend = self._attend if sparsity is None else replace(self._attend, sparsity=sparsity)
+        order = attend.order(self._grid(condition), condition.device)
         cos, sin = (order.arrange(table[0, :, 0, ::2].float()) for table in self._model.rope(condition))
         crossing = [(encode_text(b.attn2, context), encode_image(b.attn2, context)) for b in self._blocks]
         return StepConstants(
             condition=condition.to(self.dtype),
             pose=pose,
+            attend=attend,
             order=order,
             cos=cos,
             sin=sin,
@@ -138,15 +152,17 @@ class AnimateTransformer:
         """
         self._arrive()
         time, modulation = self._embed_time(timestep)
-        ops, sparsity, num_blocks = self._attend.ops, self._attend.sparsity, len(self._model.blocks)
-        stream = ResidualStream(self._embed_patches(latents, constants), ops, self._residual_dtype)
+        attend, num_blocks = constants.attend, len(self._model.blocks)
+        stream = ResidualStream(self._embed_patches(latents, constants), attend.ops, self._residual_dtype)
         spacing = self._model.config.inject_face_latents_blocks
         for index, block in enumerate(self._blocks):
-            density = sparsity.density(progress, index, num_blocks)
-            run_block(block, index, stream, modulation, constants, self._attend, density)
+            density = attend.sparsity.density(progress, index, num_blocks)
+            run_block(block, index, stream, modulation, constants, attend, density)
             if index % spacing == 0:
                 place = index // spacing
-                run_face_block(self._model.face_adapter[place], stream, constants.faces[place], constants.order, ops)
+                run_face_block(
+                    self._model.face_adapter[place], stream, constants.faces[place], constants.order, attend.ops
+                )
         return self._project_out(stream, time, constants.order)
 
     def _arrive(self) -> None:

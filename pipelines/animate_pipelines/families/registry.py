@@ -1,0 +1,106 @@
+"""Which families are installed, and the bundle of one of them, loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from animate_pipelines.errors import BundleError
+from animate_pipelines.families.family import Family, FamilyModule
+from animate_pipelines.loading.admission import DeviceMemory
+from animate_pipelines.loading.execution import Execution, default_execution
+from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker
+from animate_pipelines.loading.shortcuts import take_shortcuts
+from animate_weights.manifest import SAFETY_PATH, Manifest, fingerprint, read_manifest
+from animate_weights.traits import Traits
+
+_GROUP = "animate_server.families"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The loaded networks of one bundle on one device.
+
+    recipe_defaults: fields of `Recipe` that jobs take where they are silent.
+    safety: looks at pictures when a job asks for it; None when the bundle has no checker.
+    """
+
+    bundle: Path
+    manifest: Manifest
+    bundle_hash: str
+    traits: Traits
+    family: Family
+    recipe_defaults: dict[str, Any] = field(default_factory=dict)
+    safety: SafetyChecker | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """Return how this process runs the networks."""
+        return self.family.execution
+
+    @property
+    def memory(self) -> DeviceMemory | None:
+        """Return what jobs are held to; None where memory is not planned."""
+        return self.family.memory
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the networks compute."""
+        return torch.device(self.execution.device)
+
+    def describe(self) -> dict[str, Any]:
+        """Return, as JSON values, what a server needs to know to accept jobs for this bundle."""
+        return self.manifest.to_json() | self.traits.to_json() | {"safety_checker": self.safety is not None}
+
+
+def find_family(name: str) -> FamilyModule:
+    """Return the installed family of that name. Raises `BundleError` with those that are installed."""
+    found = {point.name: point for point in entry_points(group=_GROUP)}
+    if name not in found:
+        raise BundleError(
+            f"the bundle is of the family {name!r}; installed are {', '.join(sorted(found))}",
+            field="bundle",
+            value=name,
+            limit=sorted(found),
+        )
+    return cast(FamilyModule, found[name].load())
+
+
+def load_models(
+    bundle: Path,
+    *,
+    device: str = "cpu",
+    shortcuts: Sequence[str] = (),
+    execution: Execution | None = None,
+    recipe_defaults: dict[str, Any] | None = None,
+    ignore_memory: bool = False,
+) -> Models:
+    """Load every network of a bundle. Reads local files only.
+
+    shortcuts: see `animate_pipelines.loading.shortcuts`.
+    execution: how to run the networks; None takes the official types with the shortcuts, and on a GPU what its free
+        memory allows.
+    recipe_defaults: fields of `Recipe` beside those that the shortcuts set.
+    ignore_memory: whether to try what is predicted not to fit.
+    Raises `BundleError` for what is missing or unreadable; `DeviceError` when memory is too small or a shortcut does
+    not work on the device.
+    """
+    manifest = read_manifest(bundle)
+    module = find_family(manifest.family)
+    taken = take_shortcuts(shortcuts)
+    wanted = execution or default_execution(device, **taken.execution)
+    family = module.load(bundle, manifest, wanted, fit_memory=execution is None, ignore_memory=ignore_memory)
+    return Models(
+        bundle=bundle,
+        manifest=manifest,
+        bundle_hash=fingerprint(bundle),
+        traits=module.TRAITS,
+        family=family,
+        recipe_defaults=taken.recipe | (recipe_defaults or {}),
+        safety=load_safety_checker(bundle / SAFETY_PATH, device),
+    )

@@ -1,0 +1,35 @@
+"""Finds the masks of the person to replace, and keeps a few of the frames that they were found in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.found_people import FoundPeople
+from animate_pipelines.perception.gaps import bridge
+from animate_pipelines.perception.mask_file import MaskFile
+from animate_pipelines.perception.mask_preview import previewed
+from animate_pipelines.perception.masks import MaskSource
+
+
+def find_masks(source: MaskSource, people: FoundPeople, frames: DrivingFrames, file: MaskFile) -> dict[int, np.ndarray]:
+    """Write the mask of the followed person in every frame that was looked at.
+
+    people: found in `frames`; where the person is out of sight its pose is put between those around.
+    Returns the pictures `h w 3`, by source frame, that a preview of the masks shows, so that none is read again.
+    """
+    looked_at = people.frames.tolist()
+    wanted = set(previewed(looked_at, float(frames.clip.source_fps)))
+    kept: dict[int, np.ndarray] = {}
+
+    def pictures() -> Iterator[np.ndarray]:
+        for index, picture in zip(looked_at, frames.read(looked_at), strict=True):
+            if index in wanted:
+                kept[index] = picture
+            yield picture
+
+    masks = source.person_masks(pictures(), bridge(people.poses, people.found)[looked_at])
+    file.write(zip(looked_at, masks, strict=True), len(people.poses), frames.size)
+    return kept

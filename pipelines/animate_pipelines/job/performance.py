@@ -1,0 +1,58 @@
+"""`Performance`: what drives the picture through time, whatever it is: a video, a voice, or a number of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+from animate_pipelines.diffusion.segments import Segment
+from animate_pipelines.job.plan import RenderPlan
+from animate_pipelines.media.join import Sound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceNotes:
+    """What a result says of its performance; the fields are those of `RenderResult`.
+
+    warnings: sentences for people, in the order in which they are shown.
+    """
+
+    warnings: tuple[str, ...] = ()
+    mask_source: str | None = None
+    reference_taken_at_s: float | None = None
+    repeated_frames: int = 0
+    frames_without_person: int = 0
+    preprocess_seconds: dict[str, float] = field(default_factory=dict)
+    preprocess_cached: bool = False
+    preflight: dict[str, Any] | None = None
+
+
+class Performance(Protocol):
+    """Made once a job, before any denoising; knows no network that denoises."""
+
+    @property
+    def plan(self) -> RenderPlan:
+        """Return sizes, segments and recipe."""
+
+    @property
+    def fps(self) -> Fraction:
+        """Return the rate of the result, exactly."""
+
+    @property
+    def num_frames(self) -> int:
+        """Return how many frames the result has."""
+
+    @property
+    def sound(self) -> Sound | None:
+        """Return what is heard; None for silence."""
+
+    @property
+    def notes(self) -> PerformanceNotes:
+        """Return what the result is to say of it."""
+
+    def drive(self, segment: Segment) -> Any:
+        """Return what drives one segment: arrays, no tensors. Called in a thread, ahead of the denoising."""
+
+    def close(self) -> None:
+        """Let go of open files."""

@@ -1,0 +1,126 @@
+"""A job of the kind preflight: everything that can be said of a pair, and a picture of it; nothing is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animate_pipelines.errors import InvalidField
+from animate_pipelines.job.given_masks import given_masks
+from animate_pipelines.job.input_files import InputFiles, digests_of, driving_mezzanine, probe_driving
+from animate_pipelines.job.plan import RenderPlan, plan_render
+from animate_pipelines.job.reference import read_reference, settle_reference
+from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.perception.describe import people_seen
+from animate_pipelines.perception.driving import DrivingFrames, Following, find_driver
+from animate_pipelines.perception.found_people import FoundPeople
+from animate_pipelines.perception.mask_preview import preview_masks
+from animate_pipelines.perception.masks import MaskSource
+from animate_pipelines.perception.observations import Observations
+from animate_pipelines.perception.readers import Readers
+from animate_pipelines.preflight.pair import check_image
+from animate_pipelines.preflight.sampling import observe_clip, observe_followed
+from animate_pipelines.progress.progress import OnProgress, silent
+from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.progress.tracker import ProgressTracker
+from animate_pipelines.request.params import RenderParams
+from animate_pipelines.sheets.mask_sheet import add_masks
+from animate_pipelines.sheets.overlay import write_overlay
+from animate_pipelines.sheets.people_still import add_still
+from animate_weights.manifest import Manifest
+
+
+@torch.no_grad()
+def preflight(
+    readers: Readers | None,
+    manifest: Manifest,
+    params: RenderParams,
+    inputs: InputFiles,
+    destination: Path,
+    *,
+    workspace: Path,
+    masks: MaskSource | None,
+    report: OnProgress = silent,
+    limits: MediaLimits | None = None,
+) -> dict[str, Any]:
+    """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
+
+    A few frames of the video are looked at. Where several people are seen, or `person` names one, all are; the PNG
+    then also shows everybody numbered, as a render numbers them, and what is said of the video is said of the one who
+    is followed.
+
+    readers: None where the bundle's family looks at no driving video.
+    masks: find the person to replace; with them the PNG also shows what `replace` would regenerate.
+    Returns `PreflightReport.to_json()`, the plan that a render would have, and `MaskPreview.to_json()`.
+    Raises as `render_video` does for what cannot be read.
+    """
+    if readers is None:
+        raise InvalidField(
+            f"{manifest.name} looks at no driving video: there is nothing to compare", field="mode", value=params.mode
+        )
+    limits = limits or MediaLimits()
+    tracker = ProgressTracker(report)
+    tracker.enter("check")
+    files = Workspace.claim(workspace, {"params": params.to_json()} | digests_of(inputs))
+    given = read_reference(inputs.reference_image, params.reference_kind, files, limits)
+    source = probe_driving(inputs, params, limits)
+    mezzanine = driving_mezzanine(inputs, source, files, params, limits, tracker)
+    with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
+        plan = plan_render(manifest, params, clip.size, clip.num_frames)
+        tracker.enter("preprocess")
+        character = settle_reference(given, readers, clip, on_look=lambda: tracker.advance(0, 1))
+        frames = DrivingFrames(clip, "animate", plan.render_size)
+        video, people = _observe(readers, frames, params, tracker.advance)
+        checked, reference = check_image(readers, character.picture, video, frames, params, plan.render_size)
+        write_overlay(checked, reference, clip, destination)
+        found = checked.to_json() | {
+            "plan": plan.to_json(clip.num_frames),
+            "reference_taken_at_s": character.taken_at_s,
+        }
+        if people is not None and people.num_people:
+            add_still(people, clip.read_source, destination)
+            found["people"] = [asdict(person) for person in people_seen(people, clip.size)]
+            found["following"] = people.chosen
+        if params.mode == "replace" and masks is not None:
+            found["masks"] = _preview(masks, inputs, files, params, limits, clip, plan, video, destination)
+    tracker.close()
+    return found
+
+
+def _observe(
+    readers: Readers, frames: DrivingFrames, params: RenderParams, on_frame: Callable[[int, int], None]
+) -> tuple[Observations, FoundPeople | None]:
+    """Return what the video shows, and everybody in it where it had to be looked through for that."""
+    video = observe_clip(readers, frames.clip, on_frame)
+    if video.people <= 1 and params.person == "largest":
+        return video, None
+    following = replace(Following.of(params, frames), smoothing=False)
+    people = find_driver(readers, frames, following, None, Stopwatch(("detect", "pose")), on_frame)
+    followed = observe_followed(people, frames)
+    # Who is followed may be in none of the sampled frames; how many there are, heads have told better than boxes.
+    return (replace(followed, people=video.people, cuts_s=video.cuts_s) if len(followed.poses) else video), people
+
+
+def _preview(
+    masks: MaskSource,
+    inputs: InputFiles,
+    files: Workspace,
+    params: RenderParams,
+    limits: MediaLimits,
+    clip: Clip,
+    plan: RenderPlan,
+    video: Observations,
+    destination: Path,
+) -> dict[str, Any]:
+    """Draw what would be regenerated below what `destination` shows, and return it as JSON values."""
+    frames = DrivingFrames(clip, params.mode, plan.render_size)
+    own = given_masks(inputs.mask_video, files, params, limits, frames)
+    preview = preview_masks(masks, frames, video, params.mask_fit, own)
+    add_masks(preview, destination)
+    return preview.to_json()
