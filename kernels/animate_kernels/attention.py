@@ -13,7 +13,7 @@ from importlib import import_module
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from animate_kernels import blocks, eight_bit, reference
+from animate_kernels import blocks, definitions, eight_bit
 from animate_kernels.fp8 import FP8_MAX
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -47,7 +47,7 @@ def probe_attention(
     return probe(
         backend.name,
         lambda: backend.attend(q, k, v),
-        lambda: reference.attention(q.float(), k.float(), v.float()),
+        lambda: definitions.attention(q.float(), k.float(), v.float()),
         tolerance=0.15 if backend.eight_bit else 2e-2,
     )
 
@@ -68,7 +68,7 @@ def probe(
 
 def _cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-        return reference.attention(q, k, v)
+        return definitions.attention(q, k, v)
 
 
 def _fa3(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **scales: torch.Tensor) -> torch.Tensor:
@@ -116,7 +116,7 @@ def _fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 BACKENDS = (
     Backend(name="fa3", attend=_fa3),
     Backend(name="cudnn", attend=_cudnn),
-    Backend(name="sdpa", attend=reference.attention),
+    Backend(name="sdpa", attend=definitions.attention),
     Backend(name="xformers", attend=_xformers),
     Backend(name="triton", attend=_triton, automatic=False),
     Backend(name="fa3-fp8", attend=_fa3_fp8, eight_bit=True, automatic=False),

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from animate_kernels import blocks, eight_bit, reference, sparse
+from animate_kernels import blocks, definitions, eight_bit, sparse
 from animate_kernels.attention import BACKENDS, Backend, Finding, probe, probe_attention
 from animate_kernels.blocks import Blocks, Summarize
 from animate_kernels.eight_bit import Fp8Heads
@@ -27,20 +27,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ops:
-    """Every operator of the transformer, as `reference`, `sparse` and `eight_bit` define them."""
+    """Every operator of the transformer, as `definitions`, `sparse` and `eight_bit` define them."""
 
-    layer_norm: Callable[..., States] = reference.layer_norm
-    add_norm: Callable[..., tuple[torch.Tensor, States]] = reference.add_norm
-    quantize: Callable[[torch.Tensor], Fp8Rows] = reference.quantize
-    gelu: Callable[[torch.Tensor, torch.dtype], States] = reference.gelu
-    norm_rotate: Callable[..., torch.Tensor] = reference.norm_rotate
-    face_attention: Callable[..., torch.Tensor] = reference.face_attention
+    layer_norm: Callable[..., States] = definitions.layer_norm
+    add_norm: Callable[..., tuple[torch.Tensor, States]] = definitions.add_norm
+    quantize: Callable[[torch.Tensor], Fp8Rows] = definitions.quantize
+    gelu: Callable[[torch.Tensor, torch.dtype], States] = definitions.gelu
+    norm_rotate: Callable[..., torch.Tensor] = definitions.norm_rotate
+    face_attention: Callable[..., torch.Tensor] = definitions.face_attention
     summarize: Summarize = blocks.summarize
     quantize_heads: Callable[..., Fp8Heads] = eight_bit.quantize_heads
     choose_blocks: sparse.ChooseBlocks = sparse.choose_blocks
     sparse_attention: Callable[..., torch.Tensor] = sparse.sparse_attention
     sparse_attention_8bit: Callable[..., torch.Tensor] = sparse.sparse_attention_8bit
-    cross_attention: Callable[..., torch.Tensor] = reference.cross_attention
+    cross_attention: Callable[..., torch.Tensor] = definitions.cross_attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def probe_fp8_linear(device: torch.device) -> Finding:
     """Whether the device multiplies e4m3 rows."""
     generator = torch.Generator().manual_seed(0)
     states, weight = torch.randn(2, 32, 64, generator=generator)
-    rows, (values, scale), bias = reference.quantize(states), quantize_rowwise(weight), torch.zeros(32)
+    rows, (values, scale), bias = definitions.quantize(states), quantize_rowwise(weight), torch.zeros(32)
     moved = Fp8Rows(values=rows.values.to(device), scale=rows.scale.to(device))
     parts = [part.to(device) for part in (values, scale, bias)]
     return probe(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from animate_kernels import reference
+from animate_kernels import definitions
 from animate_kernels.attention import Attention
 from animate_kernels.dispatch import Choice, Ops
 from animate_kernels.order import Grid, TokenOrder, morton_order, natural_order
@@ -19,7 +19,7 @@ class SelfAttention:
     """dense: attends where nothing is skipped. eight_bit: whether it, and sparse attention with it, is in 8 bits."""
 
     ops: Ops = field(default_factory=Ops)
-    dense: Attention = reference.attention
+    dense: Attention = definitions.attention
     eight_bit: bool = False
     sparsity: Sparsity = DENSE
 

@@ -173,7 +173,7 @@ def _attention_kernel(
 def attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, launch: Launch = SIXTEEN_BIT
 ) -> torch.Tensor:
-    """As `reference.attention`, for heads that are a power of two wide, at least 16."""
+    """As `definitions.attention`, for heads that are a power of two wide, at least 16."""
     return _attend(query, key, value, query.dtype, None, None, launch)
 
 

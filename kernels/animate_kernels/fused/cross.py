@@ -64,7 +64,7 @@ def cross_attention(
     image_key: torch.Tensor,
     image_value: torch.Tensor,
 ) -> torch.Tensor:
-    """As `reference.cross_attention`, for heads that are a power of two wide, at least 16."""
+    """As `definitions.cross_attention`, for heads that are a power of two wide, at least 16."""
     length, heads, head_width = query.shape
     keys_values = [part.contiguous() for part in (text_key, text_value, image_key, image_value)]
     out = torch.empty(length, heads, head_width, dtype=query.dtype, device=query.device)

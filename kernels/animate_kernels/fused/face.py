@@ -9,8 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
+from animate_kernels.definitions import EPSILON
 from animate_kernels.order import TokenOrder
-from animate_kernels.reference import EPSILON
 
 _PROGRAM_HEADS = 8
 
@@ -51,7 +51,7 @@ def _face_kernel(
 def face_attention(
     query: torch.Tensor, weight: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder
 ) -> torch.Tensor:
-    """As `reference.face_attention`."""
+    """As `definitions.face_attention`."""
     length, heads, head_width = query.shape
     out = torch.empty(length, heads * head_width, dtype=query.dtype, device=query.device)
     _face_kernel[(length, triton.cdiv(heads, _PROGRAM_HEADS))](

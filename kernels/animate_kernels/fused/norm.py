@@ -10,8 +10,8 @@ import torch
 import triton
 import triton.language as tl
 
+from animate_kernels.definitions import EPSILON
 from animate_kernels.fp8 import FP8, Fp8Rows, States
-from animate_kernels.reference import EPSILON
 
 
 @triton.jit
@@ -55,7 +55,7 @@ def _norm_kernel(
 def layer_norm(
     tokens: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, out: torch.dtype
 ) -> States:
-    """As `reference.layer_norm`."""
+    """As `definitions.layer_norm`."""
     return _launch(tokens, None, None, weight, bias, None, out)
 
 
@@ -69,7 +69,7 @@ def add_norm(
     residual: torch.dtype,
     out: torch.dtype,
 ) -> tuple[torch.Tensor, States]:
-    """As `reference.add_norm`. Tokens that are in `residual` already are overwritten: the sum takes their place."""
+    """As `definitions.add_norm`. Tokens that are in `residual` already are overwritten: the sum takes their place."""
     total = tokens if tokens.dtype == residual else torch.empty_like(tokens, dtype=residual)
     return total, _launch(tokens, branch, gate, weight, bias, total, out)
 

@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from animate_kernels.reference import EPSILON
+from animate_kernels.definitions import EPSILON
 
 _CHUNK_HEADS = 8
 
@@ -56,7 +56,7 @@ def _norm_rotate_kernel(
 def norm_rotate(
     states: torch.Tensor, weight: torch.Tensor, heads: int, cos: torch.Tensor | None, sin: torch.Tensor | None
 ) -> torch.Tensor:
-    """As `reference.norm_rotate`."""
+    """As `definitions.norm_rotate`."""
     length, parts, width = states.shape
     out = torch.empty(length, parts, heads, width // heads, dtype=states.dtype, device=states.device)
     _norm_rotate_kernel[(length, parts)](

@@ -32,14 +32,14 @@ def _rows_kernel(
 
 
 def quantize(states: torch.Tensor) -> Fp8Rows:
-    """As `reference.quantize`."""
+    """As `definitions.quantize`."""
     rows = _launch(states, FP8, gelu=False)
     assert isinstance(rows, Fp8Rows)
     return rows
 
 
 def gelu(states: torch.Tensor, out: torch.dtype) -> States:
-    """As `reference.gelu`."""
+    """As `definitions.gelu`."""
     return _launch(states, out, gelu=True)
 
 
