@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from animate_weights.bundles import staged_folder
 from animate_weights.checkpoint import Checkpoint, StoredTensor
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, bundle_files
@@ -23,6 +22,7 @@ from animate_weights.manifest import MANIFEST_NAME, read_manifest
 from animate_weights.names import diffusers_names
 from animate_weights.quantized import SCALE_SUFFIX, quantize_rowwise
 from animate_weights.safetensors_file import Shape, write_safetensors
+from animate_weights.staging import staged_folder
 
 _FILES = {
     "original": "wan2.2_animate_14B_fp8.safetensors",

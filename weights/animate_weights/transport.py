@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from animate_weights.bundles import staged_folder
 from animate_weights.errors import BundleError
 from animate_weights.hashes import (
     HASHES_NAME,
@@ -25,6 +24,7 @@ from animate_weights.hashes import (
     write_hashes,
 )
 from animate_weights.layouts import find_layout
+from animate_weights.staging import staged_folder
 
 _CHUNK_BYTES = 8 * 1024**2
 
