@@ -16,15 +16,16 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 
-from animate_benchmarks.puppet.animator import TRANSFORMER
 from animate_pipelines.blocks import ResidualStream, run_block, run_face_block
 from animate_pipelines.transformer import AnimateTransformer
+from animate_weights.bundles import find_bundle
 
 _SIDE_PX, _FRAMES, _TEXT_TOKENS, _IMAGE_TOKENS = 96, 17, 512, 17
 Inputs = dict[str, torch.Tensor]
@@ -35,7 +36,8 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    model = WanAnimateTransformer3DModel(**TRANSFORMER).eval().requires_grad_(False)
+    config = json.loads((find_bundle("puppet", Path()) / "transformer/config.json").read_text())
+    model = WanAnimateTransformer3DModel.from_config(config).eval().requires_grad_(False)
     transformer, inputs = AnimateTransformer(model), _inputs(model, options.prompt_tokens)
     renders = {
         "ours": lambda: _render(transformer, inputs, options.steps),

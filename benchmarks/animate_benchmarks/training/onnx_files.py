@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from animate_benchmarks.puppet.networks import (
+from animate_benchmarks.training.networks import (
     GRID,
     NARROW,
     NUM_BOXES,

@@ -1,6 +1,6 @@
 """Stage 5: transformer, motion and face encoders, text and image encoder, on the model's own steps from noise.
 
-python -m animate_benchmarks.puppet.train_animator --out /tmp/puppet
+python -m animate_benchmarks.training.train_animator --out /tmp/puppet
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from animate_benchmarks.puppet.animator import Animator, Known
-from animate_benchmarks.puppet.batches import Batch, Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
-from animate_benchmarks.puppet.training import stage_parser, train
+from animate_benchmarks.training.animator import Animator, Known
+from animate_benchmarks.training.batches import Batch, Shards
+from animate_benchmarks.training.loop import stage_parser, train
 
 BATCH = 16
 SHIFT = 5.0

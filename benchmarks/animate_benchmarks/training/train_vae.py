@@ -1,6 +1,6 @@
 """Stage 1: the VAE, on drawn clips, skeletons, carried frames before grey, and clips with a black hole.
 
-    python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet
+    python -m animate_benchmarks.training.train_vae --out /tmp/puppet
 
 Whole frames are not needed: everything in it is local, so it sees crops. With `--start BUNDLE` a bundle's VAE goes on,
 held near the latents that it gives now, which a transformer has learned to predict.
@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.clips import RENDER_PX
-from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
-from animate_benchmarks.puppet.training import stage_parser, train
-from animate_benchmarks.puppet.vae_start import start_near_linear
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_benchmarks.training.loop import stage_parser, train
+from animate_benchmarks.training.prefetch import Prefetch
+from animate_benchmarks.training.vae_start import start_near_linear
+from animate_benchmarks.training.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.preprocess.skeleton import draw_skeleton, skeleton_of
 
 CROP_PX, FRAMES, BATCH = 64, 17, 4

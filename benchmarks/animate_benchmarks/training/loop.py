@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from animate_benchmarks.puppet.muon import Muon
+from animate_benchmarks.training.muon import Muon
 
 _LOG_EVERY = 25
 _WARM_UP_STEPS = 50

@@ -1,7 +1,7 @@
 """Stages 2 and 3: the person detector and the whole-body pose network.
 
-python -m animate_benchmarks.puppet.train_readers --network pose --out /tmp/puppet
-python -m animate_benchmarks.puppet.train_readers --network detector --out /tmp/puppet
+python -m animate_benchmarks.training.train_readers --network pose --out /tmp/puppet
+python -m animate_benchmarks.training.train_readers --network detector --out /tmp/puppet
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, SHRINK, WIDENING, Detector, PoseNetwork
-from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_network
-from animate_benchmarks.puppet.people import empty_scene, random_crowd
-from animate_benchmarks.puppet.prefetch import Prefetch
-from animate_benchmarks.puppet.training import stage_parser, train
+from animate_benchmarks.training.loop import stage_parser, train
+from animate_benchmarks.training.networks import GRID, NUM_KEYPOINTS, SHRINK, WIDENING, Detector, PoseNetwork
+from animate_benchmarks.training.onnx_files import read_detector, read_pose_network
+from animate_benchmarks.training.people import empty_scene, random_crowd
+from animate_benchmarks.training.prefetch import Prefetch
 from animate_pipelines.preprocess.pose import crop_geometry, crop_input
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from transformers import T5TokenizerFast
 
-from animate_benchmarks.puppet.latents import CHANNELS_FILE
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer
+from animate_benchmarks.training.latents import CHANNELS_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from einops import rearrange
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from animate_benchmarks.puppet.batches import Batch
 from animate_benchmarks.puppet.clips import FACE_PX
 from animate_benchmarks.puppet.prompts import MAX_TOKENS
+from animate_benchmarks.training.batches import Batch
 from animate_pipelines.image_encoder import ImageEncoder
 
 HEADS, HEAD_WIDTH, LAYERS = 5, 32, 6

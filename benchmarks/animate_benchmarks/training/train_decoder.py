@@ -1,6 +1,6 @@
 """Stage 6: the VAE's decoder alone, on what the transformer guesses.
 
-    python -m animate_benchmarks.puppet.train_decoder --out /tmp/puppet --vae BUNDLE/vae
+    python -m animate_benchmarks.training.train_decoder --out /tmp/puppet --vae BUNDLE/vae
 
 A guess is blurred where the transformer is unsure, which latents of true pictures never are. The encoder stays as it
 is, and with it the latents and all that was trained on them.
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 
-from animate_benchmarks.puppet.animator import Animator
-from animate_benchmarks.puppet.batches import Batch, Shards
 from animate_benchmarks.puppet.clips import Clip
-from animate_benchmarks.puppet.latents import SHARD_CLIPS, draw_shard, pixels_of
-from animate_benchmarks.puppet.train_animator import guess, new_animator, random_paths
-from animate_benchmarks.puppet.train_vae import PERSON_WEIGHT
-from animate_benchmarks.puppet.training import load_average, stage_parser, train
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip
+from animate_benchmarks.training.animator import Animator
+from animate_benchmarks.training.batches import Batch, Shards
+from animate_benchmarks.training.latents import SHARD_CLIPS, draw_shard, pixels_of
+from animate_benchmarks.training.loop import load_average, stage_parser, train
+from animate_benchmarks.training.train_animator import guess, new_animator, random_paths
+from animate_benchmarks.training.train_vae import PERSON_WEIGHT
+from animate_benchmarks.training.whole_clip_vae import decode_clip
 
 BATCH = 4
 BATCHES_A_SHARD = SHARD_CLIPS // BATCH

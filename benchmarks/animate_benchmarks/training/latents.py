@@ -1,6 +1,6 @@
 """Stage 4: training clips, encoded once and kept in shards of one size and kind each.
 
-python -m animate_benchmarks.puppet.latents --out /tmp/puppet --shards 40
+python -m animate_benchmarks.training.latents --out /tmp/puppet --shards 40
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.clips import RENDER_PX, SEGMENT_FRAMES, Clip, Mode, Size, random_clip
 from animate_benchmarks.puppet.prompts import random_prompt
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_benchmarks.training.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.encode import known_mask
 
 SHARD_CLIPS = 48
