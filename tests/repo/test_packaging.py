@@ -53,18 +53,15 @@ def test_gitignore_does_not_hide_a_package() -> None:
     assert ignored.isdisjoint({*SOURCE_ROOTS, "animate_server"})
 
 
-def test_the_wheel_holds_the_product_and_nothing_that_trains(wheel: dict[str, bytes]) -> None:
-    sources = [path for root in SOURCE_ROOTS for path in (ROOT / root).rglob("*.py")]
-    modules = {
-        path.relative_to(ROOT).as_posix().partition("/")[2] for path in sources if "__pycache__" not in path.parts
+def test_the_wheel_holds_the_product_and_no_training(wheel: dict[str, bytes]) -> None:
+    sources = {
+        path.relative_to(ROOT / root).as_posix() for root in SOURCE_ROOTS for path in (ROOT / root).rglob("*.py")
     }
-    training = {path for path in modules if path.startswith("animate_benchmarks/training/")}
+    packaged = {name for name in wheel if name.endswith(".py") and not name.startswith("animate_server/")}
+    training = {path for path in sources if path.startswith(f"{TRAINING.partition('/')[2]}/")}
     assert len(training) > 10
-    assert {
-        name for name in wheel if name.endswith(".py") and not name.startswith("animate_server/")
-    } == modules - training
-    assert [name for name in wheel if name.startswith("animate_benchmarks/training/")] == []
-    assert [name for name, text in wheel.items() if name.endswith(".py") and b".backward(" in text] == []
+    assert packaged == sources - training
+    assert [name for name in packaged if b".backward(" in wheel[name]] == []
     assert {"animate_server/cli/__init__.py", "animate_weights/puppet/bundle/manifest.json"} < wheel.keys()
 
 
