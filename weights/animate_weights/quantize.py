@@ -37,9 +37,12 @@ _QUANTISED = re.compile(
 
 
 def quantize_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
-    """Write a bundle with its transformer in fp8 to the new folder `destination`; other files are linked or copied.
+    """Write a bundle with its transformer in fp8; other files are linked or copied.
 
-    on_bytes: called with the size of every stored tensor that is done. `BundleError` when `destination` exists.
+    bundle: the folder to read.
+    destination: the new folder.
+    on_bytes: called with the size of every stored tensor that is done.
+    Raises `BundleError` when `destination` exists.
     """
     if destination.exists():
         raise BundleError(f"{destination} exists already", field="destination", value=str(destination))
@@ -60,13 +63,13 @@ def quantize_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
 
 
 def is_quantised(stored: StoredTensor) -> bool:
-    """Whether a tensor of the transformer is written in fp8."""
+    """Return whether a tensor of the transformer is written in fp8."""
     names = diffusers_names(stored.name)
     return len(stored.shape) == 2 and bool(names) and all(map(is_quantised_parameter, names))
 
 
 def is_quantised_parameter(name: str) -> bool:
-    """Whether the parameter of that Diffusers name is a matrix that is kept in fp8."""
+    """Return whether the parameter of a Diffusers name is a matrix that is kept in fp8."""
     return _QUANTISED.fullmatch(name) is not None
 
 
@@ -98,7 +101,7 @@ def _scale_name(weight: str) -> str:
 
 
 def _link(path: Path, destination: Path) -> None:
-    """A second name for the same file, where the file system can; else a copy."""
+    """Give a file a second name, where the file system can; else copy it."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(path.resolve(), destination)
