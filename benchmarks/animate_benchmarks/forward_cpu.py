@@ -1,12 +1,12 @@
-"""Our forward beside diffusers' on the same weights, on the CPU: a segment's 20 steps, and the stack of blocks alone.
+"""Measures our forward beside diffusers' on the same weights and the CPU: a segment's 20 steps, and the blocks alone.
 
     python -m animate_benchmarks.forward_cpu [--repeats 5] [--steps 20] [--threads 1] [--prompt-tokens 16]
 
-The widths and the depth are the puppet bundle's, at 96x96 and 17 frames; random weights, as speed does not depend on
-their values; what follows the prompt is zeros, as it is of every one. A render is everything that the transformer does
-for one segment: for us what the steps share once and then the steps, for diffusers' module a call a step. The stack is
-the blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the process's
-own, which other work on the machine does not lengthen. The last line is one JSON object.
+Widths and depth are the puppet bundle's, at 96x96 and 17 frames. Weights are random, as speed does not depend on their
+values; the text after the prompt is zeros, as it always is. A render is everything that the transformer does for one
+segment: for us the part that the steps share, once, and then the steps; for diffusers' module a call a step. The stack
+is the blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the
+process's own, which other work on the machine does not lengthen. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _tokens(model: WanAnimateTransformer3DModel, inputs: Inputs) -> torch.Tensor
 
 
 def _interleave(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds, turn about, after one run of each to warm up."""
+    """Return median seconds of each work in turns, after one run of each to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():

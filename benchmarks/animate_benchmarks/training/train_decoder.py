@@ -1,4 +1,4 @@
-"""Stage 6: the VAE's decoder alone, on what the transformer guesses.
+"""Stage 6: trains the VAE's decoder alone, on the transformer's guesses.
 
     python -m animate_benchmarks.training.train_decoder --out /tmp/puppet --vae BUNDLE/vae
 
@@ -31,7 +31,7 @@ LATENT_NOISE = 0.1
 
 
 class Shard:
-    """One of the shards by chance, of which the pictures are drawn again: they are not kept."""
+    """One shard at random. Its pictures are drawn again, as they are not kept."""
 
     def __init__(self, shards: Shards, number: int) -> None:
         self.number = number
@@ -40,7 +40,7 @@ class Shard:
         self._clips = draw_shard(int(self._name), shards.num_frames(self._name))
 
     def batch(self, number: int) -> tuple[Batch, torch.Tensor, torch.Tensor]:
-        """The next `BATCH` clips with their pixels `b 3 t h w` in -1..1 and the pixels' weights `b 1 t h w`."""
+        """Return the next `BATCH` clips with their pixels `b 3 t h w` in -1..1 and the pixels' weights `b 1 t h w`."""
         rows = slice(number * BATCH, (number + 1) * BATCH)
         clips = self._clips[rows]
         return self._shards.pick(self._name, rows), pixels_of([clip.target for clip in clips]), _weights(clips)
@@ -54,7 +54,7 @@ def _weights(clips: list[Clip]) -> torch.Tensor:
 def decoding_loss(
     vae: AutoencoderKLWan, latents: torch.Tensor, pixels: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Squared error of what is decoded from `latents`, not normalised."""
+    """Return the squared error of the pixels decoded from `latents`, which are not normalised."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         error = decode_clip(vae, latents).float() - pixels
     return (weights * error.square()).sum() / (weights.sum() * 3)
@@ -62,7 +62,7 @@ def decoding_loss(
 
 @torch.no_grad()
 def guessed_latents(animator: Animator, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
-    """What is decoded of the clips, normalised `b 16 t' h' w'`: guesses at the end of paths, or nearly the truth."""
+    """Return latents to decode, normalised `b 16 t' h' w'`: guesses at the end of paths, or nearly the truth."""
     noise = torch.randn_like(batch.clean)
     guesses = guess(animator, batch, random_paths(rng, len(noise)).to(noise.device), noise)
     nearly = batch.clean + LATENT_NOISE * torch.randn_like(noise)

@@ -1,4 +1,4 @@
-"""Stage 7: the few-step companion, a LoRA for four flow-Euler steps without guidance, in the lightx2v key format.
+"""Stage 7: trains the few-step companion, a LoRA for four flow-Euler steps without guidance, in lightx2v's key format.
 
     python -m animate_benchmarks.training.train_turbo --out /tmp/puppet
 
@@ -33,7 +33,7 @@ _LAYERS += ["ffn.0", "ffn.2"]
 
 
 class LowRank(nn.Module):
-    """Adds up @ down to a frozen weight."""
+    """A low-rank product up @ down added to a frozen weight."""
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()

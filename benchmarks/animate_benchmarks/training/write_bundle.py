@@ -1,4 +1,4 @@
-"""Stage 8: the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
+"""Stage 8: writes the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
 
 python -m animate_benchmarks.training.write_bundle --out /tmp/puppet --bundle weights/animate_weights/puppet/bundle
 """
@@ -31,9 +31,11 @@ _LORA_PATH = f"loras/{LORA_FILE}"
 
 
 def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
-    """Put what was trained in the folder `out` into a bundle; a part that was not stays as the bundle has it.
+    """Put the trained parts into a bundle; a part that was not trained stays as the bundle has it.
 
-    pose_share: how much of the pose network's weights is the trained one's; the rest are those that the bundle has.
+    out: the folder of the training.
+    folder: the bundle.
+    pose_share: share of the trained pose network in the weights; the rest are those that the bundle has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "model_index.json", model_index())
