@@ -244,7 +244,9 @@ def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> d
                 print(f"  {name}: failed, {reason(failure)}", flush=True)
                 del runs[name]
                 continue
-            print(f"  {name}: {elapsed:.4f} s, turn {turn}", flush=True)  # what is cut off has said what it measured
+            print(
+                f"  {name}: {elapsed:.4f} s, turn {turn}", flush=True
+            )  # a run that is cut off has printed its results so far
             if turn:  # the first one warms up
                 run.seconds.append(elapsed)
                 run.peak_bytes = max(run.peak_bytes, _peak_bytes(device))

@@ -153,11 +153,11 @@ def measure_prompts(setting: Setting) -> dict[str, float]:
         poses = case.pair.shot.poses(len(case.truth))
         steered = pictures(case.pair.answer(steer(poses, (word,)), setting.size, "animate"))
         plain = pictures(case.truth)
-        asked = setting.render(case, Take(seed=index, prompt=word))
-        silent = setting.render(case, Take(seed=index))
-        seen, unasked = (measures.nearer_share(frames, steered, plain) for frames in (asked, silent))
-        if not np.isnan(seen).all():
-            gains[word].append(float(np.nanmean(seen) - np.nanmean(unasked)))
+        with_word = setting.render(case, Take(seed=index, prompt=word))
+        without = setting.render(case, Take(seed=index))
+        effect, baseline = (measures.nearer_share(frames, steered, plain) for frames in (with_word, without))
+        if not np.isnan(effect).all():
+            gains[word].append(float(np.nanmean(effect) - np.nanmean(baseline)))
     means = {word: float(np.mean(values)) for word, values in gains.items() if values}
     by_word = {f"prompt_effect_{word.replace(' ', '_')}": value for word, value in means.items()}
     return {"prompt_effect": float(np.mean(list(means.values())))} | by_word

@@ -75,7 +75,7 @@ class Lora:
         return found
 
     def delta(self, target: str) -> torch.Tensor | None:
-        """Return what is added to a tensor, fp32 with the strength applied; None when nothing is.
+        """Return the delta of a tensor, fp32 with the strength applied; None when it is not changed.
 
         target: its Diffusers name.
         """

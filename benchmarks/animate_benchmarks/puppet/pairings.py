@@ -88,7 +88,7 @@ def _zooms(rng: np.random.Generator, flaw: Flaw | None, side: Side) -> tuple[flo
     if flaw == "framing":
         near, far = rng.uniform(*_CHEST), rng.uniform(*_FULL)
         return (near, far) if side == "image" else (far, near)
-    whole = flaw in ("pose", "occlusion", "two_people")  # what is wrong must be in the picture
+    whole = flaw in ("pose", "occlusion", "two_people")  # the flaw must be in the picture
     zoom = rng.uniform(*(_FULL if whole else (_FULL, _KNEES, _HIPS)[rng.integers(3)]))
     return zoom, zoom * rng.uniform(0.97, 1.0)
 

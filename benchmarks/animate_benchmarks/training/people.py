@@ -22,7 +22,7 @@ class Crowd:
     rgb: np.ndarray  # h w 3 uint8
     keypoints: np.ndarray  # people 133 3
     boxes: np.ndarray  # people 4: x1 y1 x2 y2 in pixels, inside the picture, with what nearer people hide
-    masks: np.ndarray  # people h w, 0..255: what is seen of each
+    masks: np.ndarray  # people h w, 0..255: the visible part of each
 
 
 _LEAST_SEEN = 0.25  # of a person who counts

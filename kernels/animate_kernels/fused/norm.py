@@ -56,6 +56,7 @@ def _norm_kernel(
 
     # add the gated branch; the norm reads the sum as it is kept, so rounded where residuals are 16 bits
     if HAS_BRANCH:
+        # the branch has a stride, so that a part of a wider product needs no copy
         branch = tl.load(branch_ptr + row * stride_branch + offs, mask=mask, other=0.0).to(tl.float32)
         if HAS_GATE:
             branch *= tl.load(gate_ptr + offs, mask=mask, other=0.0)
@@ -67,9 +68,10 @@ def _norm_kernel(
     # the end are zeros again after centring, so that they add nothing to it
     centred = tl.where(mask, x - tl.sum(x, axis=0) / width, 0.0)
     variance = tl.sum(centred * centred, axis=0) / width
+    # one reciprocal a row in place of a division a value
     y = centred * (1.0 / tl.sqrt(variance + epsilon))
 
-    # modulate
+    # modulate: weight and bias are the scale and shift of the timestep, or the norm's own
     if AFFINE:
         y = y * tl.load(weight_ptr + offs, mask=mask, other=0.0)
         y += tl.load(bias_ptr + offs, mask=mask, other=0.0)

@@ -52,7 +52,8 @@ def _blocks_kernel(
         # lanes past the end are minus the mean by now, and must not set the scale
         x = tl.where(mask, x, 0.0)
 
-    # round by the largest magnitude; as `fused.norm.store_e4m3_row`, for a block
+    # round by the largest magnitude, as `fused.norm.store_e4m3_row` does for a row: a block of zeros gets the scale 1,
+    # and one reciprocal a block takes the place of a division a value
     largest = tl.max(tl.max(tl.abs(x), axis=1), axis=0)
     scale = tl.where(largest > 0, largest / 448.0, 1.0)
     out = tl.clamp(x * (1.0 / scale), -448.0, 448.0).to(tl.float8e4nv)
@@ -72,7 +73,7 @@ def _channels_kernel(
     out_ptr: `heads head_width length`, channels `stride_out_d` elements apart.
     BLOCK_D: `head_width` rounded up to a power of two.
     """
-    # load the block
+    # load the block; token offsets in 64 bits, as they pass 2^31 in long videos
     head = tl.program_id(1)
     offs_l = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     offs_d = tl.arange(0, BLOCK_D)
@@ -80,6 +81,7 @@ def _channels_kernel(
     x = tl.load(v_ptr + offs_l[:, None] * stride_l + head * stride_h + offs_d[None, :], mask=mask, other=0.0)
 
     # round by each channel's scale, as the errors of one a block would add up over the tokens
+    # lanes past the end get 1, so that nothing is divided by zero
     scale = tl.load(scale_ptr + head * head_width + offs_d, mask=offs_d < head_width, other=1.0)
     out = tl.clamp(x.to(tl.float32) * (1.0 / scale)[None, :], -448.0, 448.0).to(tl.float8e4nv)
 
@@ -92,6 +94,7 @@ def quantize_heads(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, key_blocks: Blocks, value_blocks: Blocks
 ) -> Fp8Heads:
     """Compute `eight_bit.quantize_heads`."""
+    # both from the blocks' summaries, so that no further pass over keys and values is needed
     mean, value_scale = key_blocks.mean(), channel_scale(value_blocks)
     query8, query_scale = _quantize_blocks(query, None)
     key8, key_scale = _quantize_blocks(key, mean)

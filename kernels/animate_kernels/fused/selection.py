@@ -51,6 +51,7 @@ def _choose_kernel(
 
     # take all above it, and of those equal to it the first ones, as many as are missing
     above = rank > threshold
+    # the mask, as lanes past the end are equal to a threshold that is the lowest rank
     equal = (rank == threshold) & mask
     missing = num_read - tl.sum(above.to(tl.int32))
     chosen = above | (equal & (tl.cumsum(equal.to(tl.int32)) <= missing))
