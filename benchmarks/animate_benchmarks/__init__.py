@@ -1,1 +1,1 @@
-"""Commands that measure: wall time by stage, operators, quality."""
+"""Commands that measure wall time by stage, operators, and the quality of pictures."""

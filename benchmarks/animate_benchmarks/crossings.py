@@ -1,4 +1,4 @@
-"""How surely one of three people is followed while two of them cross, in drawn scenes with known truth.
+"""Measures how reliably one of three people is followed while two of them cross, in drawn scenes with known truth.
 
     python -m animate_benchmarks.crossings [--bundle puppet] [--seeds 100 124]
 
@@ -35,7 +35,11 @@ _TRUNK = [5, 6, 11, 12]
 
 
 def follow_crossing(readers: Readers, seed: int) -> list[float]:
-    """The share of frames in which each of the two who cross in scene `seed` is followed; 0 of one who is not seen."""
+    """Return the share of frames in which each of the two who cross is followed; 0 for a person who is not found.
+
+    readers: the bundle's detector and pose network.
+    seed: the scene.
+    """
     scene = Scene.random(np.random.default_rng(seed), 3, DURATION_S)
     drawn = [draw_scene(scene, frame / FPS, SIZE) for frame in range(round(DURATION_S * FPS))]
     truth = np.stack([[actor.keypoints for actor in frame.actors] for frame in drawn])
@@ -64,11 +68,15 @@ def follow_crossing(readers: Readers, seed: int) -> list[float]:
 
 
 def share_followed(poses: np.ndarray, truth: np.ndarray, who: int) -> float:
-    """Of the frames, those in which the trunk of the pose `t 133 3` lies on person `who` of `truth` `t people 133 3`.
+    """Return the share of frames in which the trunk of a pose lies on a person.
 
-    On: within a fifth of the person's true height, or within a quarter where nobody else is nearer. That is asked of
-    every frame alike, also where the person is wholly behind another and the pose is put between those around: who is
+    It lies there within a fifth of the person's true height, or within a quarter where nobody else is nearer. Every
+    frame counts alike, also where the person is wholly behind another and the pose is interpolated: a person who is
     mistaken for somebody else there, or comes out as the other, is far off as soon as the two have parted.
+
+    poses: `t 133 3`.
+    truth: `t people 133 3`.
+    who: index of the person in `truth`.
     """
     height = np.ptp(truth[:, who, :17, 1], axis=1)
     away = np.linalg.norm(_trunks(poses)[:, None] - _trunks(truth), axis=-1) / height[:, None]

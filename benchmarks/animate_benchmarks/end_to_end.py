@@ -1,8 +1,8 @@
-"""One whole job by stage, and its generation beside diffusers' pipeline on the same weights, frames and steps.
+"""Measures one whole job by stage, and its generation beside diffusers' pipeline on the same weights, frames and steps.
 
     python -m animate_benchmarks.end_to_end [--bundle tiny] [--device cpu] [--frames 49] [--steps 4] [--repeats 5]
 
-Both sides generate from the same pictures in the same process, turn about. The last line of stdout is one JSON object.
+Both sides generate from the same pictures in the same process, in turns. The last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
 
 
 def _whole_job(models: Models, params: RenderParams, media: InputFiles, folder: Path) -> RenderResult:
-    """One uncached job. Its workspace stays, for `_prepare`."""
+    """Run one job without a cache. Its workspace stays, for `_prepare`."""
     workspace = folder / "workspace"
     for file in workspace.glob("*"):
         file.unlink()
@@ -156,7 +156,7 @@ def _generate_with(oracle: WanAnimatePipeline, job: Job) -> None:
 
 
 def _interleave(ours: Callable[[], None], theirs: Callable[[], None], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of each run, after one of each to warm up."""
+    """Return the seconds of each run of both sides in turns, after one of each to warm up."""
     ours()
     theirs()
     pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(repeats)]
@@ -172,7 +172,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def _floor_s(models: Models, job: Job) -> float:
-    """What our operations alone would take at the rate of one large matrix product on this device."""
+    """Return the seconds of our operations alone at the rate of one large matrix product on this device."""
     with FlopCounterMode(display=False) as counter:
         _generate(models, job)
     side = 2048 if models.device.type == "cpu" else 8192

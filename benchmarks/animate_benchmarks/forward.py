@@ -1,11 +1,11 @@
-"""One transformer forward at full size with random weights: ours in each recipe beside diffusers' at its best.
+"""Measures one transformer forward at full size with random weights: ours in each recipe beside diffusers' at its best.
 
     python -m animate_benchmarks.forward [--device cuda] [--size 1280x720] [--frames 77] [--layers 40] [--repeats 5]
 
-Speed does not depend on the weights' values. The 16-bit forwards run the same module in the same process, turn about;
-then its matrices are made fp8 in place and our 8-bit recipes follow; of the last one it is said what took its time. A
-recipe that fails is said and passed over. The last line of stdout is one JSON object. `--narrow` runs the `tiny`
-bundle's widths: to try the command without a GPU.
+Speed does not depend on the weights' values. The 16-bit forwards run the same module in the same process, in turns.
+Then its matrices are made fp8 in place and our 8-bit recipes follow; the last one is broken down by kernel. A recipe
+that fails is printed and left out. The last line of stdout is one JSON object. `--narrow` takes the `tiny` bundle's
+widths, to try the command without a GPU.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ Work = Callable[[], torch.Tensor]
 
 @dataclass(slots=True)
 class Run:
-    """What one work took each time, and the most device memory that was filled meanwhile, weights included."""
+    """The measurements of one forward.
+
+    seconds: time of each run.
+    peak_bytes: the most device memory in use during a run, weights included.
+    """
 
     seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
@@ -96,7 +100,7 @@ def _with_backend(model: WanAnimateTransformer3DModel, backend: str, work: Work)
 
 
 def _compiled(model: WanAnimateTransformer3DModel, work: Work) -> torch.Tensor:
-    """A step with diffusers' regional compilation, switched on for the call alone."""
+    """Run a step with diffusers' regional compilation, switched on for this call alone."""
     model.set_attention_backend("_native_cudnn")
     if model.blocks[0]._compiled_call_impl is None:
         model.compile_repeated_blocks(dynamic=False)
@@ -127,7 +131,7 @@ def _one_block(model: WanAnimateTransformer3DModel, inputs: Inputs) -> Work:
 
 
 def _make_fp8(model: nn.Module) -> None:
-    """In place, a layer at a time; the fused projections too, whose rows have scales of their own."""
+    """Make the matrices fp8 in place, a layer at a time; the rows of fused projections have scales of their own."""
     for name, layer in list(model.named_modules()):
         plain = name.replace("to_qkv", "to_q")
         if isinstance(layer, nn.Linear) and is_quantised_parameter(f"{plain}.weight"):
@@ -171,7 +175,7 @@ def _random_model(
 
 
 def _random_inputs(model: WanAnimateTransformer3DModel, options: argparse.Namespace, device: torch.device) -> Inputs:
-    """fp32; latents `1 16 t h w` with the reference frame, and what goes with them."""
+    """Return random inputs in fp32: latents `1 16 t h w` with the reference frame, and their conditions."""
     width, height = map(int, options.size.split("x"))
     frames = (options.frames - 1) // 4 + 1
     side = model.config.motion_encoder_size
@@ -192,7 +196,7 @@ def _random_inputs(model: WanAnimateTransformer3DModel, options: argparse.Namesp
 def _prepared(
     model: WanAnimateTransformer3DModel, inputs: Inputs, attention: str, sparsity: Sparsity
 ) -> tuple[AnimateTransformer, StepConstants]:
-    """What the step does not change is computed here, once."""
+    """Return our transformer and its constants, computed once for all steps."""
     attend = SelfAttention.of(choose(inputs["latents"].device, attention), sparsity)
     transformer = AnimateTransformer(model, attend=attend)
     constants = transformer.encode_step_constants(
@@ -205,7 +209,7 @@ def _prepared(
 
 
 def _ours(model: WanAnimateTransformer3DModel, inputs: Inputs, attention: str, sparsity: Sparsity) -> Work:
-    """A step."""
+    """Return a step of ours."""
     transformer, constants = _prepared(model, inputs, attention, sparsity)
     timestep = torch.tensor([500], device=inputs["latents"].device)
     return lambda: transformer.velocity(inputs["latents"], timestep, constants)
@@ -214,7 +218,7 @@ def _ours(model: WanAnimateTransformer3DModel, inputs: Inputs, attention: str, s
 def _diffusers(
     model: WanAnimateTransformer3DModel, inputs: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> Callable[[], torch.Tensor]:
-    """A step as diffusers' pipeline takes it."""
+    """Return a step as diffusers' pipeline takes it."""
     hidden = torch.cat([inputs["latents"], inputs["condition"]], dim=1).to(dtype)
     timestep = torch.tensor([500], device=hidden.device)
     return lambda: model(
@@ -229,7 +233,7 @@ def _diffusers(
 
 
 def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> dict[str, Run]:
-    """Runs of each, turn about; one that fails once is said and left out."""
+    """Run each work in turns; one that fails once is printed and left out."""
     runs = {name: Run() for name in works}
     for turn in range(repeats + 1):
         for name, run in list(runs.items()):
@@ -240,7 +244,9 @@ def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> d
                 print(f"  {name}: failed, {reason(failure)}", flush=True)
                 del runs[name]
                 continue
-            print(f"  {name}: {elapsed:.4f} s, turn {turn}", flush=True)  # what is cut off has said what it measured
+            print(
+                f"  {name}: {elapsed:.4f} s, turn {turn}", flush=True
+            )  # a run that is cut off has printed its results so far
             if turn:  # the first one warms up
                 run.seconds.append(elapsed)
                 run.peak_bytes = max(run.peak_bytes, _peak_bytes(device))
@@ -248,7 +254,7 @@ def _interleave(works: dict[str, Work], repeats: int, device: torch.device) -> d
 
 
 def _break_down(name: str, make: Callable[[], Work], device: torch.device) -> None:
-    """What runs on the device in one step, the longest first."""
+    """Print the kernels that run on the device in one step, the longest first."""
     kind = "device" if device.type == "cuda" else "cpu"
     try:
         work = make()
@@ -302,7 +308,7 @@ def _attention_rate(device: torch.device, dtype: torch.dtype, heads: int, width:
 
 
 def _operations(model: WanAnimateTransformer3DModel, tokens: int) -> tuple[float, float]:
-    """Of one forward: in the blocks' linears over the video tokens, and in self-attention."""
+    """Return the operations of one forward: in the blocks' linears over the video tokens, and in self-attention."""
     width = model.config.num_attention_heads * model.config.attention_head_dim
     # q k v o; cross-attention's q and o; the feed-forward's two. The face blocks' q and out, once in five.
     per_token = 6 * width**2 + 2 * width * model.config.ffn_dim + 2 * width**2 / 5

@@ -1,12 +1,12 @@
-"""Our forward beside diffusers' on the same weights, on the CPU: a segment's 20 steps, and the stack of blocks alone.
+"""Measures our forward beside diffusers' on the same weights and the CPU: a segment's 20 steps, and the blocks alone.
 
     python -m animate_benchmarks.forward_cpu [--repeats 5] [--steps 20] [--threads 1] [--prompt-tokens 16]
 
-The widths and the depth are the puppet bundle's, at 96x96 and 17 frames; random weights, as speed does not depend on
-their values; what follows the prompt is zeros, as it is of every one. A render is everything that the transformer does
-for one segment: for us what the steps share once and then the steps, for diffusers' module a call a step. The stack is
-the blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the process's
-own, which other work on the machine does not lengthen. The last line is one JSON object.
+Widths and depth are the puppet bundle's, at 96x96 and 17 frames. Weights are random, as speed does not depend on their
+values; the text after the prompt is zeros, as it always is. A render is everything that the transformer does for one
+segment: for us the part that the steps share, once, and then the steps; for diffusers' module a call a step. The stack
+is the blocks and face adapters alone, with faces, pose and context embedded beforehand for both. Seconds are the
+process's own, which other work on the machine does not lengthen. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import WanAnimateTransformer3DModel
 
-from animate_benchmarks.puppet.animator import TRANSFORMER
 from animate_pipelines.families.wan_animate.blocks import ResidualStream, run_block, run_face_block
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
+from animate_weights.bundles import find_bundle
 
 _SIDE_PX, _FRAMES, _TEXT_TOKENS, _IMAGE_TOKENS = 96, 17, 512, 17
 Inputs = dict[str, torch.Tensor]
@@ -35,7 +36,8 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    model = WanAnimateTransformer3DModel(**TRANSFORMER).eval().requires_grad_(False)
+    config = json.loads((find_bundle("puppet", Path()) / "transformer/config.json").read_text())
+    model = WanAnimateTransformer3DModel.from_config(config).eval().requires_grad_(False)
     transformer, inputs = AnimateTransformer(model), _inputs(model, options.prompt_tokens)
     renders = {
         "ours": lambda: _render(transformer, inputs, options.steps),
@@ -146,7 +148,7 @@ def _tokens(model: WanAnimateTransformer3DModel, inputs: Inputs) -> torch.Tensor
 
 
 def _interleave(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds, turn about, after one run of each to warm up."""
+    """Return median seconds of each work in turns, after one run of each to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():

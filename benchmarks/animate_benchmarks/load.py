@@ -1,13 +1,13 @@
-"""Loading a transformer of full size: time, rate, peaks of memory. Random weights, written shard by shard.
+"""Measures loading a transformer of full size: time, rate, peaks of memory. Random weights, written shard by shard.
 
     python -m animate_benchmarks.load FOLDER --names tests/golden/transformer_original_shapes.json [--device cuda]
     python -m animate_benchmarks.load FOLDER --names tests/golden/transformer_diffusers_shapes.json
 
 The table of names decides the layout: 34.5 GB in bf16 for the original one, 69.1 GB in fp32 for diffusers'. FOLDER must
-not exist; it is removed afterwards unless `--keep`. The last line of stdout is one JSON object; its `host_peak_bytes`
-is what loading adds, and must stay under `host_bound_bytes`: the model (where it is loaded to the CPU) + the largest
-shard + 1 GB. `--device meta` reads and converts everything as for a GPU, and drops it: for hosts that cannot hold the
-model. `--layers 5` writes 4.8 or 9.6 GB, to try the command.
+not exist; it is removed afterwards unless `--keep`. The last line of stdout is one JSON object. Its `host_peak_bytes`
+is the memory that loading adds, and must stay under `host_bound_bytes`: the model (where it is loaded to the CPU) + the
+largest shard + 1 GB. `--device meta` reads and converts everything as for a GPU, and drops it: for hosts that cannot
+hold the model. `--layers 5` writes 4.8 or 9.6 GB, to try the command.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _load(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _write(options: argparse.Namespace) -> None:
-    """Config, shards and index of the table's first layers."""
+    """Write config, shards and index of the table's first layers."""
     shapes = _shapes(json.loads(options.names.read_text()), options.layers)
     original = "patch_embedding.weight" in shapes and "head.head.weight" in shapes
     _write_layout(options.folder, shapes, options.layers, original=original)
@@ -116,7 +116,7 @@ def _write_layout(folder: Path, shapes: Mapping[str, Shape], num_layers: int, *,
 
 
 def _shapes(table: Mapping[str, list[int]], num_layers: int) -> dict[str, Shape]:
-    """Of the table's tensors, those of the first layers."""
+    """Return the shapes of the first layers' tensors."""
     shapes = {}
     for name, shape in table.items():
         block = int(name.split(".")[1]) if name.startswith("blocks.") else 0
@@ -155,7 +155,7 @@ def _options() -> argparse.Namespace:
 
 
 def _peak_bytes() -> int:
-    """The most memory this process has held."""
+    """Return the most memory that this process has held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

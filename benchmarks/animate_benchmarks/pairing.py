@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/pairing.md: one pair that fits and some that do not, as preflight sees them.
+"""Draws the pictures of docs/pairing.md: one pair that fits and some that do not, as preflight shows them.
 
 python -m animate_benchmarks.pairing --bundle puppet --output docs/pairing
 """
@@ -33,7 +33,7 @@ COLOURS = 96  # of a palette: flat drawings need few
 
 
 def draw_sheet(readers: Readers, pairing: Pairing) -> Image.Image:
-    """The overlay of a pair, as `animate-server preflight --output` writes it."""
+    """Draw the overlay of a pair, as `animate-server preflight --output` writes it."""
     indices = sampled_frames(len(pairing.video), FPS)
     looks = [observe(readers, pairing.video[index]) for index in indices]
     video = Observations.of(looks, [index / FPS for index in indices], SIZE)

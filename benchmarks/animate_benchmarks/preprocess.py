@@ -1,10 +1,10 @@
-"""Preprocessing by stage, beside a loop that takes one frame at a time, in the same run.
+"""Measures preprocessing by stage, beside a loop that takes one frame at a time, in the same run.
 
     python -m animate_benchmarks.preprocess [--bundle puppet] [--sizes 1280x720,1920x1080] [--frames 48] [--repeats 5]
 
-Both sides work on the same drawn film, turn about. Decoding, drawing, cropping and masks are real work. The detector
-and the pose network are the bundle's: with `puppet` small stand-ins, so that the rows "detect", "pose" and "read the
-film" say what surrounds the networks, and nothing of the published ones. The last line of stdout is one JSON object.
+Both sides work on the same drawn film, in turns. Decoding, drawing, cropping and masks are real work. The detector and
+the pose network are the bundle's: with `puppet` small stand-ins, so that the rows "detect", "pose" and "read the film"
+measure the work around the networks, not the published ones. The last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FACE_PX = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """A clip, its frames `h w 3`, and what the networks find in each."""
+    """A clip, its frames `h w 3`, and the networks' results for each."""
 
     clip: Clip
     readers: Readers
@@ -69,7 +69,12 @@ class Film:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """ours: as in a render. alone: frame by frame; None where a render does no other."""
+    """A stage over the whole film.
+
+    name: its row in the table.
+    ours: the stage as in a render.
+    alone: the same frame by frame; None where a render works so, too.
+    """
 
     name: str
     ours: Callable[[], object]
@@ -77,7 +82,7 @@ class Stage:
 
 
 def stages_of(film: Film) -> list[Stage]:
-    """Each over the whole film."""
+    """Return the stages, each over the whole film."""
     width, height = film.clip.size
     readers, frames = film.readers, film.frames
     return [
@@ -173,7 +178,7 @@ def _read_poses(film: Film) -> None:
 
 
 def _find(film: Film) -> None:
-    """Decoding, detection and pose as in a render, which also tells people apart."""
+    """Decode, detect and estimate poses as in a render, which also tells people apart."""
     footage = Footage(
         read=film.clip.read_source,
         frames=film.clip.indices.tolist(),
@@ -191,7 +196,7 @@ def _find(film: Film) -> None:
 
 
 def _find_alone(film: Film) -> None:
-    """The same frames read, detected and posed one by one."""
+    """Read, detect and estimate poses for the same frames one by one."""
     reader = decord.VideoReader(str(film.clip.mezzanine.path), ctx=decord.cpu(0), num_threads=1)
     for index in range(len(film.frames)):
         frame = reader[index].asnumpy()
@@ -205,7 +210,7 @@ def _mask(film: Film) -> None:
 
 
 def _measure(stage: Stage, num_frames: int, repeats: int) -> dict[str, Any]:
-    """Of both sides the medians of frames a second and of the process's CPU time, after one run each to warm up.
+    """Return the medians of both sides' frames a second and CPU time, after one run of each to warm up.
 
     Ratios are medians over the pairs of runs; above 1 ours is faster.
     """
@@ -223,7 +228,11 @@ def _measure(stage: Stage, num_frames: int, repeats: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """cpu_s: of all threads of the process, which other processes on the same cores leave nearly alone."""
+    """The time of a run.
+
+    wall_s: seconds on the clock.
+    cpu_s: seconds of all threads of the process, which other processes on the same cores hardly change.
+    """
 
     wall_s: float
     cpu_s: float

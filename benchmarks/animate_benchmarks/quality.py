@@ -1,4 +1,4 @@
-"""What the puppet bundle's pictures are worth, measured against the true ones, beside baselines that must fail.
+"""Measures the puppet bundle's pictures against the true ones, beside baselines that must fail.
 
     python -m animate_benchmarks.quality --bundle puppet --pairs 32
 
@@ -37,7 +37,7 @@ OPEN, CLOSED = 0.7, 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How much is measured."""
+    """The bundle, the sizes and the number of pairs."""
 
     models: Models
     size: Size
@@ -53,7 +53,7 @@ class Setting:
         return render(self.models, case.reference, case.driving, self.size, take).frames
 
     def still(self, case: Case) -> np.ndarray:
-        """The reference image, held."""
+        """Return the reference image, held for every frame."""
         return np.repeat(case.pair.reference(self.size)[None], len(case.truth), axis=0)
 
 
@@ -66,7 +66,7 @@ def keypoints_of(truth: list[Frame]) -> np.ndarray:
 
 
 def measure_pairs(setting: Setting) -> dict[str, float]:
-    """PSNR, SSIM, PCK, colours and expression on one segment of every pair."""
+    """Measure PSNR, SSIM, PCK, colours and expression on one segment of every pair."""
     cases = [setting.case(index) for index in range(setting.pairs)]
     shown = [setting.render(case, Take(seed=index)) for index, case in enumerate(cases)]
     rows = [_measure_pair(setting, cases, shown, index) for index in range(len(cases))]
@@ -102,7 +102,7 @@ def _measure_pair(setting: Setting, cases: list[Case], shown: list[np.ndarray], 
 
 
 def read_keypoints(models: Models, frames: np.ndarray) -> np.ndarray:
-    """`t 133 3` in pixels: what the bundle's own detector and pose network see."""
+    """Return the keypoints that the bundle's own detector and pose network find, `t 133 3` in pixels."""
     height, width = frames.shape[1:3]
     readers = models.family.readers
     assert readers is not None
@@ -111,7 +111,10 @@ def read_keypoints(models: Models, frames: np.ndarray) -> np.ndarray:
 
 
 def _measure_expression(setting: Setting, cases: list[Case], shown: list[np.ndarray]) -> dict[str, float]:
-    """Balanced accuracy of mouth and eyes, read by which of two true pictures, open or closed, a frame is nearer to."""
+    """Return the balanced accuracy of mouth and eyes.
+
+    A frame is open or closed as the true picture that it is nearer to.
+    """
     verdicts: dict[str, list[np.ndarray]] = {"mouth": [], "eyes": []}
     wanted: dict[str, list[np.ndarray]] = {"mouth": [], "eyes": []}
     still: dict[str, list[np.ndarray]] = {"mouth": [], "eyes": []}
@@ -140,9 +143,10 @@ def _with_feature(setting: Setting, case: Case, poses: list[Pose], name: str, va
 
 
 def measure_prompts(setting: Setting) -> dict[str, float]:
-    """How much oftener a word's effect is seen when the prompt says it than when it does not; one word a pair, in turn.
+    """Measure how much more often a word's effect shows when the prompt has the word; one word a pair, in turn.
 
-    Seen: the frame is nearer to the true picture with the effect than to the one without, where those two differ.
+    The effect shows where a frame is nearer to the true picture with it than to the one without, judged where those
+    differ.
     """
     gains: dict[str, list[float]] = {word: [] for word in STEERING_WORDS}
     for index in range(setting.pairs):
@@ -151,18 +155,18 @@ def measure_prompts(setting: Setting) -> dict[str, float]:
         poses = case.pair.shot.poses(len(case.truth))
         steered = pictures(case.pair.answer(steer(poses, (word,)), setting.size, "animate"))
         plain = pictures(case.truth)
-        asked = setting.render(case, Take(seed=index, prompt=word))
-        silent = setting.render(case, Take(seed=index))
-        seen, unasked = (measures.nearer_share(frames, steered, plain) for frames in (asked, silent))
-        if not np.isnan(seen).all():
-            gains[word].append(float(np.nanmean(seen) - np.nanmean(unasked)))
+        with_word = setting.render(case, Take(seed=index, prompt=word))
+        without = setting.render(case, Take(seed=index))
+        effect, baseline = (measures.nearer_share(frames, steered, plain) for frames in (with_word, without))
+        if not np.isnan(effect).all():
+            gains[word].append(float(np.nanmean(effect) - np.nanmean(baseline)))
     means = {word: float(np.mean(values)) for word, values in gains.items() if values}
     by_word = {f"prompt_effect_{word.replace(' ', '_')}": value for word, value in means.items()}
     return {"prompt_effect": float(np.mean(list(means.values())))} | by_word
 
 
 def measure_replace(setting: Setting) -> dict[str, float]:
-    """PSNR of what replace mode must not touch, and of the whole."""
+    """Measure the PSNR of the pixels that replace mode must keep, and of the whole picture."""
     untouched, whole, person = [], [], []
     for index in range(setting.pairs):
         case = setting.case(index, mode="replace")
@@ -181,7 +185,7 @@ def measure_replace(setting: Setting) -> dict[str, float]:
 
 
 def measure_turbo(setting: Setting) -> dict[str, float]:
-    """The few-step LoRA, and the same few steps without it. Nothing for a bundle that has none."""
+    """Measure the few-step LoRA, and the same few steps without it; return nothing for a bundle that has none."""
     if setting.models.manifest.turbo_lora is None:
         return {}
     cases = [setting.case(index) for index in range(setting.pairs)]
@@ -201,7 +205,7 @@ def measure_turbo(setting: Setting) -> dict[str, float]:
 
 
 def measure_length(setting: Setting) -> dict[str, float]:
-    """Seams and drift, on a few long pairs."""
+    """Measure seams and drift on a few long pairs."""
     stride = setting.models.manifest.segment_frames - 1
     seams, drifts = [], []
     for index in range(setting.long_pairs):

@@ -1,11 +1,11 @@
-"""What each shortcut does to pictures: every one alone, against the full-precision result of the same seed.
+"""Measures what each shortcut does to pictures: every one alone, against the full-precision result of the same seed.
 
     python -m animate_benchmarks.validate --bundle puppet [--pairs 4] [--only bf16,fp8-linears+density-0.2]
 
 Works on any bundle, real weights included; the inputs are drawn pairs. For the puppet bundle, which is trained on such
-pairs, the truth is known and PSNR, PCK and colour errors against it stand beside; for any other only the PSNR against
-the full-precision frames says something. On the CPU 8-bit and sparse paths run by their definitions. A shortcut that
-fails is said and passed over. The last line is one JSON object.
+pairs, the truth is known, and PSNR, PCK and colour errors against it are printed as well; for any other bundle only the
+PSNR against the full-precision frames means something. On the CPU 8-bit and sparse paths run by their definitions. A
+shortcut that fails is printed and left out. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _frames(models: Models, case: Case, size: tuple[int, int], take: Take) -> np
 
 
 def _measure(models: Models, cases: list[Case], shown: list[np.ndarray], full: list[np.ndarray]) -> dict[str, float]:
-    """Means over the cases. What is measured against the truth only where the bundle knows such pictures."""
+    """Return means over the cases; measures against the truth only where the bundle knows such pictures."""
     rows = []
     for case, frames, wanted in zip(cases, shown, full, strict=True):
         row = {"psnr_to_full_db": measures.psnr_db(frames, wanted)}
@@ -119,7 +119,7 @@ def _measure(models: Models, cases: list[Case], shown: list[np.ndarray], full: l
 
 
 def _least_density(segment: SegmentSize, block: int) -> float:
-    """What is read whatever the density: the reference frame's blocks and the neighbours."""
+    """Return the share that is read whatever the density: the reference frame's blocks and the neighbours."""
     frame = segment.num_tokens // ((segment.num_frames - 1) // 4 + 2)
     blocks = math.ceil(segment.num_tokens / block)
     return least_read(blocks, math.ceil(frame / block)) / blocks

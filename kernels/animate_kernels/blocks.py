@@ -1,5 +1,8 @@
-"""Summaries of queries, keys and values by blocks of neighbouring tokens: what sparse attention chooses and stands by,
-and what 8-bit attention takes its scales from, in one pass."""
+"""Summaries of queries, keys and values by blocks of neighbouring tokens, all of them in one pass.
+
+Sparse attention chooses blocks by them and reads the means of the others; 8-bit attention takes its scales from them. A
+block here is always a block of tokens, never a transformer block.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """Of states `l heads d` in blocks of `size` tokens, the last of which may be short.
+    """A summary of states `l heads d` by blocks of tokens.
 
-    means, squares, largest: `blocks heads d` fp32, each channel's mean, mean square and largest magnitude.
-    lengths: `blocks` fp32.
+    size: tokens of a block; the last block may be short.
+    means: `blocks heads d` fp32, each channel's mean.
+    squares: `blocks heads d` fp32, each channel's mean square.
+    largest: `blocks heads d` fp32, each channel's largest magnitude.
+    lengths: `blocks` fp32, tokens of each block.
     """
 
     size: int
@@ -29,11 +35,11 @@ class Blocks:
         return len(self.means)
 
     def mean(self) -> torch.Tensor:
-        """`heads d`: of all tokens."""
+        """Return the mean over all tokens, `heads d`."""
         return torch.einsum("bhd,b->hd", self.means, self.lengths / self.lengths.sum())
 
     def joined(self, number: int) -> Blocks:
-        """Blocks of `number` of these each, the last of which may have fewer."""
+        """Return larger blocks, each `number` of these; the last may join fewer."""
         missing = -len(self) % number
         lengths = F.pad(self.lengths, (0, missing)).unflatten(0, (-1, number))
         means, squares, largest = (
@@ -54,7 +60,7 @@ Summarize = Callable[[torch.Tensor, int], Blocks]
 
 
 def summarize(states: torch.Tensor, size: int) -> Blocks:
-    """The definition."""
+    """Summarise states `l heads d` by blocks of `size` tokens. This is the definition."""
     whole = len(states) // size
     parts = [states[: whole * size].unflatten(0, (whole, size))]
     if whole * size < len(states):
@@ -69,7 +75,7 @@ def summarize(states: torch.Tensor, size: int) -> Blocks:
 
 
 def block_lengths(num_tokens: int, size: int, device: torch.device) -> torch.Tensor:
-    """`blocks` fp32: how many tokens each has."""
+    """Return how many tokens each block has, `blocks` fp32."""
     num_blocks = math.ceil(num_tokens / size)
     lengths = torch.full((num_blocks,), float(size), device=device)
     lengths[-1] = num_tokens - (num_blocks - 1) * size

@@ -13,13 +13,17 @@ FP8_MAX = 448.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fp8Rows:
-    """Rows `l d` as e4m3 `values` times `scale`, `l 1` fp32."""
+    """Rows of e4m3.
+
+    values: `l d` e4m3.
+    scale: `l 1` fp32; a row is its values times its scale.
+    """
 
     values: torch.Tensor
     scale: torch.Tensor
 
     def dequantize(self) -> torch.Tensor:
-        """fp32."""
+        """Return the rows in fp32, `l d`."""
         return self.values.float() * self.scale
 
 
@@ -27,7 +31,7 @@ States = torch.Tensor | Fp8Rows
 
 
 def quantize_rowwise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """e4m3 values `out in` and their fp32 scales `out 1`, for a weight `out in`: each row's largest value becomes 448.
+    """Return a weight `out in` in e4m3 and its fp32 scales, `out 1`; each row's largest value becomes 448.
 
     A row of zeros gets the scale 1. The error is at most 1/16 of each value that is not tiny: e4m3 has 3 bits.
     """
@@ -40,9 +44,15 @@ def quantize_rowwise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def fp8_linear(
     states: Fp8Rows, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, out: torch.dtype
 ) -> torch.Tensor:
-    """`l out`: e4m3 products summed in fp32, times both scales, plus bias. weight: `out in`; scale: `out 1`.
+    """Multiply rows by a weight in e4m3, summed in fp32, and return `l out`.
 
-    On CUDA cuBLASLt's rowwise product, whose sizes are multiples of 16; elsewhere the definition.
+    On CUDA this is cuBLASLt's rowwise product, whose sizes are multiples of 16; elsewhere the definition.
+
+    states: rows `l in`.
+    weight: `out in` e4m3.
+    scale: `out 1` fp32, of the weight.
+    bias: `out`.
+    out: type of the result.
     """
     if states.values.is_cuda:
         product = torch._scaled_mm(

@@ -15,10 +15,12 @@ Grid = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenOrder:
-    """grid: frames, height, width in tokens, the reference's frame first.
+    """An order of the tokens of a grid.
 
-    permutation: the natural position of each token, and inverse: where each natural position went; None for the
-    natural order. frames: the frame of each token, `l` int32.
+    grid: frames, height and width in tokens; the reference's frame first.
+    permutation: `l`, the natural position of each token; None for the natural order.
+    inverse: `l`, the place of each natural position; None for the natural order.
+    frames: `l` int32, the frame of each token.
     """
 
     grid: Grid
@@ -28,25 +30,25 @@ class TokenOrder:
 
     @property
     def num_reference(self) -> int:
-        """Tokens of the reference frame, which come first."""
+        """Return the number of tokens of the reference frame, which come first."""
         return self.grid[1] * self.grid[2]
 
     def arrange(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows `l ..` from the natural order into this one."""
+        """Bring rows `l ..` from the natural order into this one."""
         return rows if self.permutation is None else rows[self.permutation]
 
     def restore(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows `l ..` from this order into the natural one."""
+        """Bring rows `l ..` from this order into the natural one."""
         return rows if self.inverse is None else rows[self.inverse]
 
 
 def natural_order(grid: Grid, device: torch.device) -> TokenOrder:
-    """Frame by frame, row by row."""
+    """Return the order of the latents: frame by frame, row by row."""
     return TokenOrder(grid=grid, permutation=None, inverse=None, frames=_frames(grid, device))
 
 
 def morton_order(grid: Grid, device: torch.device) -> TokenOrder:
-    """Along Morton curves, of any grid: cells that are not there are left out."""
+    """Return the order along Morton curves. Any grid will do: cells outside it are left out."""
     frames, height, width = grid
     reference = morton_codes((1, height, width)).argsort()
     video = morton_codes((frames - 1, height, width)).argsort() + height * width
@@ -60,7 +62,10 @@ def morton_order(grid: Grid, device: torch.device) -> TokenOrder:
 
 
 def morton_codes(grid: Grid) -> torch.Tensor:
-    """`t*h*w` int64, in natural order: the bits of the three coordinates interleaved, width's lowest."""
+    """Return the Morton code of each cell in natural order, `t*h*w` int64.
+
+    A code interleaves the bits of the three coordinates, the width's lowest.
+    """
     axes = torch.meshgrid(*(torch.arange(size) for size in grid), indexing="ij")
     codes = torch.zeros(grid, dtype=torch.int64)
     for bit in range(max(grid).bit_length()):
@@ -70,5 +75,6 @@ def morton_codes(grid: Grid) -> torch.Tensor:
 
 
 def _frames(grid: Grid, device: torch.device) -> torch.Tensor:
+    """Return the frame of each token in natural order, `l` int32."""
     frames, height, width = grid
     return torch.arange(frames, dtype=torch.int32, device=device).repeat_interleave(height * width)

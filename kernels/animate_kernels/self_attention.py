@@ -1,4 +1,4 @@
-"""Self-attention of the video's tokens as a recipe asks for it: which backend, how dense, in 16 or 8 bits."""
+"""Self-attention of the video's tokens as a recipe sets it: by which backend, how dense, in 16 or 8 bits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from animate_kernels import reference
+from animate_kernels import definitions
 from animate_kernels.attention import Attention
 from animate_kernels.dispatch import Choice, Ops
 from animate_kernels.order import Grid, TokenOrder, morton_order, natural_order
@@ -16,25 +16,37 @@ from animate_kernels.sparsity import DENSE, Sparsity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfAttention:
-    """dense: attends where nothing is skipped. eight_bit: whether it, and sparse attention with it, is in 8 bits."""
+    """Self-attention of one recipe.
+
+    ops: operators of the device.
+    dense: attends where nothing is skipped.
+    eight_bit: whether `dense` multiplies in 8 bits, and sparse attention with it.
+    sparsity: how dense attention is over steps and layers.
+    """
 
     ops: Ops = field(default_factory=Ops)
-    dense: Attention = reference.attention
+    dense: Attention = definitions.attention
     eight_bit: bool = False
     sparsity: Sparsity = DENSE
 
     @classmethod
     def of(cls, choice: Choice, sparsity: Sparsity) -> SelfAttention:
+        """Return the self-attention of a device's choice and a recipe's sparsity."""
         return cls(ops=choice.ops, dense=choice.backend.attend, eight_bit=choice.backend.eight_bit, sparsity=sparsity)
 
     def order(self, grid: Grid, device: torch.device) -> TokenOrder:
-        """The order its tokens come in."""
+        """Return the order in which tokens must come."""
         return (natural_order if self.sparsity.is_dense else morton_order)(grid, device)
 
     def __call__(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder, density: float
     ) -> torch.Tensor:
-        """All `l heads d`."""
+        """Attend, all tensors being `l heads d`.
+
+        query, key, value: heads in `order`.
+        order: the tokens' order.
+        density: share of the key blocks that a query block reads exactly; 1 is dense.
+        """
         if density == 1:
             return self.dense(query, key, value)
         ops, size = self.ops, self.sparsity.block_tokens

@@ -1,9 +1,9 @@
-"""Block-sparse attention: which blocks of keys a block of queries reads exactly, and what the others give instead.
+"""Block-sparse attention: which blocks of keys a tile of queries reads exactly, and how the others count.
 
-Keys lie along a Morton curve (`order`), so a block is a small cube of the video. Per head, the blocks that a tile of
-queries is expected to weigh most are read exactly, besides the reference frame's and the neighbours'. Each other block
-counts as its mean key and mean value, as often as it has tokens, in the same softmax: no mass is dropped, which is what
-hurts models of few steps (see `benchmarks/LOG.md` for what it costs in pictures).
+Keys lie along a Morton curve (`order`), so a block is a small cube of the video; no block here is a transformer block.
+For each head, a tile of queries reads exactly the blocks that it is expected to weigh most, the reference frame's and
+the neighbours'. Each other block counts as its mean key and mean value, as often as it has tokens, in the same softmax:
+no mass is dropped, which is what hurts models of few steps (`benchmarks/LOG.md` has its cost in pictures).
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ _NEVER = float("-inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What tiles of queries read. block: tokens of a block; a tile has `TILE_BLOCKS` of them.
+    """The blocks that tiles of queries read, and the means of all blocks.
 
-    lists: `heads tiles n` int32, ascending: the blocks read exactly. exact: `heads tiles blocks` bool, the same.
-    key_means, value_means: `blocks heads d` fp32, of every block. lengths: `blocks` fp32, tokens of each.
+    block: tokens of a block; a tile has `TILE_BLOCKS` blocks.
+    lists: `heads tiles n` int32, the blocks read exactly, ascending.
+    exact: `heads tiles blocks` bool, true for the same blocks.
+    key_means, value_means: `blocks heads d` fp32, the means of every block.
+    lengths: `blocks` fp32, tokens of each block.
     """
 
     block: int
@@ -46,9 +49,11 @@ class Selection:
 
 
 def choose_blocks(scores: torch.Tensor, num_read: int, num_reference_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The definition: of fp32 scores `heads tiles blocks` the lists and marks of a `Selection`: forced, then best.
+    """Return the lists and marks of a `Selection`: forced blocks first, then the best. This is the definition.
 
-    num_read: at least `least_read`.
+    scores: `heads tiles blocks` fp32.
+    num_read: blocks that a tile reads; at least `least_read`.
+    num_reference_blocks: leading blocks that every tile reads.
     """
     forced = forced_blocks(scores.shape[-1], num_reference_blocks).to(scores.device)
     best = scores.masked_fill(forced, torch.inf).topk(num_read, dim=-1).indices.sort(dim=-1).values
@@ -56,7 +61,10 @@ def choose_blocks(scores: torch.Tensor, num_read: int, num_reference_blocks: int
 
 
 def forced_blocks(num_blocks: int, num_reference_blocks: int) -> torch.Tensor:
-    """`tiles blocks` bool: the reference frame's blocks, and a tile's own ones with one neighbour on either side."""
+    """Return the blocks that each tile must read, `tiles blocks` bool.
+
+    They are the reference frame's, and the tile's own with one neighbour on either side.
+    """
     blocks = torch.arange(num_blocks)
     start = torch.arange(0, num_blocks, TILE_BLOCKS)[:, None]
     near = (blocks >= start - 1) & (blocks <= start + TILE_BLOCKS)
@@ -64,7 +72,7 @@ def forced_blocks(num_blocks: int, num_reference_blocks: int) -> torch.Tensor:
 
 
 def least_read(num_blocks: int, num_reference_blocks: int) -> int:
-    """How many blocks are read whatever the density: as many as are forced on a tile at most."""
+    """Return how many blocks are read whatever the density: the most that can be forced on a tile."""
     return min(num_blocks, num_reference_blocks + TILE_BLOCKS + 2)
 
 
@@ -80,12 +88,14 @@ def select(
     num_reference: int,
     choose: ChooseBlocks = choose_blocks,
 ) -> Selection:
-    """For queries, keys and values in one order, by their summaries.
+    """Select the blocks to read, from summaries of queries, keys and values in one order.
 
-    Blocks are ranked by the weight that a tile's queries will give them: the mean exponential of scores whose mean and
-    variance are known, channel by channel as if these were independent.
+    Blocks are ranked by the weight that a tile's queries should give them: the mean exponential of scores whose mean
+    and variance are known, channel by channel as if channels were independent.
 
-    num_reference: tokens at the beginning that everything reads exactly. At least the forced blocks are read.
+    query, key, value: their summaries.
+    density: share of the blocks that a tile reads exactly; forced blocks are always read.
+    num_reference: tokens at the beginning that every tile reads exactly.
     choose: `choose_blocks` or its kernel.
     """
     tiles, spread = query.joined(TILE_BLOCKS), key.squares - key.means.square()
@@ -100,13 +110,19 @@ def select(
 
 
 def sparse_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:
-    """The definition: `l heads d`; one softmax over the exact keys and the other blocks' means, all scores at once."""
+    """Attend and return `l heads d`. This is the definition, with all scores at once.
+
+    One softmax runs over the keys of the blocks read exactly and the means of the others.
+    """
     weights, total = _weights(query.float(), key.float(), selection)
     return _mix(weights, total, value, selection).to(query.dtype)
 
 
 def sparse_attention_8bit(heads: Fp8Heads, selection: Selection, out: torch.dtype) -> torch.Tensor:
-    """The same over 8-bit heads and means; weights are rounded to e4m3 relative to each query's largest."""
+    """Attend over 8-bit heads and 8-bit means, and return `l heads d` in `out`. This is the definition.
+
+    Weights are rounded to e4m3 relative to each query's largest.
+    """
     query, key, value = dequantize_heads(heads)
     means = means_8bit(selection.key_means, selection.value_means, heads)
     rounded = replace(
@@ -120,8 +136,12 @@ def sparse_attention_8bit(heads: Fp8Heads, selection: Selection, out: torch.dtyp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fp8Means:
-    """key: `blocks heads d` e4m3, less the keys' mean, scales `blocks/64 heads` fp32. value: `heads d blocks` e4m3, in
-    the values' scales."""
+    """The means of blocks in e4m3.
+
+    key: `blocks heads d` e4m3, less the keys' mean.
+    key_scale: `blocks/64 heads` fp32.
+    value: `heads d blocks` e4m3, in the values' scales.
+    """
 
     key: torch.Tensor
     key_scale: torch.Tensor
@@ -129,13 +149,17 @@ class Fp8Means:
 
 
 def means_8bit(key_means: torch.Tensor, value_means: torch.Tensor, heads: Fp8Heads) -> Fp8Means:
-    """Of the means `blocks heads d` of 16-bit keys and values, as their 8-bit heads need them."""
+    """Round the means of 16-bit keys and values to e4m3, as 8-bit heads need them.
+
+    key_means, value_means: `blocks heads d`.
+    heads: gives the keys' mean and the values' scales.
+    """
     key, scale = quantize_blocks(key_means - heads.key_mean)
     return Fp8Means(key=key, key_scale=scale, value=along_tokens(value_means / heads.value_scale))
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tuple[torch.Tensor, torch.Tensor]:
-    """`heads q k+blocks`, the largest of a query 1, and their sums `q heads 1`."""
+    """Return the weights `heads q k+blocks`, each query's largest being 1, and their sums `q heads 1`."""
     scale = query.shape[-1] ** -0.5
     exact = _rows(selection.exact, TILE_BLOCKS * selection.block, len(query), dim=1)
     read = _rows(exact, selection.block, len(key), dim=2)
@@ -148,9 +172,11 @@ def _weights(query: torch.Tensor, key: torch.Tensor, selection: Selection) -> tu
 
 
 def _mix(weights: torch.Tensor, total: torch.Tensor, value: torch.Tensor, selection: Selection) -> torch.Tensor:
+    """Return the weighted mean of values and value means, `q heads d` fp32."""
     values = torch.cat([value.float(), selection.value_means])
     return torch.einsum("hqk,khd->qhd", weights, values) / total
 
 
 def _rows(marks: torch.Tensor, times: int, length: int, dim: int) -> torch.Tensor:
+    """Repeat marks along `dim` for the tokens of their blocks or tiles, up to `length`."""
     return marks.repeat_interleave(times, dim=dim).narrow(dim, 0, length)

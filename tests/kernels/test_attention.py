@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from animate_kernels import reference, sparse
+from animate_kernels import definitions, sparse
 from animate_kernels.blocks import summarize
 from animate_kernels.eight_bit import Fp8Heads, attention_8bit, dequantize_heads, quantize_blocks, quantize_heads
 from animate_kernels.order import morton_codes, morton_order, natural_order
@@ -48,7 +48,7 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
 def test_dense(device: torch.device, length: int, heads: int, width: int, dtype: torch.dtype) -> None:
     parts = draw(length, heads, width, device, dtype)
     exact = exact_attention(*parts)
-    assert error(reference.attention(*parts), exact) < (1e-5 if dtype == FP32 else 6e-3)
+    assert error(definitions.attention(*parts), exact) < (1e-5 if dtype == FP32 else 6e-3)
     assert error(fused_attention.attention(*parts), exact) < (1e-5 if dtype == FP32 else 6e-3)
 
 
@@ -95,7 +95,7 @@ def test_text_and_image_at_once(device: torch.device, dtype: torch.dtype, texts:
     every = [torch.cat([part, part[-1:].expand(39, -1, -1)]) for part in text]
     wanted = exact_attention(query, every[0], every[1]) + exact_attention(query, image[0], image[1])
     limit = 1e-5 if dtype == FP32 else 6e-3
-    for attend in (reference.cross_attention, fused_cross.cross_attention):
+    for attend in (definitions.cross_attention, fused_cross.cross_attention):
         found = attend(query, text[0], text[1], counts, image[0], image[1])
         assert found.dtype == dtype
         assert error(found, wanted) < limit
@@ -252,8 +252,8 @@ def test_permuted_attention_is_attention(device: torch.device, grid: tuple[int, 
     assert sorted(order.frames[: order.num_reference].tolist()) == [0] * order.num_reference
     assert torch.equal(order.frames, order.arrange(natural_order(grid, device).frames))
     parts = draw(length, 2, 16, device)
-    there = reference.attention(*(order.arrange(part) for part in parts))
-    assert error(order.restore(there), reference.attention(*parts)) < 1e-6
+    there = definitions.attention(*(order.arrange(part) for part in parts))
+    assert error(order.restore(there), definitions.attention(*parts)) < 1e-6
 
 
 def test_morton_codes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from animate_kernels import attention, dispatch, reference
+from animate_kernels import attention, definitions, dispatch
 from animate_kernels.attention import Backend, Finding
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def test_a_backend_that_is_asked_for_must_work() -> None:
 
 
 def test_a_wrong_backend_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = Backend(name="wrong", attend=lambda q, k, v: 2 * reference.attention(q, k, v))
+    wrong = Backend(name="wrong", attend=lambda q, k, v: 2 * definitions.attention(q, k, v))
     broken = Backend(name="broken", attend=lambda q, k, v: 1 / 0)  # type: ignore[arg-type,return-value]
     monkeypatch.setattr(dispatch, "BACKENDS", (wrong, broken, *attention.BACKENDS))
     first, second = dispatch.choose(CPU).findings[1:3]
@@ -46,7 +46,7 @@ def test_every_kernel_passes_its_trial(name: str, device: torch.device) -> None:
 
 
 def test_a_wrong_kernel_fails_its_trial(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = dispatch.trial("gelu", reference.gelu, device)
+    right = dispatch.trial("gelu", definitions.gelu, device)
     results = iter([right, 1.1 * right])
     monkeypatch.setattr(dispatch, "trial", lambda *_: next(results))
     assert dispatch.probe_kernel("gelu", device).reason == "wrong by 10%"

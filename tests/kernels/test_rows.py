@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from animate_kernels import reference
+from animate_kernels import definitions
 from animate_kernels.fp8 import FP8, Fp8Rows, States, fp8_linear, quantize_rowwise
 from animate_kernels.order import morton_order, natural_order
 
@@ -47,7 +47,7 @@ def test_layer_norm_is_the_definition_in_fp64(device: torch.device, affine: bool
     exact = exact / (exact.square().mean(dim=1, keepdim=True) + 1e-6).sqrt()
     if affine:
         exact = exact * weight + bias
-    found = reference.layer_norm(tokens, weight if affine else None, bias if affine else None, FP32)
+    found = definitions.layer_norm(tokens, weight if affine else None, bias if affine else None, FP32)
     torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_layer_norm(device: torch.device, kept: torch.dtype, out: torch.dtype, w
     tokens = draw(5, width, device=device, dtype=kept)
     weight, bias = 1 + torch.randn(width, device=device), torch.randn(width, device=device)
     for affine in ((weight, bias), (None, None)):
-        assert_same(fused_norm.layer_norm(tokens, *affine, out), reference.layer_norm(tokens, *affine, out))
+        assert_same(fused_norm.layer_norm(tokens, *affine, out), definitions.layer_norm(tokens, *affine, out))
 
 
 @pytest.mark.parametrize(("branch_dtype", "residual"), [(FP32, FP32), (BF16, FP32), (BF16, BF16)])
@@ -70,7 +70,7 @@ def test_add_norm(
     tokens, branch = draw(6, 200, device=device, dtype=start), draw(6, 400, device=device, dtype=branch_dtype)[:, 200:]
     gate, weight, bias = torch.randn(3, 200, device=device)
     for given in (gate, None):
-        wanted = reference.add_norm(tokens.clone(), branch, given, weight, bias, residual=residual, out=out)
+        wanted = definitions.add_norm(tokens.clone(), branch, given, weight, bias, residual=residual, out=out)
         found = fused_norm.add_norm(tokens.clone(), branch, given, weight, bias, residual=residual, out=out)
         assert found[0].dtype == residual
         assert_same(found[0], wanted[0])
@@ -79,7 +79,7 @@ def test_add_norm(
 
 def test_add_norm_definition(device: torch.device) -> None:
     tokens, branch, gate = draw(3, 32, device=device), draw(3, 32, device=device), torch.randn(32, device=device)
-    total, normed = reference.add_norm(tokens, branch, gate, None, None, residual=FP32, out=FP32)
+    total, normed = definitions.add_norm(tokens, branch, gate, None, None, residual=FP32, out=FP32)
     torch.testing.assert_close(total, (tokens.double() + branch.double() * gate).float())
     assert isinstance(normed, torch.Tensor)
     torch.testing.assert_close(normed.std(dim=1, correction=0), torch.ones(3, device=device))
@@ -90,9 +90,9 @@ def test_add_norm_definition(device: torch.device) -> None:
 def test_rows_to_e4m3(device: torch.device, dtype: torch.dtype, width: int) -> None:
     states = draw(6, 2 * width, device=device, dtype=dtype)[:, :width]
     states[2] = 0
-    assert_same(fused_rows.quantize(states), reference.quantize(states))
+    assert_same(fused_rows.quantize(states), definitions.quantize(states))
     for out in (dtype, FP8):
-        assert_same(fused_rows.gelu(states, out), reference.gelu(states, out))
+        assert_same(fused_rows.gelu(states, out), definitions.gelu(states, out))
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16])
@@ -104,7 +104,7 @@ def test_positions(device: torch.device, dtype: torch.dtype, heads: int, head_wi
     weight = (1 + torch.randn(2, width, device=device) / 4).to(dtype)
     angle = torch.rand(7, head_width // 2, device=device) * 50
     tables = (angle.cos(), angle.sin()) if rotates else (None, None)
-    wanted = reference.norm_rotate(states, weight, heads, *tables)
+    wanted = definitions.norm_rotate(states, weight, heads, *tables)
     assert wanted.shape == (7, 2, heads, head_width)
     assert_same(fused_rotary.norm_rotate(states, weight, heads, *tables), wanted)
 
@@ -119,7 +119,7 @@ def test_positions_definition(device: torch.device) -> None:
         exact[..., head][..., ::2] = first * angle.cos()[:, None] - second * angle.sin()[:, None]
         exact[..., head][..., 1::2] = first * angle.sin()[:, None] + second * angle.cos()[:, None]
     cos, sin = angle.cos().float(), angle.sin().float()
-    found = reference.norm_rotate(states.float(), weight.float(), 2, cos, sin)
+    found = definitions.norm_rotate(states.float(), weight.float(), 2, cos, sin)
     torch.testing.assert_close(found.flatten(2), exact.float(), rtol=1e-5, atol=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_faces(device: torch.device, dtype: torch.dtype, arrange: object) -> Non
     query = draw(30, heads, head_width, device=device, dtype=dtype)
     key, value = torch.randn(2, 3, 5, heads, head_width).to(device, dtype)
     weight = torch.rand(head_width).to(device, dtype)
-    found = reference.face_attention(query, weight, key, value, order)
+    found = definitions.face_attention(query, weight, key, value, order)
     for token, frame in enumerate(order.frames.tolist()):
         normed = query[token].double() / (query[token].double().square().mean(dim=-1, keepdim=True) + 1e-6).sqrt()
         scores = torch.einsum("hd,khd->hk", normed * weight, key[frame].double()) / head_width**0.5
@@ -143,7 +143,7 @@ def test_faces(device: torch.device, dtype: torch.dtype, arrange: object) -> Non
 
 @pytest.mark.parametrize(("length", "width", "wide"), [(5, 64, 48), (48, 80, 16)])
 def test_fp8_linear_against_fp64(device: torch.device, length: int, width: int, wide: int) -> None:
-    states = reference.quantize(draw(length, width, device=device))
+    states = definitions.quantize(draw(length, width, device=device))
     weight, scale = quantize_rowwise(draw(wide, width, device=device) / width**0.5)
     bias = torch.randn(wide, device=device).bfloat16()
     exact = (states.values.double() * states.scale) @ (weight.double() * scale).t() + bias.double()
@@ -157,6 +157,6 @@ def test_fp8_linear_against_fp64(device: torch.device, length: int, width: int, 
 
 def test_rounding_to_e4m3_is_within_a_sixteenth_of_each_value() -> None:
     rows = draw(9, 64, device=torch.device("cpu"))
-    rounded = reference.quantize(rows).dequantize()
+    rounded = definitions.quantize(rows).dequantize()
     tiny = rows.abs().amax(dim=1, keepdim=True) / 448 * 2**-6
     assert ((rounded - rows).abs() <= torch.maximum(rows.abs(), tiny.expand_as(rows)) / 16 * 1.0001).all()

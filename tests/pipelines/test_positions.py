@@ -8,7 +8,7 @@ from diffusers import WanAnimateTransformer3DModel
 from golden_weights import GOLDEN
 from safetensors.torch import load_file
 
-from animate_kernels.reference import norm_rotate
+from animate_kernels.definitions import norm_rotate
 from animate_pipelines.families.wan_animate.transformer import time_sinusoid
 
 Golden = dict[str, torch.Tensor]

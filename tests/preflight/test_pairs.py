@@ -3,8 +3,8 @@
 The limits of `preflight.findings` were settled on 320x320 pairs of the seeds [100, ...] and [300, ...], loosened once
 after 3 of 20 right pairs of [9000, ...] at this size were flagged, and the one of the pose moved with its distance, on
 [9500, ...] and [9610, ...]. The seeds here were not looked at for any of that, but the width from which the puppets'
-detector widens its boxes (`animate_benchmarks.puppet.networks`) was chosen among three on them, and the scale of the
-pose network's confidences (`animate_benchmarks.puppet.train_readers`) was raised once after they failed: they are not
+detector widens its boxes (`animate_benchmarks.training.networks`) was chosen among three on them, and the scale of the
+pose network's confidences (`animate_benchmarks.training.train_readers`) was raised once after they failed: they are not
 fresh any more.
 """
 

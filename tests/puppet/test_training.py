@@ -18,18 +18,19 @@ from diffusers.models.transformers.transformer_wan_animate import WanAttnProcess
 from safetensors.torch import load_file
 from torch import nn
 
-from animate_benchmarks.puppet import latents, train_animator, train_decoder
-from animate_benchmarks.puppet.animator import TEXT_TOKENS, Known
-from animate_benchmarks.puppet.batches import Batch, Shards, tokenize
 from animate_benchmarks.puppet.clips import FACE_PX, Pair, random_clip, uncertain
-from animate_benchmarks.puppet.muon import orthogonalize
-from animate_benchmarks.puppet.networks import BoxOutput, Detector, PoseNetwork
-from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
-from animate_benchmarks.puppet.people import random_crowd
-from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer, random_prompt
-from animate_benchmarks.puppet.train_animator import load_bundle, new_animator, path_loss, random_paths
-from animate_benchmarks.puppet.train_readers import (
+from animate_benchmarks.training import latents, train_animator, train_decoder
+from animate_benchmarks.training.animator import TEXT_TOKENS, Known
+from animate_benchmarks.training.batches import Batch, Shards, tokenize
+from animate_benchmarks.training.loop import load_average, train
+from animate_benchmarks.training.muon import orthogonalize
+from animate_benchmarks.training.networks import BoxOutput, Detector, PoseNetwork
+from animate_benchmarks.training.onnx_files import read_pose_network, write_detector, write_pose_network
+from animate_benchmarks.training.people import random_crowd
+from animate_benchmarks.training.prefetch import Prefetch
+from animate_benchmarks.training.train_animator import load_bundle, new_animator, path_loss, random_paths
+from animate_benchmarks.training.train_readers import (
     OTHER_SIDE,
     from_confidences,
     heatmaps_of,
@@ -37,11 +38,10 @@ from animate_benchmarks.puppet.train_readers import (
     settle,
     to_confidences,
 )
-from animate_benchmarks.puppet.train_vae import new_vae, reconstruction_loss
-from animate_benchmarks.puppet.training import load_average, train
-from animate_benchmarks.puppet.vae_start import start_near_linear
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
-from animate_benchmarks.puppet.write_bundle import write_bundle
+from animate_benchmarks.training.train_vae import new_vae, reconstruction_loss
+from animate_benchmarks.training.vae_start import start_near_linear
+from animate_benchmarks.training.whole_clip_vae import decode_clip, encode_clip
+from animate_benchmarks.training.write_bundle import write_bundle
 from animate_weights.bundles import find_bundle
 from animate_weights.manifest import POSE_PATH
 from animate_weights.puppet.performance import STEERING_WORDS

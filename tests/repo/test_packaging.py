@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("pipelines", "weights", "kernels", "benchmarks")
+TRAINING = "benchmarks/animate_benchmarks/training"
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +21,15 @@ def dockerfile() -> list[str]:
     text = (ROOT / "Dockerfile.cuda").read_text()
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     return re.sub(r"\\\n\s*", " ", "\n".join(lines)).splitlines()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of our wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    (path,) = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +51,24 @@ def test_gitignore_does_not_hide_a_package() -> None:
     # hatchling leaves out of the wheel what git ignores
     ignored = {line.strip("/ ") for line in (ROOT / ".gitignore").read_text().splitlines()}
     assert ignored.isdisjoint({*SOURCE_ROOTS, "animate_server"})
+
+
+def test_the_wheel_holds_the_product_and_no_training(wheel: dict[str, bytes]) -> None:
+    sources = {
+        path.relative_to(ROOT / root).as_posix() for root in SOURCE_ROOTS for path in (ROOT / root).rglob("*.py")
+    }
+    packaged = {name for name in wheel if name.endswith(".py") and not name.startswith("animate_server/")}
+    training = {path for path in sources if path.startswith(f"{TRAINING.partition('/')[2]}/")}
+    assert len(training) > 10
+    assert packaged == sources - training
+    assert [name for name in packaged if b".backward(" in wheel[name]] == []
+    assert {"animate_server/cli/__init__.py", "animate_weights/puppet/bundle/manifest.json"} < wheel.keys()
+
+
+def test_the_container_leaves_the_training_out() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()  # the last line that fits a path decides
+    assert lines.index("!benchmarks") < lines.index(TRAINING)
+    assert (ROOT / TRAINING).is_dir()
 
 
 def test_every_requirement_is_pinned(constraints: dict[str, str]) -> None:

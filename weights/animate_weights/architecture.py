@@ -39,14 +39,18 @@ Tensors = Mapping[str, StoredTensor]
 
 
 def recognise(tensors: Collection[str]) -> str | None:
-    """What a file of tensors of these names holds, in words; None when that is not known."""
+    """Return what a file with tensors of these names holds, in words; None when that is not known."""
     if any(name.endswith(_LORA_PARTS) for name in tensors):
         return "LoRA"
     return next((component for name, component in _TELLING.items() if name in tensors), None)
 
 
 def transformer_options(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of diffusers' `WanAnimateTransformer3DModel`. config: the original `config.json`, or empty."""
+    """Return the arguments of diffusers' `WanAnimateTransformer3DModel`.
+
+    tensors: names and shapes of the original file.
+    config: the original `config.json`, or empty.
+    """
     width, in_channels = _shape(tensors, "patch_embedding.weight")[:2]
     heads = config.get("num_heads", width // _TRANSFORMER_HEAD)
     return _motion_options(tensors) | {
@@ -65,7 +69,10 @@ def transformer_options(tensors: Tensors, config: Mapping[str, Any]) -> dict[str
 
 
 def _motion_options(tensors: Tensors) -> dict[str, Any]:
-    """Of the motion and face encoders. Each residual block of the motion encoder halves the side of the picture."""
+    """Return the arguments of the motion and face encoders.
+
+    Each residual block of the motion encoder halves the side of the picture.
+    """
     blocks = _count(tensors, re.escape(_MOTION) + r"\.(\d+)\.conv1\.") - 1  # they count from 1
     side = _MOTION_LAST_PX << max(blocks, 0)
     channels = {str(side): _shape(tensors, f"{_MOTION}.0.0.weight")[0]}
@@ -85,7 +92,7 @@ def _motion_options(tensors: Tensors) -> dict[str, Any]:
 
 
 def text_encoder_options(tensors: Tensors) -> dict[str, Any]:
-    """Arguments of transformers' `UMT5Config`."""
+    """Return the arguments of transformers' `UMT5Config`."""
     vocabulary, width = _shape(tensors, "token_embedding.weight")
     buckets, heads = _shape(tensors, "blocks.0.pos_embedding.embedding.weight")
     return {
@@ -101,7 +108,7 @@ def text_encoder_options(tensors: Tensors) -> dict[str, Any]:
 
 
 def image_encoder_options(tensors: Tensors) -> dict[str, Any]:
-    """Arguments of transformers' `CLIPVisionConfig`."""
+    """Return the arguments of transformers' `CLIPVisionConfig`."""
     width, _, patch, _ = _shape(tensors, "visual.patch_embedding.weight")
     num_patches = _shape(tensors, "visual.pos_embedding")[1] - 1
     return {
@@ -116,7 +123,7 @@ def image_encoder_options(tensors: Tensors) -> dict[str, Any]:
 
 
 def vae_options(tensors: Tensors) -> dict[str, Any]:
-    """Arguments of diffusers' `AutoencoderKLWan`."""
+    """Return the arguments of diffusers' `AutoencoderKLWan`."""
     return {
         "base_dim": _shape(tensors, "encoder.conv1.weight")[0],
         "z_dim": _shape(tensors, "conv2.weight")[0],

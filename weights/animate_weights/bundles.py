@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from animate_weights.errors import BundleNotFound
 from animate_weights.manifest import is_bundle
+from animate_weights.staging import staged_folder
 
 _PUPPET = Path(__file__).parent / "puppet" / "bundle"
 
 
 def find_bundle(name_or_path: str, home: Path) -> Path:
-    """The folder of a bundle: a path, a name under `home/bundles`, `puppet` of this package, or `tiny`, made by code.
+    """Return the folder of a bundle.
 
-    `BundleNotFound` says where was looked.
+    name_or_path: a path, a name under `home/bundles`, `puppet` (in this package) or `tiny` (made by code on first use).
+    home: ANIMATE_HOME.
+    Raises `BundleNotFound` with the places searched.
     """
     candidates = [Path(name_or_path).expanduser(), home / "bundles" / name_or_path]
     if name_or_path == "puppet":
@@ -40,19 +39,3 @@ def _make_tiny(folder: Path) -> Path:
     with staged_folder(folder) as staging:
         write_tiny_bundle(staging)
     return folder
-
-
-@contextmanager
-def staged_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `folder` in one rename; of two processes that fill it, the first one's stays."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield staging
-        try:
-            staging.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

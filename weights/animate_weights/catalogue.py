@@ -1,4 +1,4 @@
-"""What a bundle consists of: files, sizes, licences, purposes, and where they are published. Standard library only.
+"""The parts of a bundle: files, sizes, licences, purposes, and where they are published. Standard library only.
 
 Sizes are those of the published listings. Each licence is what its publisher is known to state, with the page that
 states it; none was compared with that page, and `weights list` says so: read it before you ship.
@@ -22,9 +22,16 @@ _SAM2_REPOSITORY = "facebook/sam2.1-hiera-large"
 class Item:
     """A part of a bundle.
 
-    patterns: of its files in the repository. folder: where they go in the bundle; "" for where the repository has them.
-    licence: unverified. licence_page: where its author states it.
-    needed: without it nothing renders. without: what happens otherwise.
+    name: what `weights list` calls it.
+    repository: where it is published.
+    patterns: patterns of its files in the repository.
+    size_bytes: size of its files.
+    licence: the licence, unverified.
+    licence_page: the page on which its author states it.
+    purpose: what it is for.
+    needed: whether nothing renders without it.
+    without: what happens without it.
+    folder: where its files go in the bundle; empty for their place in the repository.
     """
 
     name: str
@@ -39,7 +46,7 @@ class Item:
     folder: str = ""
 
     def find(self, bundle: Path) -> list[Path]:
-        """Its files in a bundle."""
+        """Return its files in a bundle."""
         return sorted(path for pattern in self.patterns for path in (bundle / self.folder).glob(pattern))
 
 
@@ -47,7 +54,7 @@ def _page(repository: str) -> str:
     return f"https://huggingface.co/{repository}"
 
 
-# What both layouts carry of other authors, under their licences.
+# The parts of other authors in both layouts, under their licences.
 _OF_OTHERS = {
     "text encoder": ("Apache-2.0", _page("google/umt5-xxl")),
     "tokeniser": ("Apache-2.0", _page("google/umt5-xxl")),

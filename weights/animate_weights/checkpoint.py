@@ -1,7 +1,7 @@
-"""The named tensors of a checkpoint's files: which there are, of what shape, and one of them at a time.
+"""The named tensors of a checkpoint's files: their names and shapes at once, their values one at a time.
 
-A tensor costs memory when it is asked for. Pickles are opened with `weights_only`, which
-runs no code of theirs. Quantised tensors and their scales are one tensor here, given back dequantised.
+A tensor takes memory when it is read. Pickles are opened with `weights_only`, which runs no code of theirs. A quantised
+tensor and its scale are one tensor here, returned dequantised.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
-    """A tensor in a file, not read yet. scale: the name of the tensor that its values are to be multiplied by."""
+    """A tensor in a file, not read yet.
+
+    name: its name in the file.
+    shape, dtype: as it is stored.
+    file: the file.
+    scale: name of the tensor that its values are to be multiplied by; None without one.
+    """
 
     name: str
     shape: Shape
@@ -43,7 +49,7 @@ class _Reader(Protocol):
 
 
 class Checkpoint:
-    """The tensors of one network. `tensors` are by name without prefix, in the order of the files."""
+    """The tensors of one network. `tensors` holds them by name without prefix, in the order of the files."""
 
     def __init__(self, files: ComponentFiles) -> None:
         self.files = files
@@ -57,7 +63,7 @@ class Checkpoint:
         self.tensors: Mapping[str, StoredTensor] = _with_scales({name: t for name, (_, t) in self._raw.items()})
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor on the CPU, in its stored type; what is stored quantised comes back in fp32."""
+        """Read one tensor to the CPU in its stored type; a quantised one comes back in fp32."""
         stored = self.tensors[name]
         tensor = self._read(name)
         if stored.scale is None:
@@ -99,7 +105,10 @@ def _starts_as_archive(path: Path) -> bool:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of a single file. `BundleError` when it cannot be read."""
+    """Open a single file as a checkpoint.
+
+    Raises `BundleError` when it cannot be read.
+    """
     return Checkpoint(ComponentFiles(files=(path,)))
 
 
@@ -128,7 +137,7 @@ def _check_index(index: Path, raw: Mapping[str, tuple[str, StoredTensor]]) -> No
 
 
 def _with_scales(raw: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Without the tensors that only serve quantised ones, which are tied to their scales instead."""
+    """Return the tensors tied to their scales, without those that only serve quantised ones."""
     scales: dict[str, str] = {}
     for name in raw:
         owner = scale_owner(name)

@@ -1,6 +1,7 @@
-"""What the tensors of the original VAE, text and image encoders are called in diffusers and transformers.
+"""The names of the original VAE's, text encoder's and image encoder's tensors in diffusers and transformers.
 
-As in `names`: one name, several for equal parts of a tensor's rows, or none for a tensor that is not used.
+As in `names`, each function returns one name, several for equal parts of a tensor's rows, or none for a tensor that is
+not used.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _LEVEL = 4  # modules at a level of the decoder: three residual blocks and an up
 
 
 def text_encoder_names(original: str) -> tuple[str, ...]:
-    """umT5, `models_t5_umt5-xxl-enc-bf16.pth` to transformers' `UMT5EncoderModel`."""
+    """Translate a name of umT5, `models_t5_umt5-xxl-enc-bf16.pth`, for transformers' `UMT5EncoderModel`."""
     if original == "token_embedding.weight":
         return ("shared.weight",)
     if original == "norm.weight":
@@ -65,7 +66,10 @@ def text_encoder_names(original: str) -> tuple[str, ...]:
 
 
 def image_encoder_names(original: str) -> tuple[str, ...]:
-    """CLIP's vision tower to transformers' `CLIPVisionModel`. The text tower and the projection are not used."""
+    """Translate a name of CLIP's vision tower for transformers' `CLIPVisionModel`.
+
+    The text tower and the projection are not used.
+    """
     if original.startswith("textual.") or original in ("log_scale", "visual.head"):
         return ()
     name = original.removeprefix("visual.")
@@ -78,7 +82,7 @@ def image_encoder_names(original: str) -> tuple[str, ...]:
 
 
 def vae_names(original: str) -> tuple[str, ...]:
-    """`Wan2.1_VAE.pth` to diffusers' `AutoencoderKLWan`."""
+    """Translate a name of `Wan2.1_VAE.pth` for diffusers' `AutoencoderKLWan`."""
     layer, _, parameter = original.rpartition(".")
     if layer in _VAE_ENDS:
         return (f"{_VAE_ENDS[layer]}.{parameter}",)
@@ -97,11 +101,14 @@ def vae_names(original: str) -> tuple[str, ...]:
 
 
 def saved_text_encoder_names(name: str) -> tuple[str, ...]:
-    """A file of transformers': the embedding may be stored twice."""
+    """Translate a name of a file that transformers wrote; the embedding may be stored twice."""
     return () if name == "encoder.embed_tokens.weight" else (name,)
 
 
 def saved_image_encoder_names(name: str) -> tuple[str, ...]:
-    """A file of transformers', which writes its models' names with or without a prefix and, of old, their buffers."""
+    """Translate a name of a file that transformers wrote.
+
+    Its versions write a model's names with or without a prefix, and older ones write buffers as well.
+    """
     plain = name.removeprefix("vision_model.")
     return () if plain == "embeddings.position_ids" else (plain,)

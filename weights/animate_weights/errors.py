@@ -20,7 +20,13 @@ class AnimateError(Exception):
     def __init__(
         self, message: str = "", *, field: str | None = None, value: object = None, limit: object = None
     ) -> None:
-        """The docstring of the class is the default message; `field`, `value`, `limit` say what was wrong, exactly."""
+        """Keep what was wrong.
+
+        message: a sentence for people; by default the docstring of the class.
+        field: name of the wrong field.
+        value: its value.
+        limit: the limit it breaks.
+        """
         self.message = message or (self.__doc__ or "").strip()
         self.field = field
         self.value = value
@@ -28,7 +34,7 @@ class AnimateError(Exception):
         super().__init__(self.message)
 
     def to_json(self) -> dict[str, object]:
-        """`code` and `message`, and whichever of `field`, `value`, `limit` are known, as JSON values."""
+        """Return `code` and `message`, and those of `field`, `value` and `limit` that are known, as JSON values."""
         details = {"field": self.field, "value": _plain(self.value), "limit": _plain(self.limit)}
         return {"code": self.code, "message": self.message} | {k: v for k, v in details.items() if v is not None}
 

@@ -14,7 +14,7 @@ OnBytes = Callable[[int], None]  # called with the number of bytes just dealt wi
 
 
 def bundle_files(bundle: Path) -> dict[str, Path]:
-    """Every file of a bundle but its hashes, by relative path with slashes, sorted. Hidden ones are left out."""
+    """Return the files of a bundle by relative path with slashes, sorted; without its hashes and hidden files."""
     found = {}
     for path in sorted(bundle.rglob("*")):
         name = path.relative_to(bundle).as_posix()
@@ -24,7 +24,10 @@ def bundle_files(bundle: Path) -> dict[str, Path]:
 
 
 def hash_file(path: Path, on_bytes: OnBytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the hexadecimal SHA-256 of a file.
+
+    on_bytes: called with the number of bytes read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -34,9 +37,10 @@ def hash_file(path: Path, on_bytes: OnBytes) -> str:
 
 
 def hash_sample(folder: Path) -> str:
-    """Of a folder's files: names, sizes, and the first and last 8 MiB of each. Trained anew, a network differs there.
+    """Return a hash of a folder's files: their names, sizes, and the first and last 8 MiB of each.
 
-    Reading 2.5 GB of pose network in full would delay every start by seconds.
+    A network that is trained anew differs there. Reading all of a pose network of 2.5 GB would delay every start by
+    seconds.
     """
     digest = hashlib.sha256()
     for name, path in bundle_files(folder).items():
@@ -50,12 +54,12 @@ def hash_sample(folder: Path) -> str:
 
 
 def hash_files(bundle: Path, on_bytes: OnBytes) -> dict[str, str]:
-    """Of every file of a bundle, by relative path."""
+    """Return the SHA-256 of every file of a bundle, by relative path."""
     return {name: hash_file(path, on_bytes) for name, path in bundle_files(bundle).items()}
 
 
 def format_hashes(hashes: Mapping[str, str]) -> str:
-    """The text of `SHA256SUMS`."""
+    """Return hashes by path as the text of `SHA256SUMS`."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
 
 
@@ -67,7 +71,10 @@ def write_hashes(bundle: Path, hashes: Mapping[str, str]) -> None:
 
 
 def read_hashes(bundle: Path) -> dict[str, str] | None:
-    """By relative path; None when the bundle has none. `BundleError` when the file cannot be read."""
+    """Read a bundle's hashes by relative path; return None when it has none.
+
+    Raises `BundleError` when the file cannot be read.
+    """
     path = bundle / HASHES_NAME
     if not path.is_file():
         return None
@@ -81,7 +88,12 @@ def read_hashes(bundle: Path) -> dict[str, str] | None:
 
 
 def find_changes(bundle: Path, hashes: Mapping[str, str], on_bytes: OnBytes) -> list[str]:
-    """One sentence for each file that is missing, unlisted or not what it was."""
+    """Return one sentence for each file that is missing, unlisted or different.
+
+    bundle: the folder.
+    hashes: expected SHA-256 by relative path.
+    on_bytes: called with the number of bytes read.
+    """
     files = bundle_files(bundle)
     changes = [f"{name} is missing" for name in hashes if name not in files]
     changes += [f"{name} is not listed in {HASHES_NAME}" for name in files if name not in hashes]

@@ -1,9 +1,10 @@
-"""The two published forms of a bundle, and which files of each hold which network.
+"""The two published forms of a bundle, and the files of each network in them.
 
-Standard library only, because the HTTP side asks whether a folder is a bundle and must start without torch.
+Standard library only: the HTTP side asks whether a folder is a bundle and must start without torch.
 
-diffusers: `model_index.json` and a folder a network. original: the files of Wan-AI/Wan2.2-Animate-14B, `.pth` for all
-but the transformer, which is sharded safetensors or, as published for ComfyUI, one safetensors file of the same names.
+diffusers: `model_index.json` and a folder a network.
+original: the files of Wan-AI/Wan2.2-Animate-14B, `.pth` for all but the transformer, which is sharded safetensors or,
+    as published for ComfyUI, one safetensors file of the same names.
 """
 
 from __future__ import annotations
@@ -31,14 +32,18 @@ _TOKENIZERS: dict[Layout, str] = {"diffusers": "tokenizer", "original": "google/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentFiles:
-    """Where one network's tensors are. index: the file that says which shard has which tensor; None without shards."""
+    """The files of one network's tensors.
+
+    files: the files, or shards.
+    index: the file that lists the tensors of each shard; None without shards.
+    """
 
     files: tuple[Path, ...]
     index: Path | None = None
 
 
 def find_layout(folder: Path) -> Layout | None:
-    """Which form the folder has; None when it is no bundle."""
+    """Return the form of a folder, or None when it is no bundle."""
     if (folder / "model_index.json").is_file():
         return "diffusers"
     if read_config(folder).get("_class_name") == _ORIGINAL_CLASS:
@@ -49,7 +54,10 @@ def find_layout(folder: Path) -> Layout | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's `config.json`; empty when there is none. `BundleError` when it is not JSON."""
+    """Read the folder's `config.json`; return an empty mapping when there is none.
+
+    Raises `BundleError` when it is not JSON.
+    """
     path = folder / "config.json"
     if not path.is_file():
         return {}
@@ -61,9 +69,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def component_files(bundle: Path, component: Component, chosen: str | None = None) -> ComponentFiles:
-    """The files of one network. `BundleError` when there are none, or when it is not clear which.
+    """Find the files of one network.
 
+    bundle: the folder.
+    component: the network.
     chosen: the transformer's file as the manifest names it, a path in the bundle.
+    Raises `BundleError` when there are none, or when several fit.
     """
     if chosen is not None and component == "transformer":
         return ComponentFiles(files=(_existing(bundle, bundle / chosen),))
@@ -80,7 +91,7 @@ def component_files(bundle: Path, component: Component, chosen: str | None = Non
 
 
 def tokenizer_folder(bundle: Path) -> Path:
-    """Where the umT5 tokeniser is."""
+    """Return the folder of the umT5 tokeniser."""
     return bundle / _TOKENIZERS[find_layout(bundle) or "diffusers"]
 
 

@@ -25,7 +25,13 @@ _DELTAS = {"diff": "weight", "diff_b": "bias", "diff_m": "modulation"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """Part `part` of `parts` of the rows of a delta: the tensor `key` itself, or its product with `down`."""
+    """The source of a delta or of a part of its rows.
+
+    layer: original name of the layer.
+    key: the tensor that holds the delta, or its upper factor.
+    down: the lower factor of a low-rank product; None where `key` is the delta itself.
+    part, parts: this is part `part` of `parts` equal parts of the rows.
+    """
 
     layer: str
     key: str
@@ -35,9 +41,10 @@ class _Source:
 
 
 class Lora:
-    """The deltas of one LoRA by the transformer's tensor names. Products are computed when they are asked for.
+    """The deltas of one LoRA by the transformer's tensor names. Products are computed when they are read.
 
-    name: for messages and results, such as `lightx2v_4step.safetensors`. strength: applied to every delta.
+    name: the name in messages and results, such as `lightx2v_4step.safetensors`.
+    strength: a factor for every delta.
     """
 
     def __init__(
@@ -49,11 +56,14 @@ class Lora:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The tensors that are changed, by Diffusers name."""
+        """Return the Diffusers names of the tensors that it changes."""
         return tuple(self._sources)
 
     def problems(self, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """One sentence for each key that matches no tensor or has the wrong shape."""
+        """Return one sentence for each key that matches no tensor or has the wrong shape.
+
+        expected: shapes of the transformer's tensors by Diffusers name.
+        """
         found = []
         for target, sources in self._sources.items():
             for source in sources:
@@ -65,7 +75,10 @@ class Lora:
         return found
 
     def delta(self, target: str) -> torch.Tensor | None:
-        """What is added to the tensor of that Diffusers name, fp32, strength included; None when nothing is."""
+        """Return the delta of a tensor, fp32 with the strength applied; None when it is not changed.
+
+        target: its Diffusers name.
+        """
         deltas = [self._part(source) for source in self._sources.get(target, ())]
         return torch.stack(deltas).sum(0) * self.strength if deltas else None
 
@@ -92,10 +105,13 @@ class Lora:
 
 
 def read_lora(path: Path, *, strength: float = 1.0) -> Lora:
-    """A LoRA in any published spelling, by original layer name: safetensors, or a pickle with a `state_dict`.
+    """Read a LoRA in any published spelling, by original layer name.
 
-    Of PEFT's folder (`adapter_model.safetensors` beside `adapter_config.json`) the alpha is read from the config.
-    `BundleError` when a file cannot be read or a key is of no known kind.
+    With PEFT's folder (`adapter_model.safetensors` beside `adapter_config.json`) the alpha is read from the config.
+
+    path: safetensors, or a pickle with a `state_dict`.
+    strength: a factor for every delta.
+    Raises `BundleError` when a file cannot be read or a key is of no known kind.
     """
     folder = path if path.is_dir() else path.parent
     file = path / "adapter_model.safetensors" if path.is_dir() else path
@@ -108,7 +124,7 @@ def read_lora(path: Path, *, strength: float = 1.0) -> Lora:
 
 
 def check_loras(loras: Sequence[Lora], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """`BundleError` names the first key of a LoRA that matches no tensor or has the wrong shape."""
+    """Raise `BundleError` with the first key of a LoRA that matches no tensor or has the wrong shape."""
     for lora in loras:
         if problems := lora.problems(expected):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -117,9 +133,10 @@ def check_loras(loras: Sequence[Lora], expected: Mapping[str, tuple[int, ...]]) 
 
 @torch.no_grad()
 def merge_lora(weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
-    """Add a LoRA to the transformer's tensors, in place, in fp32. `weights` are by Diffusers name.
+    """Add a LoRA to the transformer's tensors, in place, in fp32.
 
-    `BundleError` as `check_loras`; nothing is changed then.
+    weights: tensors by Diffusers name.
+    Raises `BundleError` as `check_loras` does; nothing is changed then.
     """
     check_loras([lora], {name: tuple(tensor.shape) for name, tensor in weights.items()})
     for target in lora.targets:
@@ -129,7 +146,10 @@ def merge_lora(weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
 
 
 def _index(lora: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, list[_Source]]:
-    """The sources of each tensor's delta. `BundleError` on a key of no known kind or a product with one half."""
+    """Return the sources of each tensor's delta.
+
+    Raises `BundleError` on a key of no known kind, or on a product with one half.
+    """
     sources: dict[str, list[_Source]] = {}
     used = set()
     for key in tensors:
@@ -157,7 +177,7 @@ def _index(lora: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, list[_So
 
 
 def _split(key: str) -> tuple[str, str]:
-    """Layer and kind of a key."""
+    """Split a key into layer and kind."""
     for kind in (*_UP, *_DOWN, *_DELTAS):
         if key.endswith(f".{kind}"):
             return key.removesuffix(f".{kind}"), kind
@@ -179,7 +199,10 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _peft_alpha(path: Path) -> float | None:
-    """`ValueError` for what would change the scale in a way that is not known here."""
+    """Read the alpha of PEFT's config; return None when there is none.
+
+    Raises `ValueError` for options that change the scale in a way that is not known here.
+    """
     if not path.is_file():
         return None
     config = json.loads(path.read_text())

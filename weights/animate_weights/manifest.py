@@ -1,7 +1,7 @@
-"""`Manifest`: what a bundle of weights is made for, and where in it the networks outside the diffusion model lie.
+"""`Manifest`: what a bundle of weights is made for, and where the networks outside the diffusion model lie in it.
 
 Standard library only, because the HTTP side reads manifests and must start without torch. A plain download of the
-published checkpoint has no manifest; it is then described by the published defaults.
+published checkpoint has no manifest; the published defaults describe it then.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ SAFETY_PATH = Path("safety_checker")
 class Manifest:
     """What a bundle is made for.
 
-    render_areas: (width, height) whose products are the areas, in pixels, the model was trained to generate at.
-    segment_frames: frames generated at once, 4n+1. steps, shift: of the full schedule.
-    turbo_lora: path in the bundle of the few-step LoRA, with its number of steps; None when the bundle has none.
+    name: what results call it.
+    render_areas: (width, height) in pixels, whose products are the areas that the model was trained to generate at.
+    segment_frames: frames generated at once, 4n+1.
+    steps, shift: the full schedule.
+    turbo_lora: path in the bundle of the few-step LoRA; None when the bundle has none.
+    turbo_steps: its number of steps.
+    warning: a sentence shown with every result of this bundle; empty for real weights.
     relighting_lora: path in the bundle of the LoRA that fits a replaced person to the light of the scene.
-    turbo_strength, relighting_strength: what the LoRAs' deltas are multiplied by.
+    turbo_strength, relighting_strength: factors for the LoRAs' deltas.
     transformer: path in the bundle of the transformer's safetensors file, where it is not the layout's own.
     family: whose checkpoint it is; see `animate_weights.traits`.
-    warning: said wherever a result of this bundle is shown; empty for real weights.
     """
 
     name: str
@@ -109,11 +112,10 @@ def _check_family(bundle: Path) -> None:
 
 
 def fingerprint(bundle: Path) -> str:
-    """A short hash that changes with the bundle: of its JSON files' bytes and of every file's name and size.
+    """Return a short hash that changes with the bundle: its JSON files' bytes, and every file's name and size.
 
-    The list of hashes does not count: a bundle is the same with and without it.
-
-    Weights are not read: a bundle of 80 GB must not delay the start. `verify` is what reads them.
+    The list of hashes does not count: a bundle is the same with and without it. Weights are not read: a bundle of 80 GB
+    must not delay the start. `verify` reads them.
     """
     digest = hashlib.sha256()
     for path in sorted(p for p in bundle.rglob("*") if p.is_file() and p.name != HASHES_NAME):

@@ -1,4 +1,4 @@
-"""Matches the tensors of a checkpoint to a network's parameters, strictly, before one of them is read."""
+"""Matching of a checkpoint's tensors to a network's parameters, strictly, before one of them is read."""
 
 from __future__ import annotations
 
@@ -26,14 +26,23 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matching:
-    """What a checkpoint gives a network. problems: one sentence for each tensor that is missing, extra or misshapen."""
+    """What a checkpoint gives a network.
+
+    matches: the tensors that fit.
+    problems: one sentence for each tensor that is missing, extra or misshapen.
+    """
 
     matches: tuple[Match, ...]
     problems: tuple[str, ...]
 
 
 def match_tensors(checkpoint: Checkpoint, expected: Mapping[str, Shape], rename: Rename) -> Matching:
-    """Compare names and shapes. `expected`: of the network's parameters. Dimensions of size 1 may be left out."""
+    """Compare names and shapes. Dimensions of size 1 may be left out.
+
+    checkpoint: the stored tensors.
+    expected: shapes of the network's parameters by name.
+    rename: the parameters' names of a stored tensor.
+    """
     matches: list[Match] = []
     problems: list[str] = []
     given: set[str] = set()
@@ -59,9 +68,14 @@ def read_tensors(
     device: torch.device,
     loras: Sequence[Lora] = (),
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter of the network, one after the other: converted, with the LoRAs merged in, on the device.
+    """Yield every parameter of a network in turn: converted, with the LoRAs merged in, on the device.
 
-    `BundleError` names the first tensor that does not match, before anything is read.
+    checkpoint: the stored tensors.
+    expected: shapes of the network's parameters by name.
+    rename: the parameters' names of a stored tensor.
+    dtype, device: type and place of the parameters.
+    loras: LoRAs to merge.
+    Raises `BundleError` with the first tensor that does not match, before anything is read.
     """
     matching = match_tensors(checkpoint, expected, rename)
     if matching.problems:

@@ -1,6 +1,6 @@
-"""What a tensor of the published transformer is called in the Diffusers layout.
+"""The names of the published transformer's tensors in the Diffusers layout.
 
-The original checkpoint, its LoRAs and its quantised variants use the original names; our modules carry diffusers'.
+The original checkpoint, its LoRAs and its quantised variants use the original names; our modules have diffusers'.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _FEED_FORWARD = {"0": "net.0.proj", "2": "net.2"}
 
 
 def diffusers_names(original: str) -> tuple[str, ...]:
-    """The Diffusers names of an original tensor or layer name.
+    """Return the Diffusers names of an original tensor or layer name.
 
-    Two where one tensor became two (a face block's keys and values, halves of its rows), none for the constant blur
-    kernels, one otherwise. A name that needs no change, or that is unknown, is returned as it is.
+    There are two where one tensor became two (a face block's keys and values, halves of its rows), none for the
+    constant blur kernels, and one otherwise. A name that needs no change, or that is unknown, is returned as it is.
     """
     if original.startswith("motion_encoder."):
         return _motion_encoder(original)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from animate_weights.bundles import staged_folder
 from animate_weights.checkpoint import Checkpoint, StoredTensor
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, bundle_files
@@ -23,6 +22,7 @@ from animate_weights.manifest import MANIFEST_NAME, read_manifest
 from animate_weights.names import diffusers_names
 from animate_weights.quantized import SCALE_SUFFIX, quantize_rowwise
 from animate_weights.safetensors_file import Shape, write_safetensors
+from animate_weights.staging import staged_folder
 
 _FILES = {
     "original": "wan2.2_animate_14B_fp8.safetensors",
@@ -37,9 +37,12 @@ _QUANTISED = re.compile(
 
 
 def quantize_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
-    """Write a bundle with its transformer in fp8 to the new folder `destination`; other files are linked or copied.
+    """Write a bundle with its transformer in fp8; other files are linked or copied.
 
-    on_bytes: called with the size of every stored tensor that is done. `BundleError` when `destination` exists.
+    bundle: the folder to read.
+    destination: the new folder.
+    on_bytes: called with the size of every stored tensor that is done.
+    Raises `BundleError` when `destination` exists.
     """
     if destination.exists():
         raise BundleError(f"{destination} exists already", field="destination", value=str(destination))
@@ -60,13 +63,13 @@ def quantize_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
 
 
 def is_quantised(stored: StoredTensor) -> bool:
-    """Whether a tensor of the transformer is written in fp8."""
+    """Return whether a tensor of the transformer is written in fp8."""
     names = diffusers_names(stored.name)
     return len(stored.shape) == 2 and bool(names) and all(map(is_quantised_parameter, names))
 
 
 def is_quantised_parameter(name: str) -> bool:
-    """Whether the parameter of that Diffusers name is a matrix that is kept in fp8."""
+    """Return whether the parameter of a Diffusers name is a matrix that is kept in fp8."""
     return _QUANTISED.fullmatch(name) is not None
 
 
@@ -98,7 +101,7 @@ def _scale_name(weight: str) -> str:
 
 
 def _link(path: Path, destination: Path) -> None:
-    """A second name for the same file, where the file system can; else a copy."""
+    """Give a file a second name, where the file system can; else copy it."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(path.resolve(), destination)

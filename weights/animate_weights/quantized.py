@@ -1,4 +1,4 @@
-"""Weights stored in 8 bits: the spellings of their scales, from 8 bits, and to fp8 with one scale a row.
+"""Weights stored in 8 bits: the spellings of their scales, conversion from 8 bits, and to fp8 with one scale a row.
 
 A stored weight W8 stands for W8 * scale. Published: one fp32 scale a tensor (Kijai, `scale_weight` beside a marker
 `scaled_fp8`, later `weight_scale`; ComfyUI adds `comfy_quant`), or one an output channel, `out 1` (LightX2V, ours).
@@ -18,7 +18,7 @@ _E4M3_MAX = 448.0
 
 
 def scale_owner(name: str) -> str | None:
-    """The weight whose scale a tensor of that name is; None when it is no scale."""
+    """Return the weight that a tensor of this name scales; None when it is no scale."""
     for suffix in _SCALES:
         if name.endswith(suffix):
             return f"{name.removesuffix(suffix)}.weight"
@@ -26,12 +26,16 @@ def scale_owner(name: str) -> str | None:
 
 
 def is_marker(name: str) -> bool:
-    """Whether a tensor of that name says something about quantisation and holds nothing of the network."""
+    """Return whether a tensor of this name only says something about quantisation and holds nothing of the network."""
     return name == _TOP_MARKER or name.endswith(_MARKERS)
 
 
 def dequantize(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """fp32 weight of 8-bit values and their scale: one number, or one a row (`out` or `out 1`)."""
+    """Return 8-bit values in fp32.
+
+    weight: `out in`, or any shape with one number as scale.
+    scale: one number, or one a row (`out` or `out 1`).
+    """
     factor = scale.float()
     if factor.numel() > 1:
         factor = factor.reshape(-1, *([1] * (weight.dim() - 1)))
@@ -39,7 +43,7 @@ def dequantize(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 
 
 def quantize_rowwise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """e4m3 values `out in` and their fp32 scales `out 1`, for a weight `out in`: each row's largest value becomes 448.
+    """Return a weight `out in` in e4m3 and its fp32 scales, `out 1`; each row's largest value becomes 448.
 
     A row of zeros gets the scale 1. The error is at most 1/16 of each value that is not tiny: e4m3 has 3 bits.
     """

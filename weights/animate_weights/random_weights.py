@@ -17,7 +17,7 @@ Scale = tuple[float, float]  # (half-width of the uniform range, offset)
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """fp32 values in [-1, 1) for a tensor of that name."""
+    """Return fp32 values in [-1, 1) for a tensor of this name."""
     with np.errstate(over="ignore"):
         start = np.uint64(zlib.crc32(name.encode())) << np.uint64(32)
         z = np.arange(math.prod(shape), dtype=np.uint64) + start + np.uint64(0x9E3779B97F4A7C15)
@@ -29,12 +29,12 @@ def uniform(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def random_tensor(name: str, shape: tuple[int, ...], scale: Scale) -> torch.Tensor:
-    """fp32 values within `scale[0]` of `scale[1]`."""
+    """Return fp32 values within `scale[0]` of `scale[1]`."""
     return uniform(name, shape) * scale[0] + scale[1]
 
 
 def default_scale(name: str, shape: tuple[int, ...]) -> Scale:
-    """A range that keeps activations of a deep network near unit size, judged by the parameter's name and shape."""
+    """Choose a range that keeps a deep network's activations near unit size, by the parameter's name and shape."""
     if "motion_encoder" in name:
         return (0.1, 0.0) if name.endswith("bias") else (math.sqrt(3), 0.0)
     if name.endswith("padding_tokens"):
@@ -52,5 +52,9 @@ def default_scale(name: str, shape: tuple[int, ...]) -> Scale:
 def random_weights(
     shapes: Mapping[str, torch.Size], scale: Callable[[str, tuple[int, ...]], Scale] = default_scale
 ) -> dict[str, torch.Tensor]:
-    """A tensor for every name."""
+    """Return a random tensor for every name.
+
+    shapes: shapes by name.
+    scale: chooses a tensor's range by its name and shape.
+    """
     return {name: random_tensor(name, tuple(shape), scale(name, tuple(shape))) for name, shape in shapes.items()}

@@ -1,7 +1,7 @@
-"""A safetensors file, read a tensor at a time into memory of its own, and written so.
+"""A safetensors file, read and written one tensor at a time, each in memory of its own.
 
-The library's `safe_open` maps the whole file privately for writing, which Linux refuses where the file is larger than
-the memory that is free (seen: 34.5 GB on a host of 24 GB), and leaves a loaded tensor tied to the file.
+The library's `safe_open` maps the whole file privately for writing. Linux refuses that where the file is larger than
+the free memory (observed: 34.5 GB on a host of 24 GB), and a loaded tensor stays tied to the file.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class SafetensorsFile:
         self._places = _read_header(path)
 
     def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
-        """Name, shape and type of every tensor, as they lie in the file."""
+        """Yield name, shape and type of every tensor, in the order of the file."""
         for name, place in self._places.items():
             yield name, place.shape, place.dtype
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor on the CPU."""
+        """Read one tensor to the CPU."""
         place = self._places[name]
         tensor = torch.empty(place.shape, dtype=place.dtype)
         if tensor.numel():
@@ -89,7 +89,12 @@ def _place(name: str, entry: dict[str, object], start: int, size: int) -> _Place
 def write_safetensors(
     path: Path, layout: Mapping[str, tuple[Shape, torch.dtype]], tensors: Iterable[tuple[str, torch.Tensor]]
 ) -> None:
-    """Write tensors as they come, holding one at a time; they must come in the order of `layout`, which lists them."""
+    """Write tensors as they come, holding one at a time.
+
+    path: the file.
+    layout: shape and type of every tensor by name.
+    tensors: names and tensors, in the order of `layout`.
+    """
     header: dict[str, object] = {}
     end = 0
     for name, (shape, dtype) in layout.items():

@@ -1,4 +1,4 @@
-"""What a tensor of the original SAM 2 checkpoints is called in transformers' `Sam2VideoModel`."""
+"""The names of the original SAM 2 checkpoints' tensors in transformers' `Sam2VideoModel`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _ENDS = {2: ("proj_in", "proj_out"), 3: ("proj_in", "layers.0", "proj_out")}
 
 
 def sam2_name(original: str) -> str:
-    """The name in transformers. All rows of `prompt_encoder.point_embed.weight` have this one name; see `point_row`."""
+    """Return a tensor's name in transformers.
+
+    All rows of `prompt_encoder.point_embed.weight` have this one name; see `point_row`.
+    """
     if original in _WHOLE:
         return _WHOLE[original]
     if _POINTS.fullmatch(original):
@@ -63,12 +66,12 @@ def sam2_name(original: str) -> str:
 
 
 def point_row(original: str) -> int | None:
-    """Which row of the point embeddings a tensor is; None for all others."""
+    """Return the row of the point embeddings that a tensor is; None for all other tensors."""
     match = _POINTS.fullmatch(original)
     return int(match[1]) if match else None
 
 
 def _downsampler_layer(index: int) -> str:
-    """Convolution, norm and activation in turn, four times, and a last convolution."""
+    """Name a layer of the mask downsampler: convolution, norm and activation four times, then a last convolution."""
     group, kind = divmod(index, 3)
     return "final_conv" if group == 4 else f"layers.{group}.{('conv', 'layer_norm')[kind]}"

@@ -1,8 +1,8 @@
 """Detector and pose networks that were never trained, with the inputs and outputs of the real ones.
 
-The detector finds one person, always at the same place, in any frame that is not of one flat colour: it asks for
-contrast both across and down the frame, which a letter-boxed flat frame does not have. The pose network stands that
-person up and swings the arms and legs a little with the brightness of the picture.
+The detector finds one person, always at the same place, in any frame that is not of one flat colour: it needs contrast
+both across and down the frame, which a letter-boxed flat frame does not have. The pose network stands that person up
+and swings the arms and legs a little with the brightness of the picture.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WRIST_ROWS = (9, 10)
 
 
 def write_detector(path: Path) -> None:
-    """`images` 1 3 640 640 -> `output0` 1 300 6."""
+    """Write the detector: `images` 1 3 640 640 -> `output0` 1 300 6."""
     boxes = np.zeros((1, _NUM_BOXES, 6), np.float32)
     boxes[0, 0] = _BOX
     nodes = [
@@ -49,7 +49,7 @@ def write_detector(path: Path) -> None:
 
 
 def _contrast(name: str, axis: int) -> list[onnx.NodeProto]:
-    """The largest difference within any line along `axis`, in one colour channel."""
+    """Return the nodes of the largest difference within any line along `axis`, in one colour channel."""
     return [
         helper.make_node("ReduceMax", ["images"], [f"brightest_{name}"], axes=[axis]),
         helper.make_node("ReduceMin", ["images"], [f"darkest_{name}"], axes=[axis]),
@@ -59,7 +59,7 @@ def _contrast(name: str, axis: int) -> list[onnx.NodeProto]:
 
 
 def write_pose_network(path: Path) -> None:
-    """`input` n 3 256 192 -> `output` n 133 64 48."""
+    """Write the pose network: `input` n 3 256 192 -> `output` n 133 64 48."""
     rest, swing = _keypoints_at_rest(), _swing()
     columns, rows = np.arange(_MAP_WIDTH, dtype=np.float32), np.arange(_MAP_HEIGHT, dtype=np.float32)
     constants: dict[str, np.ndarray | np.float32] = {
@@ -103,7 +103,7 @@ def _keypoints_at_rest() -> np.ndarray:
 
 
 def _hand() -> np.ndarray:
-    """A root and five fingers of four joints, hanging down."""
+    """Return a root and five fingers of four joints, hanging down."""
     joints = [(0.0, 0.0)]
     for finger in range(5):
         joints += [((finger - 2) * 0.4, 0.8 + 0.5 * joint) for joint in range(4)]
@@ -111,7 +111,10 @@ def _hand() -> np.ndarray:
 
 
 def _swing() -> np.ndarray:
-    """How far each keypoint moves, in heatmap pixels, at full swing: limbs against each other, head and hips little."""
+    """Return how far each keypoint moves at full swing, in heatmap pixels.
+
+    Limbs move against each other, head and hips little.
+    """
     swing = np.zeros((133, 2), np.float32)
     for row, distance in {7: 2.0, 9: 5.0, 13: 1.5, 15: 2.0}.items():
         swing[row], swing[row + 1] = (distance, -distance), (distance, distance)

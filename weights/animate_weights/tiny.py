@@ -92,7 +92,7 @@ def write_tiny_bundle(folder: Path) -> None:
 
 
 def model_index() -> dict[str, Any]:
-    """`model_index.json` of the published pipeline."""
+    """Return the `model_index.json` of the published pipeline."""
     return {
         "_class_name": "WanAnimatePipeline",
         "_diffusers_version": "0.36.0.dev0",
@@ -107,7 +107,7 @@ def model_index() -> dict[str, Any]:
 
 
 def image_processor_config(side_px: int) -> dict[str, Any]:
-    """`preprocessor_config.json` of CLIP for images of that side."""
+    """Return the `preprocessor_config.json` of CLIP for images of `side_px`."""
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
@@ -125,20 +125,20 @@ def image_processor_config(side_px: int) -> dict[str, Any]:
 
 
 def scheduler(shift: float) -> UniPCMultistepScheduler:
-    """The scheduler whose configuration the published pipeline ships."""
+    """Return the scheduler whose configuration the published pipeline ships."""
     return UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, final_sigmas_type="zero"
     )
 
 
 def character_tokenizer() -> T5TokenizerFast:
-    """A T5 tokeniser that knows printable ASCII, one token a character; anything else is `<unk>`."""
+    """Return a T5 tokeniser of printable ASCII, one token a character; anything else is `<unk>`."""
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     return T5TokenizerFast(vocab=specials + [(chr(code), -3.0) for code in range(33, 127)], extra_ids=0)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write `values`, readable, making the folder."""
+    """Write `values` as readable JSON and make the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
@@ -150,7 +150,7 @@ def _write_model(model: Any, folder: Path) -> None:
 
 
 def _write_lora(path: Path) -> None:
-    """A few-step LoRA in the lightx2v form, small enough to leave the random picture a random picture."""
+    """Write a few-step LoRA in the lightx2v form, small enough to leave the random picture a random picture."""
     tensors: dict[str, torch.Tensor] = {}
     for block in range(_LAYERS):
         layers = {f"self_attn.{name}": (_WIDTH, _WIDTH) for name in "qkvo"}

@@ -1,6 +1,6 @@
 """Bundles on their way to a machine without a network: one tar or folder, with the hash of every file.
 
-Standard library only. What arrives takes its place only when every file is what it was.
+Standard library only. An imported bundle takes its place only when every file has its hash.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from animate_weights.bundles import staged_folder
 from animate_weights.errors import BundleError
 from animate_weights.hashes import (
     HASHES_NAME,
@@ -24,15 +23,21 @@ from animate_weights.hashes import (
     read_hashes,
     write_hashes,
 )
-from animate_weights.layouts import find_layout
+from animate_weights.manifest import is_bundle
+from animate_weights.staging import staged_folder
 
 _CHUNK_BYTES = 8 * 1024**2
 
 
 def pack_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
-    """Write a bundle and its hashes into a tar, which appears only when it is whole. Not compressed: weights do not.
+    """Write a bundle and its hashes into a tar, which appears only when it is whole.
 
-    `BundleError` when the bundle has hashes and a file is not what it was.
+    The tar is not compressed: weights do not compress.
+
+    bundle: the folder.
+    destination: the tar.
+    on_bytes: called with the number of bytes read.
+    Raises `BundleError` when the bundle has hashes and a file differs from its own.
     """
     hashes = read_hashes(bundle)
     if hashes is None:
@@ -56,9 +61,12 @@ def pack_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
 
 
 def import_bundle(source: Path, destination: Path, on_bytes: OnBytes) -> None:
-    """Bring a bundle, a tar or a folder, to the new folder `destination`.
+    """Bring a bundle to a new folder.
 
-    `BundleError` when it is no bundle, when a file is not what it was, or when `destination` exists.
+    source: a tar or a folder.
+    destination: the new folder.
+    on_bytes: called with the number of bytes read.
+    Raises `BundleError` when it is no bundle, when a file differs from its hash, or when `destination` exists.
     """
     if destination.exists():
         raise BundleError(f"{destination} exists already", field="name", value=destination.name)
@@ -70,7 +78,7 @@ def import_bundle(source: Path, destination: Path, on_bytes: OnBytes) -> None:
                 shutil.copy(source / HASHES_NAME, staging)
         else:
             _extract(source, staging, on_bytes)
-        if find_layout(staging) is None:
+        if not is_bundle(staging):
             raise BundleError(f"{source} holds no bundle", field="bundle", value=str(source))
         hashes = read_hashes(staging)
         if hashes is None:
@@ -92,7 +100,10 @@ def _copy(path: Path, destination: Path, on_bytes: OnBytes) -> None:
 
 
 def _extract(source: Path, folder: Path, on_bytes: OnBytes) -> None:
-    """tarfile's `data` filter refuses absolute paths, what leads outside, links out and devices."""
+    """Extract a tar into a folder.
+
+    tarfile's `data` filter refuses absolute paths, paths and links that lead outside, and devices.
+    """
     try:
         with tarfile.open(source) as tar:
             for entry in tar:
@@ -103,7 +114,7 @@ def _extract(source: Path, folder: Path, on_bytes: OnBytes) -> None:
 
 
 class _Counted:
-    """A file that tells how many bytes were read of it."""
+    """A file that reports how many bytes are read from it."""
 
     def __init__(self, file: IO[bytes], on_bytes: OnBytes) -> None:
         self._file, self._on_bytes = file, on_bytes

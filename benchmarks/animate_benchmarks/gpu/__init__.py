@@ -1,1 +1,1 @@
-"""What is measured on one GPU at the real model's sizes; `benchmarks/gpu_suite.sh` runs all of it."""
+"""Benchmarks on one GPU at the real model's sizes; `benchmarks/gpu_suite.sh` runs all of them."""

@@ -1,10 +1,10 @@
-"""Self-attention at 75,600 tokens, 40 heads of 128: every dense backend, then densities in 16 and 8 bits.
+"""Measures self-attention at 75,600 tokens, 40 heads of 128: every dense backend, then densities in 16 and 8 bits.
 
     python -m animate_benchmarks.gpu.attention [--device cuda] [--small]
 
 Dense is 4 l^2 d operations; a density's rate counts the operations of dense attention, so it is the effective one.
-Sparse rows time selection and attention together; selection alone stands first. Last come our kernels alone in every
-launch: queries a program holds, its warps, steps fetched ahead. The fastest belongs into `fused/attention.py`.
+Sparse rows time selection and attention together; selection alone comes first. Our kernels alone come last, in every
+launch: queries of a program, its warps, steps fetched ahead. The fastest belongs into `fused/attention.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measure_launches(bench: Bench, heads: Heads, order: TokenOrder) -> None:
-    """A row of each of our kernels in each launch. Needs a GPU, or Triton's interpreter."""
+    """Measure each of our kernels in each launch, a row each. Needs a GPU, or Triton's interpreter."""
     from animate_kernels.fused import attention
 
     query, key, value = heads

@@ -1,4 +1,4 @@
-"""What the GPU benchmarks share: their options, a clock, and a table whose failed rows are printed and passed over."""
+"""The options, the clock and the table of the GPU benchmarks. Rows that fail are printed and left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENS, HEADS, HEAD_WIDTH, FFN_WIDTH = 75_600, 40, 128, 13_824  # 1280x720, 77 f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Of the tensors: the real model's, or small ones that only show that the command runs."""
+    """The sizes of the tensors: the real model's, or small ones that only show that the command runs."""
 
     tokens: int = TOKENS
     heads: int = HEADS
@@ -34,7 +34,7 @@ SMALL = Sizes(tokens=480, heads=2, head_width=32, ffn_width=96, frames=3)
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """Times works on a device and keeps the rows."""
+    """A clock for work on a device, and the table of its rows."""
 
     device: torch.device
     sizes: Sizes
@@ -46,12 +46,12 @@ class Bench:
         return torch.float32 if self.device.type == "cpu" else torch.bfloat16
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """Median of the repeats after one run that compiles and warms up."""
+        """Return the median of the repeats, after one run that compiles and warms up."""
         work()
         return statistics.median(self._once(work) for _ in range(self.repeats))
 
     def row(self, name: str, measure: Callable[[], dict[str, float]]) -> None:
-        """Measure and print a row; what fails is said, and the next row follows."""
+        """Measure and print a row; print a failure and go on."""
         try:
             self.rows[name] = measure()
         except Exception as failure:  # noqa: BLE001 - a missing package or a kernel that fails is a result
@@ -60,7 +60,7 @@ class Bench:
         print(f"{name:36}" + "".join(f" {key} {value:10.4g}" for key, value in self.rows[name].items()), flush=True)
 
     def finish(self, title: str) -> None:
-        """The last line of stdout: one JSON object."""
+        """Print the last line of stdout: one JSON object."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         where = {"device": name, "torch": torch.__version__, "tokens": self.sizes.tokens, "width": self.sizes.width}
         print(json.dumps({"title": title, **where, "rows": self.rows}))
@@ -79,12 +79,12 @@ class Bench:
 
 
 def reason(failure: Exception) -> str:
-    """What failed, in a line."""
+    """Describe a failure in one line."""
     return f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
 
 
 def read_bench(description: str | None) -> Bench:
-    """From the command line."""
+    """Read the options from the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="tiny shapes, to try the command without a GPU")
@@ -96,7 +96,10 @@ def read_bench(description: str | None) -> Bench:
 
 
 def compiled(work: Callable[..., object], device: torch.device) -> Callable[..., object]:
-    """By torch.compile with static shapes; as it is where there is no GPU, whose compiler needs no check here."""
+    """Compile a work by torch.compile with static shapes.
+
+    Without a GPU it is returned as it is: the CPU's compiler needs no check here.
+    """
     if device.type != "cuda":
         return work
     torch._dynamo.reset()

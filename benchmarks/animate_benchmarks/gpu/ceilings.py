@@ -1,8 +1,8 @@
-"""What the machine can do: copy bandwidth, and products of the blocks' shapes in bf16 and rowwise e4m3.
+"""Measures the machine's ceilings: copy bandwidth, and products of the blocks' shapes in bf16 and rowwise e4m3.
 
     python -m animate_benchmarks.gpu.ceilings [--device cuda] [--small]
 
-Every other benchmark's floors stand on these.
+Every other benchmark's floors are computed from these.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""What every kernel becomes for a Hopper GPU at the real model's sizes, read without one.
+"""Compiles every kernel for a Hopper GPU at the real model's sizes, without one, and reads the machine code.
 
     python -m animate_benchmarks.gpu.machine_code
 
-A launch over tensors of the meta device is compiled for their types and strides, and not run. For each kernel:
+A launch over tensors of the meta device is compiled for their types and strides, and not run. Columns of a kernel:
 instructions, and the milliseconds in which the chip's schedulers issue them where no loop repeats them; registers of a
-thread, and bytes of them spilled to memory; shared memory; programs that fit a multiprocessor at once; how many global
-loads there are of how many bits; and of every loop its instructions, those of the tensor cores among them (Q), and
-waits for these (W): many waits are products that the assembler has put one after the other. The last line is one JSON
-object.
+thread, and bytes of them spilled to memory; shared memory; programs that fit a multiprocessor at once; the number of
+global loads by their bits; and for every loop its instructions, those of the tensor cores among them (Q), and waits for
+these (W): many waits are products that the assembler has put one after the other. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_]+)([A-Z0-
 
 
 class _NoDevice:
-    """What Triton asks of a driver in order to compile."""
+    """The parts of a driver that Triton needs in order to compile."""
 
     def get_current_target(self) -> GPUTarget:
         return _HOPPER
@@ -64,7 +63,7 @@ class _NoDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """Instructions of a loop's body, without loops that are unrolled."""
+    """The instructions of a loop's body, without loops that are unrolled."""
 
     instructions: int
     tensor_core: int
@@ -73,7 +72,12 @@ class Loop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineCode:
-    """Of a kernel. issue_s: None where a loop repeats instructions. loads: how many global ones of how many bits."""
+    """The figures of a kernel.
+
+    issue_s: seconds in which its instructions are issued; None where a loop repeats them.
+    programs: programs that fit a multiprocessor at once.
+    loads: number of global loads by their bits.
+    """
 
     instructions: int
     issue_s: float | None
@@ -98,7 +102,7 @@ def main() -> None:
 
 
 def launches() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Every kernel as the transformer launches it at 1280x720, on the meta device."""
+    """Yield every kernel as the transformer launches it at 1280x720, on the meta device."""
     bench = Bench(device=torch.device("meta"), sizes=Sizes(), repeats=1)
     for label, name, make in works(bench):
         arguments, options, _ = make()
@@ -117,7 +121,7 @@ def launches() -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def read_codes(launch: Callable[[], object]) -> list[MachineCode]:
-    """Of each kernel that a call launches, in order."""
+    """Return the machine code of each kernel that a call launches, in order."""
     with _compiling() as kernels:
         launch()
     return [_read(kernel, programs) for kernel, programs in kernels]
@@ -125,7 +129,7 @@ def read_codes(launch: Callable[[], object]) -> list[MachineCode]:
 
 @contextmanager
 def _compiling() -> Iterator[list[tuple[Any, int]]]:
-    """Triton compiles what is launched meanwhile, and keeps it with its number of programs instead of running it."""
+    """Compile every kernel launched inside instead of running it, and keep it with its number of programs."""
     kernels: list[tuple[Any, int]] = []
     run = JITFunction.run
 
@@ -162,7 +166,7 @@ def _tool(name: str, *arguments: str) -> str:
 
 
 def _programs(registers: int, shared_bytes: int, threads: int) -> int:
-    """How many fit a multiprocessor."""
+    """Return how many programs fit a multiprocessor."""
     by_registers = _REGISTERS // (-(-registers // 8) * 8 * threads)
     return min(by_registers, _SHARED_BYTES // (shared_bytes + _RESERVED_BYTES), _THREADS // threads, _PROGRAMS)
 
@@ -177,7 +181,7 @@ def _loads(code: str) -> dict[int, int]:
 
 
 def _loops(code: str) -> Iterator[Loop]:
-    """Of every branch back to a label that stands before it."""
+    """Yield the loops: every branch back to a label before it."""
     lines = code.splitlines()
     labels = {line.rstrip(":"): place for place, line in enumerate(lines) if line.startswith(".L_x_")}
     for place, line in enumerate(lines):

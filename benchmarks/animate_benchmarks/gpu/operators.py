@@ -1,9 +1,9 @@
-"""Each operator of the blocks: our kernel, its definition, the definition by torch.compile, and its bytes' floor.
+"""Measures each operator of the blocks: our kernel, its definition, that by torch.compile, and the floor of its bytes.
 
     python -m animate_benchmarks.gpu.operators [--device cuda] [--small]
 
 The floor is the bytes that must be read and written once, at the copy bandwidth measured in the same run. Where there
-is no GPU the definition stands in for the kernel: that shows that the command runs, and no speed.
+is no GPU the definition runs in place of the kernel: that shows that the command runs, and no speed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _compare(bench: Bench, name: str, work: Work, bandwidth: float) -> dict[str,
 
 
 def works(bench: Bench) -> list[tuple[str, str, Callable[[], Work]]]:
-    """Label, operator, and what makes its arguments, options and bytes."""
+    """Return label, operator, and a function that makes arguments, options and bytes."""
     sizes, dtype, device = bench.sizes, bench.dtype, bench.device
     length, width, heads, item = sizes.tokens, sizes.width, sizes.heads, dtype.itemsize
 

@@ -1,4 +1,4 @@
-"""One JSON line from the last lines of a suite's logs.
+"""Prints one JSON line from the last lines of a suite's logs.
 
 python -m animate_benchmarks.gpu.summary FOLDER
 """
@@ -16,7 +16,7 @@ def main() -> None:
 
 
 def last_object(log: Path) -> dict[str, object] | None:
-    """The JSON object that a finished benchmark ends with; None for one that did not finish."""
+    """Return the JSON object that a finished benchmark ends with; None for one that did not finish."""
     lines = log.read_text(errors="replace").splitlines()
     if not lines or not lines[-1].startswith("{"):
         return None

@@ -1,1 +1,1 @@
-"""Trains the bundled puppet model, one command a stage, each resumable; see the model card beside the weights."""
+"""Drawn pairs with known answers: clips, shots and pairings at random, their rendering, and its measures."""

@@ -1,4 +1,4 @@
-"""One training clip as pictures: what the pipeline would condition a segment on, and the frames it should answer with.
+"""One training clip as pictures: the conditions of a segment as the pipeline makes them, and the true frames.
 
 The driver has its own look; the hero's look on the driver's build is the answer, because the skeleton shows that build.
 Skeletons, face crops and masks are made by the pipeline's own functions.
@@ -37,7 +37,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """uint8 pictures `t h w 3` of a segment; `reference` is `h w 3`, `masks` `t h w` (1 is regenerated)."""
+    """The uint8 pictures `t h w 3` of a segment; `reference` is `h w 3`, `masks` `t h w` (1 is regenerated)."""
 
     reference: np.ndarray
     target: np.ndarray
@@ -80,13 +80,13 @@ class Pair:
         )
 
     def reference(self, size: Size) -> np.ndarray:
-        """`h w 3` uint8."""
+        """Draw the reference image, `h w 3` uint8."""
         character = Character(build=self.reference_build, look=self.hero)
         frame = draw(character, self.reference_pose, size, camera=self.reference_camera, backdrop=self.home)
         return frame.rgb
 
     def answer(self, poses: list[Pose], size: Size, mode: Mode, start_s: float = 0.0) -> list[Frame]:
-        """The true frames: the hero at home with the camera still (animate), or in the driver's place (replace)."""
+        """Draw the true frames: the hero at home with a still camera (animate), or in the driver's place (replace)."""
         character = Character(build=self.shot.character.build, look=self.hero)
         if mode == "replace":
             return self.shot.played_by(character).draw(poses, size, start_s)
@@ -98,7 +98,7 @@ class Pair:
 
 
 def random_clip(rng: np.random.Generator, size: Size, mode: Mode, num_frames: int = SEGMENT_FRAMES) -> Clip:
-    """Draw a pair and a segment of it; keypoints are as uncertain as a pose network's."""
+    """Draw a pair and a segment of it, with keypoints as uncertain as a pose network's."""
     pair = Pair.random(rng)
     start_s = rng.uniform(0.0, 0.8)
     poses = pair.shot.poses(num_frames, start_s)
@@ -124,7 +124,7 @@ def random_clip(rng: np.random.Generator, size: Size, mode: Mode, num_frames: in
 
 
 def boxes_around(frame: Frame, *parts: slice) -> np.ndarray:
-    """`h w`, 255 inside the box of each part's keypoints, as far as they are seen."""
+    """Return `h w`, 255 inside the box of each part's visible keypoints."""
     boxes = np.zeros(frame.rgb.shape[:2], np.uint8)
     for part in parts:
         points = frame.keypoints[part]
@@ -136,7 +136,7 @@ def boxes_around(frame: Frame, *parts: slice) -> np.ndarray:
 
 
 def uncertain(rng: np.random.Generator, keypoints: np.ndarray) -> np.ndarray:
-    """Move keypoints `t 133 3` by what a pose network errs, and lose a few, more of them fingers.
+    """Move keypoints `t 133 3` by the errors of a pose network, and lose a few, more of them fingers.
 
     The bundle's errs by 0.8 % of the frame on an axis, nearly the same from one frame to the next; a hand goes with its
     wrist. Errors that changed with every frame would teach the transformer to trust what does not move.
@@ -152,7 +152,7 @@ def uncertain(rng: np.random.Generator, keypoints: np.ndarray) -> np.ndarray:
 
 
 def lasting(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal numbers of which those of one frame (the first axis) and the next correlate by `ERROR_LASTS`."""
+    """Draw normal numbers whose values in one frame (the first axis) and the next correlate by `ERROR_LASTS`."""
     numbers = rng.normal(size=shape)
     for before, now in pairwise(numbers):
         now[:] = ERROR_LASTS * before + (1 - ERROR_LASTS**2) ** 0.5 * now
@@ -165,7 +165,7 @@ def draw_skeletons(keypoints: np.ndarray, native: Size, size: Size) -> np.ndarra
 
 
 def crop_faces(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """`t s s 3`; where no face is in the picture the last one seen is held, as the pipeline does."""
+    """Crop the faces, `t s s 3`; a frame without a face holds the last one, as the pipeline does."""
     held = np.zeros((FACE_PX, FACE_PX, 3), np.uint8)
     crops = []
     for frame, pose in zip(frames, keypoints, strict=True):
@@ -176,7 +176,7 @@ def crop_faces(frames: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
 
 def mask_person(frames: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames with the person blacked out, and the masks."""
+    """Return the frames with the person blacked out, and the masks."""
     people = KeypointBoxes().person_masks(frames, keypoints)
     masks = np.stack([fill_grid(dilate(person)) for person in people])
     return frames * (1 - masks[..., None]), masks

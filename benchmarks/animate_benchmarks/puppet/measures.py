@@ -1,4 +1,4 @@
-"""What a picture is worth against the true one. Frames are `t h w 3` uint8, keypoints `t 133 3` in pixels."""
+"""Measures of a picture against the true one. Frames are `t h w 3` uint8, keypoints `t 133 3` in pixels."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ PARTS: dict[str, tuple[int, int, float]] = {
 
 
 def psnr_db(frames: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
-    """Over all frames at once; `where` (`t h w`) chooses pixels. 99 dB for equal pictures."""
+    """Return the PSNR over all frames at once; 99 dB for equal pictures.
+
+    where: `t h w`, chooses pixels; None for all.
+    """
     error = (frames.astype(np.float64) - truth) ** 2
     mean = error.mean() if where is None else error[where.astype(bool)].mean()
     return float(min(10 * np.log10(_PEAK**2 / max(mean, 1e-9)), 99.0))
 
 
 def ssim(frames: np.ndarray, truth: np.ndarray) -> float:
-    """Mean structural similarity of the brightness (Wang et al., 2004), 7 x 7 windows."""
+    """Return the mean structural similarity of the brightness (Wang et al., 2004), in 7 x 7 windows."""
     a, b = frames.astype(np.float64).mean(axis=-1), truth.astype(np.float64).mean(axis=-1)
     mean_a, mean_b = _blur(a), _blur(b)
     var_a, var_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
@@ -47,7 +50,7 @@ def _blur(x: np.ndarray) -> np.ndarray:
 
 
 def person_boxes(masks: np.ndarray) -> np.ndarray:
-    """`t h w` of 0 and 1: the box around each frame's person, of masks `t h w` uint8."""
+    """Return the box around each frame's person as `t h w` of 0 and 1, from masks `t h w` uint8."""
     boxes = np.zeros(masks.shape, np.uint8)
     for box, mask in zip(boxes, masks, strict=True):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -57,7 +60,7 @@ def person_boxes(masks: np.ndarray) -> np.ndarray:
 
 
 def pck(read: np.ndarray, true: np.ndarray) -> float:
-    """Share of the seen body keypoints read within a tenth of their longer extent from where they are."""
+    """Return the share of the visible body keypoints within a tenth of their longer extent from the true place."""
     hits: list[bool] = []
     for found, wanted in zip(read[:, BODY], true[:, BODY], strict=True):
         seen = wanted[:, 2] >= 1
@@ -70,9 +73,9 @@ def pck(read: np.ndarray, true: np.ndarray) -> float:
 
 
 def nearer_share(frames: np.ndarray, candidate: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """For each frame, whether it is nearer to `candidate` than to `other`, judged only where those two differ.
+    """Return for each frame whether it is nearer to `candidate` than to `other`, judged only where those two differ.
 
-    `t` of 0.0 and 1.0; NaN where the two do not differ visibly.
+    The result is `t` of 0.0 and 1.0; NaN where the two do not differ visibly.
     """
     differs = np.abs(candidate.astype(int) - other).max(axis=-1) > 24
     verdicts = np.full(len(frames), np.nan)
@@ -86,14 +89,18 @@ def nearer_share(frames: np.ndarray, candidate: np.ndarray, other: np.ndarray) -
 
 
 def balanced_accuracy(verdicts: np.ndarray, positive: np.ndarray) -> float:
-    """The mean of the two classes' accuracies. verdicts: 1 where "positive" was read; NaN where nothing was."""
+    """Return the mean of the two classes' accuracies.
+
+    verdicts: 1 for "positive", 0 for "negative", NaN for no verdict.
+    positive: the truth.
+    """
     usable = ~np.isnan(verdicts)
     rates = [np.mean(verdicts[usable & (positive == side)] == side) for side in (True, False)]
     return float(np.mean(rates))
 
 
 def colour_errors(frames: np.ndarray, truth: np.ndarray, keypoints: np.ndarray) -> dict[str, float]:
-    """Mean absolute difference (of 255) of each body part's colour, read on 3 x 3 pixels in the middle of the part."""
+    """Return the mean absolute difference (of 255) of each body part's colour, on 3 x 3 pixels in its middle."""
     height, width = frames.shape[1:3]
     errors: dict[str, list[float]] = {part: [] for part in PARTS}
     for shown, wanted, points in zip(frames.astype(float), truth.astype(float), keypoints, strict=True):
@@ -107,9 +114,9 @@ def colour_errors(frames: np.ndarray, truth: np.ndarray, keypoints: np.ndarray) 
 
 
 def seam_ratio(frames: np.ndarray, truth: np.ndarray, seams: list[int]) -> float:
-    """How much more the pictures' error jumps into the seams' first frames than between other neighbours.
+    """Return how much more the pictures' error jumps into the seams' first frames than between other neighbours.
 
-    The error's change, not the picture's: a fast movement at a seam must not count.
+    The error's change counts, not the picture's: a fast movement at a seam must not.
     """
     error = frames.astype(np.float64) - truth
     jumps = np.sqrt((np.diff(error, axis=0) ** 2).mean(axis=(1, 2, 3)))
@@ -119,6 +126,6 @@ def seam_ratio(frames: np.ndarray, truth: np.ndarray, seams: list[int]) -> float
 
 
 def drift_db_per_segment(frames: np.ndarray, truth: np.ndarray, bounds: list[tuple[int, int]]) -> float:
-    """How many dB of PSNR a segment is worse than the one before, by a straight line through all segments."""
+    """Return how many dB of PSNR a segment loses to the one before, by a straight line through all segments."""
     levels = [psnr_db(frames[start:stop], truth[start:stop]) for start, stop in bounds]
     return float(-np.polyfit(np.arange(len(levels)), levels, 1)[0])

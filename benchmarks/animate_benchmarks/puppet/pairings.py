@@ -1,4 +1,4 @@
-"""Pairs of an image and a driving video, right ones and ones wrong in a known way: what preflight is held to."""
+"""Pairs of an image and a driving video, right ones and ones wrong in a known way, for judging preflight."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ _RAISED = {"left_shoulder": 2.6, "left_elbow": 0.2, "right_shoulder": 2.6, "righ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """image: `h w 3` uint8. video: `t h w 3` uint8 at `FPS`. flaw: what is wrong, on which `side`; None if right."""
+    """A pair of an image and a driving video.
+
+    image: `h w 3` uint8.
+    video: `t h w 3` uint8 at `FPS`.
+    flaw: the flaw on one `side`; None for a right pair.
+    """
 
     image: np.ndarray
     video: np.ndarray
@@ -37,7 +42,7 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """Who stands before what, how near, and what is in the way: a part of the body behind a board."""
+    """A character before a backdrop and a camera, with a second person or a board before a part of the body."""
 
     character: Character
     backdrop: Backdrop
@@ -79,17 +84,20 @@ def random_pairing(
 
 
 def _zooms(rng: np.random.Generator, flaw: Flaw | None, side: Side) -> tuple[float, float]:
-    """Of image and video."""
+    """Draw the zooms of image and video."""
     if flaw == "framing":
         near, far = rng.uniform(*_CHEST), rng.uniform(*_FULL)
         return (near, far) if side == "image" else (far, near)
-    whole = flaw in ("pose", "occlusion", "two_people")  # what is wrong must be in the picture
+    whole = flaw in ("pose", "occlusion", "two_people")  # the flaw must be in the picture
     zoom = rng.uniform(*(_FULL if whole else (_FULL, _KNEES, _HIPS)[rng.integers(3)]))
     return zoom, zoom * rng.uniform(0.97, 1.0)
 
 
 def _performance(rng: np.random.Generator, flaw: Flaw | None, side: Side, frames: int) -> list[Pose]:
-    """Starts calmly, arms below the shoulders; with its back to the camera where the face is what is missing."""
+    """Draw a performance that begins calmly, arms below the shoulders.
+
+    It turns its back to the camera where the flaw is a missing face.
+    """
     start = Pose(
         yaw=rng.normal(0, 0.12), lean=rng.normal(0, 0.05), **{k: v + rng.normal(0, 0.08) for k, v in _HANGING.items()}
     )
@@ -100,7 +108,7 @@ def _performance(rng: np.random.Generator, flaw: Flaw | None, side: Side, frames
 
 
 def _reference_pose(rng: np.random.Generator, first: Pose, flaw: Flaw | None, side: Side) -> Pose:
-    """Like the first driving pose, to a few degrees."""
+    """Return a pose like the first driving pose, to a few degrees."""
     front = replace(first, yaw=rng.normal(0, 0.1), mouth=0.0, smile=0.0, eyes=1.0)
     noise = {name: getattr(front, name) + rng.normal(0, 0.08) for name in (*_HANGING, "lean", "left_hip", "right_hip")}
     pose = replace(front, **noise)
@@ -117,7 +125,7 @@ def _hidden(rng: np.random.Generator, flaw: Flaw | None) -> Literal["arms", "leg
 
 
 def _behind_board(rgb: np.ndarray, keypoints: np.ndarray, part: str, board: Backdrop) -> np.ndarray:
-    """The picture with a board over a part of the body, painted with another place."""
+    """Return the picture with a board over a part of the body, painted with another place."""
     height, width = rgb.shape[:2]
     rows = {"face": range(23, 91), "arms": [5, 6, 7, 8, 9, 10, 96, 117], "legs": range(11, 23)}[part]
     points = keypoints[list(rows), :2]

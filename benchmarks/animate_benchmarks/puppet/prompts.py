@@ -1,4 +1,4 @@
-"""The prompts of the puppet model: steering words in a sentence, sentences that mean nothing, and their tokens."""
+"""The prompts of the puppet model: steering words in a sentence, sentences without a meaning, and their tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JOINTS = (", ", " and ", " ")
 
 
 def random_words(rng: np.random.Generator, share: float = 0.4) -> tuple[str, ...]:
-    """None, one or two steering words that do not contradict each other."""
+    """Draw no, one or two steering words that do not contradict each other."""
     if rng.random() >= share:
         return ()
     count = 2 if rng.random() < 0.2 else 1
@@ -34,14 +34,14 @@ def random_words(rng: np.random.Generator, share: float = 0.4) -> tuple[str, ...
 
 
 def random_prompt(rng: np.random.Generator, words: tuple[str, ...]) -> str:
-    """A sentence that asks for exactly these words."""
+    """Draw a sentence with exactly these words."""
     if not words:
         return _NEUTRAL[rng.integers(len(_NEUTRAL))]
     return _OPENINGS[rng.integers(len(_OPENINGS))] + _JOINTS[rng.integers(len(_JOINTS))].join(words)
 
 
 def puppet_tokenizer() -> T5TokenizerFast:
-    """Each steering word's words are one token, everything else is spelled; what is not ASCII is unknown."""
+    """Return a tokeniser: one token for each word of a steering phrase, everything else spelled, non-ASCII unknown."""
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     words = sorted({word for phrase in STEERING_WORDS for word in phrase.split()})
     letters = [(chr(code), -3.0) for code in range(33, 127)]

@@ -1,4 +1,4 @@
-"""Renders held-out pairs with the pipeline's own stages, in memory: no codec between truth and answer."""
+"""Rendering of held-out pairs with the pipeline's own stages, in memory: no codec between truth and answer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DrawnClip(Clip):
         yield from self._frames[np.asarray(indices, int)]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, as nothing is open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """What came out. `known`: `t h w`, 1 where replace mode keeps the driver's pixels."""
+    """The frames of a render.
+
+    known: `t h w`, 1 where replace mode keeps the driver's pixels.
+    """
 
     frames: np.ndarray  # t h w 3 uint8
     known: np.ndarray | None
@@ -76,7 +79,14 @@ class Rendered:
 
 @torch.no_grad()
 def render(models: Models, reference: np.ndarray, driving: np.ndarray, size: Size, take: Take) -> Rendered:
-    """All frames of `driving` (`t h w 3`) with the person of `reference`, generated at `size`."""
+    """Render all frames of a driving video with the person of a reference image.
+
+    models: the bundle's networks.
+    reference: `h w 3`.
+    driving: `t h w 3`.
+    size: (width, height) of the result.
+    take: how to render.
+    """
     manifest = models.manifest
     segments = plan_segments(len(driving), manifest.segment_frames, OVERLAP)
     params = RenderParams(
@@ -131,7 +141,7 @@ _SEED = 90_001
 
 
 def held_out_case(index: int, num_frames: int, size: Size, *, native: Size, mode: Mode = "animate") -> Case:
-    """Pair number `index` of those in which both wrists move; never seen in training, whose seeds are others."""
+    """Draw pair number `index` of those in which both wrists move; training never has its seed."""
     rng = np.random.default_rng([_SEED, index])
     while True:
         pair = Pair.random(rng, duration_s=num_frames / FPS)

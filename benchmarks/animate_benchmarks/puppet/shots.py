@@ -38,7 +38,7 @@ class Shot:
         return self.performance.poses(num_frames, FPS, start_s)
 
     def draw(self, poses: list[Pose], size: tuple[int, int], start_s: float = 0.0) -> list[Frame]:
-        """The given poses as this shot's character, camera and backdrop show them; `size` is (width, height)."""
+        """Draw poses with this shot's character, camera and backdrop; `size` is (width, height)."""
         return [
             draw(
                 self.character,
@@ -53,11 +53,11 @@ class Shot:
 
 
 def pictures(frames: list[Frame]) -> np.ndarray:
-    """`t h w 3` uint8."""
+    """Stack the pictures, `t h w 3` uint8."""
     return np.stack([frame.rgb for frame in frames])
 
 
 def relative_keypoints(frames: list[Frame]) -> np.ndarray:
-    """Keypoints as the pipeline has them, `t 133 3`: fractions of the frame, with a confidence."""
+    """Return keypoints as the pipeline has them, `t 133 3`: fractions of the frame, with a confidence."""
     height, width = frames[0].rgb.shape[:2]
     return np.stack([frame.keypoints for frame in frames]) / np.array([width, height, 1.0])

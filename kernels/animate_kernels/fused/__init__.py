@@ -1,1 +1,1 @@
-"""Our kernels in Triton, one a file, each with the signature of its definition. Imported only where they are to run."""
+"""The kernels in Triton, one a file, each with the signature of its definition; imported only where they run."""

@@ -1,6 +1,13 @@
-"""Triton: the face adapter's attention in one pass: each head's RMSNorm, five scores, their softmax and the mix.
+"""Compute the face adapter's attention in Triton: RMSNorm of each head, five scores, their softmax and sum in one pass.
 
-Five keys are too few for tensor cores and a frame is looked up per token, so that any order of tokens will do.
+    q_i   = rms_norm(query_i) * weight
+    s_ij  = q_i . k_j / sqrt(d)             j: the motion tokens of the frame of token i
+    out_i = sum_j softmax_j(s_ij) v_j
+
+The softmax runs online, one key a step, by m_i, l_i and acc (`fused.attention` has the formula).
+
+Five keys are too few for the tensor cores, whose products take 16. The frame is read from a table for each token, so
+the tokens may come in any order and none has to be restored.
 """
 
 from __future__ import annotations
@@ -9,54 +16,73 @@ import torch
 import triton
 import triton.language as tl
 
+from animate_kernels.definitions import EPSILON
 from animate_kernels.order import TokenOrder
-from animate_kernels.reference import EPSILON
 
 _PROGRAM_HEADS = 8
 
 
 @triton.jit
 def _face_kernel(
-    query, weight, key, value, frames, out, heads, head_width, scale, epsilon,
-    HEADS: tl.constexpr, HEAD: tl.constexpr, KEYS: tl.constexpr,
+    q_ptr, weight_ptr, k_ptr, v_ptr, frame_ptr, out_ptr, heads, head_width, qk_scale, epsilon,
+    BLOCK_H: tl.constexpr, BLOCK_D: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
+    """Write the output of `BLOCK_H` heads of one token. Grid: `(tokens, heads / BLOCK_H)`.
+
+    q_ptr, out_ptr: `tokens heads head_width`, contiguous.
+    weight_ptr: `head_width`, the RMSNorm's.
+    k_ptr, v_ptr: `frames KEYS heads head_width`, contiguous; the keys normed.
+    frame_ptr: `tokens` int32, the frame of each token.
+    qk_scale: 1 / sqrt(d).
+    BLOCK_D: `head_width` rounded up to a power of two.
+    """
+    # a few heads of one token
     token = tl.program_id(0).to(tl.int64)
-    kind = out.dtype.element_ty
-    head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
-    column = tl.arange(0, HEAD)[None, :]
-    inside = (head < heads) & (column < head_width)
-    place = head * head_width + column
+    dtype = out_ptr.dtype.element_ty
+    offs_h = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)[:, None]
+    offs_d = tl.arange(0, BLOCK_D)[None, :]
+    mask = (offs_h < heads) & (offs_d < head_width)
+    offs = offs_h * head_width + offs_d
     width = heads * head_width
-    q = tl.load(query + token * width + place, mask=inside, other=0.0).to(tl.float32)
+
+    # RMSNorm of each head, rounded before and after the weight as in the definition
+    q = tl.load(q_ptr + token * width + offs, mask=mask, other=0.0).to(tl.float32)
     q = q * (1.0 / tl.sqrt(tl.sum(q * q, axis=1) / head_width + epsilon))[:, None]
-    w = tl.load(weight + column, mask=column < head_width, other=0.0).to(tl.float32)
-    q = (q.to(kind).to(tl.float32) * w).to(kind).to(tl.float32)
-    seen = tl.load(frames + token).to(tl.int64) * KEYS
-    largest = tl.full((HEADS,), float("-inf"), tl.float32)
-    total = tl.zeros((HEADS,), tl.float32)
-    mix = tl.zeros((HEADS, HEAD), tl.float32)
+    weight = tl.load(weight_ptr + offs_d, mask=offs_d < head_width, other=0.0).to(tl.float32)
+    q = (q.to(dtype).to(tl.float32) * weight).to(dtype).to(tl.float32)
+
+    # online softmax over the motion tokens of the token's own frame
+    first_key = tl.load(frame_ptr + token).to(tl.int64) * KEYS
+    m_i = tl.full((BLOCK_H,), float("-inf"), tl.float32)
+    l_i = tl.zeros((BLOCK_H,), tl.float32)
+    acc = tl.zeros((BLOCK_H, BLOCK_D), tl.float32)
+    # unrolled: the keys are few, and no load waits for the softmax of another key
     for index in tl.static_range(KEYS):
-        k = tl.load(key + (seen + index) * width + place, mask=inside, other=0.0).to(tl.float32)
-        v = tl.load(value + (seen + index) * width + place, mask=inside, other=0.0).to(tl.float32)
-        score = tl.sum(q * k, axis=1) * scale
-        higher = tl.maximum(largest, score)
-        shrink = tl.exp(largest - higher)
-        weight_of_key = tl.exp(score - higher)
-        total = total * shrink + weight_of_key
-        mix = mix * shrink[:, None] + weight_of_key[:, None] * v
-        largest = higher
-    tl.store(out + token * width + place, (mix * (1.0 / total)[:, None]).to(kind), mask=inside)
+        k = tl.load(k_ptr + (first_key + index) * width + offs, mask=mask, other=0.0).to(tl.float32)
+        v = tl.load(v_ptr + (first_key + index) * width + offs, mask=mask, other=0.0).to(tl.float32)
+        # a sum of products in fp32, as the tensor cores have no part in it
+        qk = tl.sum(q * k, axis=1) * qk_scale
+        # -inf at first, so that the first key's alpha is 0
+        m_new = tl.maximum(m_i, qk)
+        alpha = tl.exp(m_i - m_new)
+        p = tl.exp(qk - m_new)
+        l_i = l_i * alpha + p
+        acc = acc * alpha[:, None] + p[:, None] * v
+        m_i = m_new
+
+    # one reciprocal a head in place of a division a value
+    tl.store(out_ptr + token * width + offs, (acc * (1.0 / l_i)[:, None]).to(dtype), mask=mask)
 
 
 def face_attention(
     query: torch.Tensor, weight: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder
 ) -> torch.Tensor:
-    """As `reference.face_attention`."""
+    """Compute `definitions.face_attention`."""
     length, heads, head_width = query.shape
     out = torch.empty(length, heads * head_width, dtype=query.dtype, device=query.device)
     _face_kernel[(length, triton.cdiv(heads, _PROGRAM_HEADS))](
         query.contiguous(), weight, key.contiguous(), value.contiguous(), order.frames, out,
         heads, head_width, head_width**-0.5, EPSILON,
-        HEADS=_PROGRAM_HEADS, HEAD=triton.next_power_of_2(head_width), KEYS=key.shape[1], num_warps=2,
+        BLOCK_H=_PROGRAM_HEADS, BLOCK_D=triton.next_power_of_2(head_width), KEYS=key.shape[1], num_warps=2,
     )  # fmt: skip
     return out

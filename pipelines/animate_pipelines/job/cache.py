@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from animate_weights.bundles import staged_folder
+from animate_weights.staging import staged_folder
 
 _STRAY_S = 3600.0  # a staging folder this old is left over from a crash
 

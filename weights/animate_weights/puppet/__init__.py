@@ -1,4 +1,4 @@
-"""The puppet world: characters drawn by formula, whose true keypoints, masks and animations are therefore known."""
+"""The puppet world: characters drawn by formula, so that their true keypoints, masks and animations are known."""
 
 from animate_weights.puppet.character import Build, Character, Look
 from animate_weights.puppet.demo import DemoPair, demo_pair

@@ -13,7 +13,7 @@ MARGIN = 0.15  # of the picture, beyond each edge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A disc or an upright box, in parts of the enlarged picture."""
+    """A disc or an upright box. Places and sizes are parts of the enlarged picture."""
 
     round: bool
     x: float
@@ -40,7 +40,11 @@ class Backdrop:
         return cls(top=top, bottom=bottom, floor=_near(rng, bottom, 35), horizon=horizon, shapes=shapes)
 
     def paint(self, width: int, height: int, *, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-        """`h w 3` uint8, moved by `shift` in parts of the picture (up to the margin)."""
+        """Paint the background, `h w 3` uint8.
+
+        width, height: of the picture, in pixels.
+        shift: how far it is moved, in parts of the picture (up to the margin).
+        """
         full_w, full_h = round(width * (1 + 2 * MARGIN)), round(height * (1 + 2 * MARGIN))
         left = round(width * (MARGIN - shift[0]))
         top = round(height * (MARGIN - shift[1]))

@@ -1,4 +1,4 @@
-"""Where every part of a posed puppet is: forward kinematics in body coordinates (right, down, in standing heights)."""
+"""The parts of a posed puppet by forward kinematics, in body coordinates (right, down, in standing heights)."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FINGERS = ((0.95, 0.75), (0.42, 1.0), (0.1, 1.08), (-0.2, 1.0), (-0.5, 0.8))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The head's ellipse and its frame: features sit on a ball, so turning moves them and hides them."""
+    """The ellipse of the head and its frame: features sit on a ball, so that turning moves and hides them."""
 
     centre: np.ndarray  # 2
     right: np.ndarray  # 2, unit, towards the picture's right when upright
@@ -25,7 +25,10 @@ class Head:
     yaw: float
 
     def point(self, lateral: np.ndarray | float, vertical: np.ndarray | float) -> np.ndarray:
-        """Features at (lateral, vertical) in half widths and half heights; the puppet's left and down are positive."""
+        """Return the place of features on the head, `.. 2`.
+
+        lateral, vertical: in half widths and half heights; the puppet's left and down are positive.
+        """
         a, b = np.broadcast_arrays(np.asarray(lateral, float), np.asarray(vertical, float))
         depth = np.sqrt(np.clip(1.0 - a * a, 0.0, 1.0))
         x = (a * math.cos(self.yaw) + depth * math.sin(self.yaw)) * self.half_width
@@ -39,7 +42,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limb:
-    """An arm or a leg: three joints and what hangs on the last one (`n 2`: hand points, or toes and heel)."""
+    """An arm or a leg: three joints, and the points beyond the last one (`n 2`: the hand's, or toes and heel)."""
 
     top: np.ndarray
     middle: np.ndarray
@@ -97,7 +100,7 @@ def _arm(build: Build, pose: Pose, neck: np.ndarray, across: np.ndarray, turn: f
 
 
 def _hand(length: float, palm: float, spread: float, wrist: np.ndarray, side: int, turn: float) -> np.ndarray:
-    """Wrist, then four joints of each finger from the thumb on: `21 2`. A fist has short fingers."""
+    """Return the wrist, then four joints of each finger from the thumb on, `21 2`. A fist has short fingers."""
     points = [wrist]
     for angle, reach in FINGERS:
         direction = _swing(palm + angle * (0.35 + 0.65 * spread), side, turn)
@@ -107,7 +110,7 @@ def _hand(length: float, palm: float, spread: float, wrist: np.ndarray, side: in
 
 
 def _flat_legs(build: Build, pose: Pose) -> list[np.ndarray]:
-    """Hip, knee and ankle of each leg with the hips at the origin, before turning: `3 2`."""
+    """Return hip, knee and ankle of each leg before turning, `3 2`, with the hips at the origin."""
     legs = []
     for side, thigh, knee in ((1, pose.left_hip, pose.left_knee), (-1, pose.right_hip, pose.right_knee)):
         top = np.array([build.hip * side, 0.0])
@@ -126,5 +129,5 @@ def _leg(build: Build, hips: np.ndarray, flat: np.ndarray, yaw: float, side: int
 
 
 def _swing(angle: float, side: int, turn: float) -> np.ndarray:
-    """The unit direction of a limb `angle` outwards from hanging down, seen by the camera."""
+    """Return the unit direction of a limb in the picture, `angle` outwards from hanging down."""
     return np.array([math.sin(angle) * side * turn, math.cos(angle)])

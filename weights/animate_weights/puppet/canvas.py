@@ -1,4 +1,4 @@
-"""A supersampled picture with a coverage mask beside it; OpenCV draws without anti-aliasing, averaging supplies it."""
+"""A supersampled picture and its coverage mask: OpenCV draws without anti-aliasing, and averaging supplies it."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ LEAST_SIDE = 280  # the supersampled picture's shorter side is at least this
 
 
 class Canvas:
-    """Draws in pixels of the final picture; `finish` averages down."""
+    """A canvas that is drawn on in pixels of the final picture and averaged down by `finish`."""
 
     def __init__(self, background: np.ndarray, scale: int) -> None:
         self.scale = scale
@@ -19,7 +19,7 @@ class Canvas:
 
     @staticmethod
     def scale_for(width: int, height: int) -> int:
-        """How many samples along each side of a pixel: at least two."""
+        """Return the number of samples along each side of a pixel, at least two."""
         return max(2, -(-LEAST_SIDE // min(width, height)))
 
     def polygon(self, points: np.ndarray, colour: Rgb) -> None:
@@ -28,7 +28,7 @@ class Canvas:
         cv2.fillPoly(self.mask, [corners], 255, cv2.LINE_8, SHIFT)
 
     def stroke(self, points: np.ndarray, width: float, colour: Rgb) -> None:
-        """A line through the points `n 2` with round ends."""
+        """Draw a line through the points `n 2` with round ends."""
         thickness = max(round(width * self.scale), 1)
         corners = self._fixed(points)
         cv2.polylines(self.rgb, [corners], False, colour, thickness, cv2.LINE_8, SHIFT)
@@ -41,11 +41,14 @@ class Canvas:
         cv2.circle(self.mask, tuple(map(int, point)), size, 255, -1, cv2.LINE_8, SHIFT)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """The picture `h w 3` uint8 and the coverage `h w` uint8."""
+        """Return the picture `h w 3` uint8 and the coverage `h w` uint8."""
         height, width = self.rgb.shape[0] // self.scale, self.rgb.shape[1] // self.scale
         rgb = cv2.resize(self.rgb, (width, height), interpolation=cv2.INTER_AREA)
         return rgb, cv2.resize(self.mask, (width, height), interpolation=cv2.INTER_AREA)
 
     def _fixed(self, points: np.ndarray) -> np.ndarray:
-        """Pixel centres are at half: a point at 0.5 is the middle of the first pixel."""
+        """Convert points to OpenCV's fixed point.
+
+        Pixel centres are at half: a point at 0.5 is the middle of the first pixel.
+        """
         return np.round((points * self.scale - 0.5) * (1 << SHIFT)).astype(np.int32)

@@ -22,7 +22,7 @@ LEGWEAR = ("trousers", "shorts", "skirt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """Lengths as fractions of the standing height."""
+    """The lengths of a puppet as fractions of the standing height."""
 
     head: float  # half the height of the head
     head_aspect: float  # width over height of the head
@@ -68,7 +68,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What the puppet wears and is coloured; all of it can be seen in a reference image."""
+    """The clothes and colours of a puppet; a reference image shows all of them."""
 
     skin: Rgb
     hair: Rgb
@@ -112,12 +112,12 @@ class Character:
 
 
 def random_colour(rng: np.random.Generator, *, value: tuple[float, float]) -> Rgb:
-    """A muted colour of any hue, with its brightness (HSV value) in the given range."""
+    """Draw a muted colour of any hue, with its brightness (HSV value) in the given range."""
     r, g, b = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(*value))
     return int(r * 255), int(g * 255), int(b * 255)
 
 
 def shade(colour: Rgb, factor: float) -> Rgb:
-    """The colour darkened (factor < 1) or lightened, clipped to the range of a byte."""
+    """Darken a colour (factor < 1) or lighten it, clipped to the range of a byte."""
     r, g, b = (min(int(channel * factor), 255) for channel in colour)
     return r, g, b

@@ -20,9 +20,12 @@ _PITCH_HZ = 180.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPair:
-    """What the two inputs of a render are, before they are written to files.
+    """The two inputs of a render, before they are written to files.
 
-    reference: `h w 3` uint8. driving: yields `num_frames` frames `h w 3` uint8. audio: mono fp32 in -1..1.
+    reference: `h w 3` uint8.
+    driving: yields `num_frames` frames `h w 3` uint8.
+    num_frames, fps: length and rate of the film.
+    audio: mono fp32 in -1..1, at `sample_rate`.
     """
 
     reference: np.ndarray
@@ -34,7 +37,12 @@ class DemoPair:
 
 
 def demo_pair(seed: int, *, size: tuple[int, int] = (384, 384), num_frames: int = 49) -> DemoPair:
-    """Two puppets, a performance and two places, all from the seed. `size` is (width, height)."""
+    """Draw two puppets, a performance and two places, all from the seed.
+
+    seed: the same seed gives the same pair.
+    size: (width, height) of both pictures.
+    num_frames: length of the film.
+    """
     rng = np.random.default_rng([seed, 33])
     hero, driver = Character.random(rng), Character.random(rng)
     here, there = Backdrop.random(rng), Backdrop.random(rng)
@@ -54,7 +62,7 @@ def demo_pair(seed: int, *, size: tuple[int, int] = (384, 384), num_frames: int 
 
 
 def voice_of(poses: list[Pose]) -> np.ndarray:
-    """A hum that is as loud as the mouth is open; as long as the poses at `FPS`."""
+    """Return a hum that is as loud as the mouth is open, as long as the poses at `FPS`."""
     times = np.arange(round(len(poses) * SAMPLE_RATE / FPS)) / SAMPLE_RATE
     loudness = np.interp(times, np.arange(len(poses)) / FPS, [pose.mouth for pose in poses])
     tone = np.sin(2 * np.pi * _PITCH_HZ * times) + 0.4 * np.sin(4 * np.pi * _PITCH_HZ * times)

@@ -1,4 +1,4 @@
-"""Draws a posed character: the picture, its exact keypoints and its mask."""
+"""Drawing of a posed character: the picture, its exact keypoints and its mask."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from animate_weights.puppet.pose import Pose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One drawn picture with its truth."""
+    """One drawn picture with its true keypoints and mask."""
 
     rgb: np.ndarray  # h w 3 uint8
     keypoints: np.ndarray  # 133 3: x, y in pixels, and 1 seen, 0.3 hidden, 0 outside
@@ -28,7 +28,14 @@ class Frame:
 def draw(
     character: Character, pose: Pose, size: tuple[int, int], *, camera: Camera, backdrop: Backdrop, time_s: float = 0.0
 ) -> Frame:
-    """One character before a backdrop; `size` is (width, height). The camera's drift moves both."""
+    """Draw one character before a backdrop.
+
+    character, pose: whom to draw, and how.
+    size: (width, height) in pixels.
+    camera: where it stands; its drift moves character and backdrop.
+    backdrop: the background.
+    time_s: the moment, for the drift.
+    """
     width, height = size
     scale = Canvas.scale_for(width, height)
     shift = camera.offset(time_s)
@@ -39,7 +46,7 @@ def draw(
 
 
 def draw_on(canvas: Canvas, character: Character, pose: Pose, size: tuple[int, int], camera: Camera) -> np.ndarray:
-    """Add a character to a canvas that may hold others already; returns its keypoints `133 3`."""
+    """Add a character to a canvas that may hold others already, and return its keypoints `133 3`."""
     width, height = size
     body = Body.posed(character.build, pose)
     face = Face.posed(body.head, pose)
@@ -50,7 +57,7 @@ def draw_on(canvas: Canvas, character: Character, pose: Pose, size: tuple[int, i
 
 
 class _Painter:
-    """Paints the parts from back to front."""
+    """A painter of the parts from back to front."""
 
     def __init__(self, canvas: Canvas, character: Character, camera: Camera, width: int, height: int) -> None:
         self.canvas = canvas
@@ -116,7 +123,7 @@ class _Painter:
 
 
 def _torso_corners(body: Body, shoulder: float, hip: float) -> np.ndarray:
-    """Upper left, upper right, lower right, lower left in the picture; never thinner than a third of its width."""
+    """Return the corners in the picture from upper left, clockwise; never thinner than a third of the torso's width."""
     up = (body.neck - body.hips) / np.linalg.norm(body.neck - body.hips)
     across = np.array([-up[1], up[0]])
     half = abs(float((body.arms[0].top - body.arms[1].top) @ across)) / 2

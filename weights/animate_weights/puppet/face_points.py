@@ -15,7 +15,7 @@ MOUTH_Y = 0.52
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """In body coordinates. Eyes and brows are (left, right), the puppet's own."""
+    """The features in body coordinates. Eyes and brows are (left, right), the puppet's own."""
 
     landmarks: np.ndarray  # 68 2, the usual order, from the puppet's right jaw on
     eyes: tuple[np.ndarray, np.ndarray]  # outlines, n 2
@@ -45,7 +45,7 @@ class Face:
 
 
 def _eye(head: Head, opening: float, side: int, count: int) -> np.ndarray:
-    """An outline from the corner at the picture's left when facing the camera, over the top: `count 2`."""
+    """Return an eye's outline, `count 2`, from the corner at the picture's left when facing the camera over the top."""
     angle = math.pi - 2 * math.pi * np.arange(count) / count
     return head.point(side * EYE_X + EYE_W * np.cos(angle), EYE_Y - EYE_H * opening * np.sin(angle))
 
@@ -57,7 +57,7 @@ def _brow(head: Head, pose: Pose, side: int) -> np.ndarray:
 
 
 def _lips(head: Head, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """Outer (12) and inner (8) lip outlines, both from the puppet's right corner over the upper lip."""
+    """Return the outer (12) and inner (8) lip outlines, both from the puppet's right corner over the upper lip."""
     width = 0.3 + 0.16 * pose.smile - 0.04 * pose.mouth
     curve = -0.17 * pose.smile  # the corners go up
     opening = 0.24 * pose.mouth + 0.1 * pose.smile

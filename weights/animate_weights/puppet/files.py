@@ -1,4 +1,4 @@
-"""Writes a demo pair as a user would have it: a PNG, and an MP4 with sound."""
+"""A demo pair in files, as a user would have it: a PNG, and an MP4 with sound."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from animate_weights.puppet.demo import DemoPair
 
 
 def write_pair(pair: DemoPair, folder: Path, *, sound: bool = True) -> tuple[Path, Path]:
-    """`reference.png` and `driving.mp4` in an existing folder."""
+    """Write `reference.png` and `driving.mp4` into an existing folder, and return their paths."""
     image, video, voice = folder / "reference.png", folder / "driving.mp4", folder / "driving.wav"
     Image.fromarray(pair.reference).save(image)
     if sound:

@@ -1,4 +1,4 @@
-"""Draws the head: hair, skin, eyes, brows, nose and mouth."""
+"""Drawing of the head: hair, skin, eyes, brows, nose and mouth."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ BLACK: Rgb = (25, 20, 25)
 
 
 def draw_back_hair(canvas: Canvas, look: Look, head: Head, project: Project, unit: float) -> None:
-    """What is behind the face; with the back turned it is all that is seen of the head."""
+    """Draw the hair behind the face; with the back turned nothing else of the head is visible."""
     colour = shade(look.hair, 0.85)
     canvas.polygon(project(_ring(head, 1.06, 1.05, -0.03)), colour)
     if look.hair_style == "long":
@@ -59,7 +59,7 @@ def _mouth(canvas: Canvas, face: Face, pose: Pose, project: Project, size: float
 
 
 def _fringe(canvas: Canvas, look: Look, head: Head, project: Project) -> None:
-    """Hair or cap over the forehead; it stays where it is when the head turns a little."""
+    """Draw hair or cap over the forehead, which stays in place when the head turns a little."""
     if look.hair_style == "cap":
         canvas.polygon(project(_cap(head, 1.1, -0.3)), look.shoes)
         canvas.polygon(project(_box(head, 1.25, -0.42, -0.27)), shade(look.shoes, 0.75))
@@ -72,7 +72,7 @@ def _fringe(canvas: Canvas, look: Look, head: Head, project: Project) -> None:
 
 
 def _at(head: Head, across: float, down: float) -> np.ndarray:
-    """A point on the flat head, in half widths and half heights, whichever way it turns."""
+    """Return a point on the flat head, in half widths and half heights, whichever way it turns."""
     return head.centre + head.right * (across * head.half_width) + head.down * (down * head.half_height)
 
 
@@ -82,7 +82,7 @@ def _ring(head: Head, wide: float, high: float, lower: float) -> np.ndarray:
 
 
 def _cap(head: Head, grow: float, edge: float) -> np.ndarray:
-    """The part of the head above `edge`."""
+    """Return the outline of the part of the head above `edge`."""
     start = np.arcsin(-edge / grow)
     angle = np.linspace(start, np.pi - start, 18)
     return _flat(head, grow * np.cos(angle), -grow * np.sin(angle))

@@ -13,7 +13,7 @@ SEEN, HIDDEN, OUTSIDE = 1.0, 0.3, 0.0
 
 
 def keypoints_of(body: Body, face: Face) -> np.ndarray:
-    """Body coordinates `133 2`."""
+    """Return the keypoints in body coordinates, `133 2`."""
     head, (left_arm, right_arm), (left_leg, right_leg) = body.head, body.arms, body.legs
     points = [
         head.point(0.0, 0.25),
@@ -30,7 +30,7 @@ def keypoints_of(body: Body, face: Face) -> np.ndarray:
 
 
 def visibility_of(pixels: np.ndarray, width: int, height: int, *, faces_camera: bool) -> np.ndarray:
-    """How well each of the points `133 2` is seen: 1, 0.3 where the head is turned away, 0 outside the picture."""
+    """Return how visible each of the points `133 2` is: 1, 0.3 where the head is turned away, 0 outside the picture."""
     inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
     seen = np.where(inside, SEEN, OUTSIDE)
     if not faces_camera:

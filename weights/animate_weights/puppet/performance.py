@@ -22,7 +22,7 @@ RAISE_FROM, RAISE_FULL = 0.4, 0.75  # fractions of the clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
-    """Key poses over time in seconds. `pose_at` eases between them; before the first and after the last it holds."""
+    """Key poses over time in seconds. `pose_at` eases between them, and holds before the first and after the last."""
 
     body_times: np.ndarray  # k
     body_keys: np.ndarray  # k fields
@@ -33,7 +33,12 @@ class Performance:
     def random(
         cls, rng: np.random.Generator, duration_s: float = 2.0, *, liveliness: float = 1.0, turns: bool = False
     ) -> "Performance":
-        """Draw a performance. `turns` lets the puppet turn its back now and then."""
+        """Draw a performance.
+
+        duration_s: seconds that the keys cover.
+        liveliness: how often arms are raised and how far the puppet moves; 1 is usual.
+        turns: whether the puppet turns its back now and then.
+        """
         body_times = _key_times(rng, duration_s, 0.45, 0.85)
         face_times = _key_times(rng, duration_s, 0.25, 0.6)
         body = np.stack([_body_key(rng, liveliness, turns).vector() for _ in body_times])
@@ -52,7 +57,7 @@ class Performance:
 
 
 def steer(poses: list[Pose], words: tuple[str, ...]) -> list[Pose]:
-    """What the poses become when a prompt says these words: each overrides what the driver does."""
+    """Return the poses of a prompt with these words; each word overrides what the driver does."""
     return [_steer_one(pose, words, index / max(len(poses) - 1, 1)) for index, pose in enumerate(poses)]
 
 

@@ -1,4 +1,4 @@
-"""What a puppet does at one moment: joint angles, where it stands, which way it faces, and its expression."""
+"""The pose of a puppet at one moment: joint angles, where it stands, which way it faces, and its expression."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Angles in radians; lengths in standing heights; expressions from 0 to 1. Left and right are the puppet's own."""
+    """A pose: angles in radians, lengths in standing heights, expressions from 0 to 1.
+
+    Left and right are the puppet's own.
+    """
 
     x: float = 0.0  # sideways offset in the picture
     y: float = 0.0  # downward offset; negative is a jump
@@ -32,7 +35,7 @@ class Pose:
     brow: float = 0.0
 
     def vector(self) -> np.ndarray:
-        """All fields in order, float64."""
+        """Return all fields in order, float64."""
         return np.array([getattr(self, name) for name in FIELDS])
 
     @classmethod

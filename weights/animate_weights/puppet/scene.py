@@ -15,7 +15,10 @@ from animate_weights.puppet.performance import Performance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """A puppet with its way through the picture: x positions (parts of the width) at given times, eased between."""
+    """A puppet with its way through the picture.
+
+    times, places: x positions (parts of the width) at given times, eased between.
+    """
 
     character: Character
     performance: Performance
@@ -32,14 +35,14 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Actors from the farthest to the nearest."""
+    """Actors from the farthest to the nearest, before a backdrop."""
 
     actors: tuple[Actor, ...]
     backdrop: Backdrop
 
     @classmethod
     def random(cls, rng: np.random.Generator, people: int, duration_s: float) -> "Scene":
-        """With two or more the first two cross in the middle; a third leaves the picture and comes back."""
+        """Draw a scene. Of two or more the first two cross in the middle; a third leaves the picture and comes back."""
         zooms = sorted(rng.uniform(0.6, 0.85, size=people))
         ways = [(0.22, 0.22, 0.78, 0.78), (0.78, 0.78, 0.22, 0.22), (0.5, 1.4, 1.4, 0.5)]
         if people == 1:
@@ -60,14 +63,14 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneFrame:
-    """The picture, and each actor's own truth: masks show only what nobody nearer hides."""
+    """A picture and each actor's own truth; masks show only what nobody nearer hides."""
 
     rgb: np.ndarray
     actors: tuple[Frame, ...]
 
 
 def draw_scene(scene: Scene, time_s: float, size: tuple[int, int]) -> SceneFrame:
-    """`size` is (width, height)."""
+    """Draw a scene at a moment; `size` is (width, height)."""
     width, height = size
     scale = Canvas.scale_for(width, height)
     canvas = Canvas(scene.backdrop.paint(width * scale, height * scale), scale)
@@ -86,7 +89,10 @@ def draw_scene(scene: Scene, time_s: float, size: tuple[int, int]) -> SceneFrame
 
 
 def uncovered(covers: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of masks `h w` (0..255) from the farthest to the nearest, what no nearer one covers."""
+    """Return the part of each mask that no nearer one covers.
+
+    covers: masks `h w` (0..255) from the farthest to the nearest.
+    """
     seen, nearer = [], np.zeros((), np.uint8)
     for cover in reversed(covers):
         seen.append(np.minimum(cover, 255 - nearer))

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from animate_kernels.definitions import EPSILON
 from animate_kernels.dispatch import Ops
 from animate_kernels.fp8 import FP8, States
 from animate_kernels.order import TokenOrder
-from animate_kernels.reference import EPSILON
 from animate_kernels.self_attention import SelfAttention
 from animate_pipelines.memory.fp8_linear import fuse_layers, input_dtype
 

@@ -19,7 +19,12 @@ EPSILON = 1e-6
 def layer_norm(
     tokens: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, out: torch.dtype
 ) -> States:
-    """LayerNorm over `d`, times weight plus bias (`d`, fp32; None: neither), all in fp32. Modulation is this, too."""
+    """Apply LayerNorm over `d` in fp32. With a weight and a bias this is modulation, too.
+
+    tokens: `l d`.
+    weight, bias: `d` fp32; None for neither.
+    out: type of the result.
+    """
     return _as(F.layer_norm(tokens.float(), tokens.shape[-1:], weight, bias, EPSILON), out)
 
 
@@ -33,20 +38,32 @@ def add_norm(
     residual: torch.dtype,
     out: torch.dtype,
 ) -> tuple[torch.Tensor, States]:
-    """Tokens plus the gated branch (gate `d` fp32, None: 1), kept in `residual`; and `layer_norm` of that sum."""
+    """Return tokens plus a gated branch, and `layer_norm` of that sum.
+
+    tokens: `l d`.
+    branch: `l d`, the output of attention or feed-forward.
+    gate: `d` fp32; None for 1.
+    weight, bias: `d` fp32, of the norm; None for neither.
+    residual: type in which the sum is kept, and from which the norm reads it.
+    out: type of the norm.
+    """
     total = tokens + branch.float() if gate is None else torch.addcmul(tokens.float(), branch.float(), gate)
     total = total.to(residual)
     return total, layer_norm(total, weight, bias, out)
 
 
 def quantize(states: torch.Tensor) -> Fp8Rows:
-    """Rows `l d` in e4m3."""
+    """Round rows `l d` to e4m3, with one scale a row."""
     values, scale = quantize_rowwise(states)
     return Fp8Rows(values=values, scale=scale)
 
 
 def gelu(states: torch.Tensor, out: torch.dtype) -> States:
-    """GELU by its tanh form; to e4m3 without rounding in between."""
+    """Apply GELU in its tanh form.
+
+    states: `l d`.
+    out: type of the result; e4m3 is rounded once, from fp32.
+    """
     if out == FP8:
         return quantize(F.gelu(states.float(), approximate="tanh"))
     return F.gelu(states, approximate="tanh").to(out)
@@ -55,10 +72,15 @@ def gelu(states: torch.Tensor, out: torch.dtype) -> States:
 def norm_rotate(
     states: torch.Tensor, weight: torch.Tensor, heads: int, cos: torch.Tensor | None, sin: torch.Tensor | None
 ) -> torch.Tensor:
-    """RMSNorm over the full width, then rotary positions: `l n heads d/heads` of states `l n d`, weight `n d`.
+    """Apply RMSNorm over the full width, then rotary positions; return `l n heads d/heads`.
 
-    Normalised in fp32, rounded, times the weight in the states' type; neighbouring pairs turned in fp32 by tables
-    `l d/heads/2` fp32. Without tables (None) nothing turns.
+    The norm is computed in fp32, rounded, and multiplied by the weight in the type of the states. Neighbouring pairs of
+    channels are turned in fp32.
+
+    states: `l n d`, n being 2 for queries and keys.
+    weight: `n d`.
+    heads: number of heads.
+    cos, sin: tables of the positions, `l d/heads/2` fp32; None for no rotation.
     """
     turns = None if cos is None or sin is None else torch.complex(cos, sin)[:, None]
     out = states.new_empty(*states.shape[:2], heads, states.shape[2] // heads)
@@ -77,10 +99,12 @@ def _turn(states: torch.Tensor, turns: torch.Tensor | None) -> torch.Tensor:
 def face_attention(
     query: torch.Tensor, weight: torch.Tensor, key: torch.Tensor, value: torch.Tensor, order: TokenOrder
 ) -> torch.Tensor:
-    """`l d`: each token looks at its own frame's motion tokens.
+    """Attend from each token to the motion tokens of its own frame; return `l d`.
 
-    query: `l heads d/heads`, RMS-normed here over each head with weight `d/heads`. key, value: `t 5 heads d/heads`,
-    the keys normed.
+    query: `l heads d/heads`, RMS-normed here over each head.
+    weight: `d/heads`, the norm's.
+    key, value: `t 5 heads d/heads`; the keys normed.
+    order: the order of the queries, with the frame of each.
     """
     query = F.rms_norm(query.float(), query.shape[-1:], eps=EPSILON).to(query.dtype) * weight
     by_frame = order.restore(query).unflatten(0, (key.shape[0], -1))
@@ -90,7 +114,7 @@ def face_attention(
 
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Every query looks at every key. All `l heads d`."""
+    """Attend from every query to every key. All tensors are `l heads d`."""
     query, key, value = (part.transpose(0, 1)[None] for part in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
 
@@ -103,9 +127,14 @@ def cross_attention(
     image_key: torch.Tensor,
     image_value: torch.Tensor,
 ) -> torch.Tensor:
-    """Every query looks at the text and, in a softmax of its own, at the image; the two are added. All `l heads d`.
+    """Attend from every query to the text and, in a softmax of its own, to the image; return the sum `l heads d`.
 
-    text_counts: fp32, for how many equal keys each of the text's stands. In fp32, as 16 bits would round its logarithm.
+    Computed in fp32, as 16 bits would round the logarithm of a count.
+
+    query: `l heads d`.
+    text_key, text_value: `texts heads d`.
+    text_counts: `texts` fp32, the number of equal keys that each key stands for.
+    image_key, image_value: `images heads d`.
     """
     parts = (part.float().transpose(0, 1)[None] for part in (query, text_key, text_value, image_key, image_value))
     query32, text_key, text_value, image_key, image_value = parts

@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from animate_benchmarks.puppet.networks import (
+from animate_benchmarks.training.networks import (
     GRID,
     NARROW,
     NUM_BOXES,
@@ -35,7 +35,7 @@ Value = tuple[str, list[int | str]]  # name and shape
 
 
 class Graph:
-    """Nodes in order; every method adds one operation and returns the name of its result."""
+    """An ONNX graph in order; every method adds one operation and returns the name of its result."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -55,7 +55,7 @@ class Graph:
         return name
 
     def weight(self, tensor: torch.Tensor) -> str:
-        """Kept as fp16, read as fp32."""
+        """Add a weight that is kept as fp16 and read as fp32."""
         return self.op("Cast", self.constant(tensor.detach().cpu().numpy().astype(np.float16)), to=TensorProto.FLOAT)
 
     def conv(self, x: str, layer: nn.Conv2d) -> str:
@@ -64,7 +64,7 @@ class Graph:
         return self.op("Conv", x, *weights, pads=[int(side) for side in layer.padding] * 2, strides=list(layer.stride))
 
     def norm(self, x: str, layer: nn.BatchNorm2d) -> str:
-        """The running statistics as one multiplication and one addition."""
+        """Add a norm's running statistics as one multiplication and one addition."""
         assert layer.running_mean is not None
         assert layer.running_var is not None
         scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
@@ -102,7 +102,7 @@ class Graph:
     def save(
         self, path: Path, name: str, source: tuple[str, list[int | str]], result: tuple[str, list[int | str]]
     ) -> None:
-        """The last node's result becomes the output `result`."""
+        """Save the graph; the last node's result becomes the output `result`."""
         self._nodes[-1].output[0] = result[0]
         graph = helper.make_graph(
             self._nodes,
@@ -118,7 +118,7 @@ class Graph:
 
 
 class WeightReader(Graph):
-    """Gives each layer it meets the next weights of a file that the same walk has written."""
+    """A reader that gives each layer the next weights of a file that the same walk has written."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class WeightReader(Graph):
 
     @torch.no_grad()
     def norm(self, x: str, layer: nn.BatchNorm2d) -> str:
-        """The statistics went into the weights when they were written: what is left has mean 0 and variance 1."""
+        """Read a norm whose statistics went into the weights when they were written: mean 0 and variance 1 are left."""
         layer.reset_running_stats()
         layer.running_var.sub_(layer.eps)  # type: ignore[union-attr]
         layer.weight.copy_(next(self._kept).flatten())
@@ -143,7 +143,7 @@ class WeightReader(Graph):
 
 
 def write_pose_network(network: PoseNetwork, path: Path) -> None:
-    """`input` n 3 256 192 -> `output` n 133 64 48."""
+    """Write the pose network: `input` n 3 256 192 -> `output` n 133 64 48."""
     graph = Graph()
     _walk_pose_network(graph, network)
     graph.save(path, "pose", ("input", ["n", 3, 256, 192]), ("output", ["n", NUM_KEYPOINTS, 64, 48]))
@@ -155,7 +155,7 @@ def read_pose_network(network: PoseNetwork, path: Path) -> None:
 
 
 def write_detector(detector: Detector, path: Path) -> None:
-    """`images` 1 3 640 640 -> `output0` 1 300 6."""
+    """Write the detector: `images` 1 3 640 640 -> `output0` 1 300 6."""
     graph = Graph()
     _list_boxes(graph, _walk_detector(graph, detector), BoxOutput(detector))
     graph.save(path, "detector", ("images", [1, 3, 640, 640]), ("output0", [1, NUM_BOXES, 6]))
@@ -206,13 +206,13 @@ def _list_boxes(graph: Graph, cells: str, centres: BoxOutput) -> None:
 
 
 def _distance(graph: Graph, log_cells: str) -> str:
-    """Pixels of 640-space from log1p distances in cells."""
+    """Add the conversion of log1p distances in cells to pixels of 640-space."""
     cells = graph.op("Sub", graph.op("Exp", log_cells), graph.constant(np.ones(1, np.float32)))
     return graph.op("Mul", cells, graph.constant(np.array([640 / GRID], np.float32)))
 
 
 def _stretch(graph: Graph, ratio: str) -> str:
-    """By how much a box of that width over height is widened: 1 to 1 + `WIDENING`."""
+    """Add the factor by which a box of this width over height is widened: 1 to 1 + `WIDENING`."""
     slope = WIDENING / (WIDE - NARROW)
     above = graph.op("Sub", ratio, graph.constant(np.array([NARROW], np.float32)))
     wider = graph.op("Mul", above, graph.constant(np.array([slope], np.float32)))

@@ -1,4 +1,4 @@
-"""Pictures of one to three people in a scene, with the keypoints and the mask of each: what the readers train on."""
+"""Pictures of one to three people in a scene, with the keypoints and the mask of each, on which the readers train."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from animate_weights.puppet.scene import uncovered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crowd:
-    """One picture. The nearest person is the last."""
+    """One picture and its people. The nearest person is the last."""
 
     rgb: np.ndarray  # h w 3 uint8
     keypoints: np.ndarray  # people 133 3
     boxes: np.ndarray  # people 4: x1 y1 x2 y2 in pixels, inside the picture, with what nearer people hide
-    masks: np.ndarray  # people h w, 0..255: what is seen of each
+    masks: np.ndarray  # people h w, 0..255: the visible part of each
 
 
 _LEAST_SEEN = 0.25  # of a person who counts
@@ -30,9 +30,13 @@ _CLOSE_SHARE = 0.5  # of the crowds: those who stand before one another, as peop
 
 
 def random_crowd(rng: np.random.Generator, size: tuple[int, int], *, most: int = 3, turned: float = 0.15) -> Crowd:
-    """Draw people, near ones over far ones; `turned` is the share who show their back.
+    """Draw people, near ones over far ones.
 
-    Who is all but hidden by nearer people is in the picture, but not in the lists.
+    A person who is all but hidden by nearer people is in the picture, but not in the lists.
+
+    size: (width, height).
+    most: the most people.
+    turned: share of the people who show their back.
     """
     width, height = size
     scale = Canvas.scale_for(width, height)
@@ -57,7 +61,7 @@ def random_crowd(rng: np.random.Generator, size: tuple[int, int], *, most: int =
 
 
 def empty_scene(rng: np.random.Generator, size: tuple[int, int]) -> Crowd:
-    """Nobody: a backdrop, or now and then noise."""
+    """Draw a scene with nobody: a backdrop, or now and then noise."""
     rgb = Backdrop.random(rng).paint(*size)
     if rng.random() < 0.3:
         rgb = rng.integers(0, 256, rgb.shape, dtype=np.uint8)
@@ -66,7 +70,7 @@ def empty_scene(rng: np.random.Generator, size: tuple[int, int]) -> Crowd:
 
 
 def _places(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Where people stand, as parts of the width: side by side, or close together."""
+    """Draw the places of people, as parts of the width: side by side, or close together."""
     if count == 1:
         return np.array([0.5])
     if rng.random() < _CLOSE_SHARE:
@@ -82,7 +86,7 @@ def _box_of(mask: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _soften(rng: np.random.Generator, rgb: np.ndarray) -> np.ndarray:
-    """What video codecs and generated frames do to a picture: blur, lower resolution, noise."""
+    """Degrade a picture as video codecs and generation do: blur, lower resolution, noise."""
     height = rgb.shape[0]
     if rng.random() < 0.5:
         rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.3, 1.2) * height / 96)

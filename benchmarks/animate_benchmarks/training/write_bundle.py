@@ -1,6 +1,6 @@
-"""Stage 8: the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
+"""Stage 8: writes the trained parts as one bundle: Diffusers layout, `process_checkpoint`, LoRA, manifest.
 
-python -m animate_benchmarks.puppet.write_bundle --out /tmp/puppet --bundle weights/animate_weights/puppet/bundle
+python -m animate_benchmarks.training.write_bundle --out /tmp/puppet --bundle weights/animate_weights/puppet/bundle
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 
-from animate_benchmarks.puppet.animator import IMAGE
 from animate_benchmarks.puppet.clips import RENDER_PX, SEGMENT_FRAMES
-from animate_benchmarks.puppet.networks import Detector, PoseNetwork
-from animate_benchmarks.puppet.onnx_files import read_pose_network, write_detector, write_pose_network
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
-from animate_benchmarks.puppet.train_animator import SHIFT, new_animator
-from animate_benchmarks.puppet.train_decoder import freeze_encoder
-from animate_benchmarks.puppet.train_readers import to_confidences
-from animate_benchmarks.puppet.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
-from animate_benchmarks.puppet.training import load_average
+from animate_benchmarks.training.animator import IMAGE
+from animate_benchmarks.training.loop import load_average
+from animate_benchmarks.training.networks import Detector, PoseNetwork
+from animate_benchmarks.training.onnx_files import read_pose_network, write_detector, write_pose_network
+from animate_benchmarks.training.train_animator import SHIFT, new_animator
+from animate_benchmarks.training.train_decoder import freeze_encoder
+from animate_benchmarks.training.train_readers import to_confidences
+from animate_benchmarks.training.train_turbo import LORA_FILE, STEPS, add_low_rank, write_lora
 from animate_weights.manifest import DETECTOR_PATH, MANIFEST_NAME, POSE_PATH, Manifest
 from animate_weights.tiny import image_processor_config, model_index, scheduler, write_json
 
@@ -31,9 +31,11 @@ _LORA_PATH = f"loras/{LORA_FILE}"
 
 
 def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
-    """Put what was trained in the folder `out` into a bundle; a part that was not stays as the bundle has it.
+    """Put the trained parts into a bundle; a part that was not trained stays as the bundle has it.
 
-    pose_share: how much of the pose network's weights is the trained one's; the rest are those that the bundle has.
+    out: the folder of the training.
+    folder: the bundle.
+    pose_share: share of the trained pose network in the weights; the rest are those that the bundle has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "model_index.json", model_index())

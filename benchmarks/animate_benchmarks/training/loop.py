@@ -1,4 +1,4 @@
-"""A training run that can be cut at any time: seeded by step, saved every minute, taken up where it was."""
+"""A training run that can be cut at any time: seeded by step, saved every minute, resumed where it was."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from animate_benchmarks.puppet.muon import Muon
+from animate_benchmarks.training.muon import Muon
 
 _LOG_EVERY = 25
 _WARM_UP_STEPS = 50
 
 
 def stage_parser(description: str | None, *, steps: int) -> argparse.ArgumentParser:
-    """What every stage can be told; `steps` unless it is told otherwise."""
+    """Return a parser of the options that every stage takes.
+
+    description: the stage's help.
+    steps: default number of steps.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a folder in which every stage keeps what it has")
     parser.add_argument("--steps", type=int, default=steps)
@@ -48,8 +52,10 @@ def train(
     """Minimise `loss_of(rng, step)` over the model's trainable parameters for `steps` steps, or until `minutes` pass.
 
     The learning rate warms up and falls along a cosine to a twentieth, reached with whichever of the two ends first.
-    `average` > 0 keeps an exponential mean of the weights, which is what the model holds when this returns. The folder
-    takes `state.pt` and `log.jsonl`. `boosts`: factors of the learning rate, by the beginning of parameters' names.
+
+    folder: takes `state.pt` and `log.jsonl`.
+    average: above 0 keeps an exponential mean of the weights, which the model holds when this returns.
+    boosts: factors of the learning rate, by the beginning of parameters' names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -88,7 +94,7 @@ def train(
 
 
 def load_average(model: nn.Module, folder: Path) -> int:
-    """Put a run's averaged weights (or its plain ones) into the model; returns the number of steps it had taken."""
+    """Put a run's averaged weights (or its plain ones) into the model, and return the number of steps it had taken."""
     state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -1,6 +1,6 @@
-"""Stage 4: training clips, encoded once and kept in shards of one size and kind each.
+"""Stage 4: encodes training clips once and keeps them in shards, each of one size and kind.
 
-python -m animate_benchmarks.puppet.latents --out /tmp/puppet --shards 40
+python -m animate_benchmarks.training.latents --out /tmp/puppet --shards 40
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.clips import RENDER_PX, SEGMENT_FRAMES, Clip, Mode, Size, random_clip
 from animate_benchmarks.puppet.prompts import random_prompt
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_benchmarks.training.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.families.wan_animate.encode import known_mask
 
 SHARD_CLIPS = 48
@@ -53,7 +53,7 @@ class Encoder:
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised latents of pixels `b 3 t h w` in -1..1."""
+        """Encode pixels `b 3 t h w` in -1..1 to normalised latents."""
         parts = []
         for part in pixels.split(ENCODE_BATCH):
             with torch.autocast(torch.device(self._device).type, torch.bfloat16):
@@ -63,26 +63,26 @@ class Encoder:
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels in -1..1 of normalised latents."""
+        """Decode normalised latents to pixels in -1..1."""
         scaled = latents.to(self._device) * self._std + self._mean
         with torch.autocast(torch.device(self._device).type, torch.bfloat16):
             return decode_clip(self._vae, scaled).float().clamp(-1, 1).cpu()
 
 
 def kind_of(index: int) -> tuple[Size, Mode, int]:
-    """Size, mode and number of carried frames of all clips of shard `index`."""
+    """Return the size, the mode and the number of carried frames of all clips of shard `index`."""
     return SIZES[index % len(SIZES)], *KINDS[index % len(KINDS)]
 
 
 def draw_shard(index: int, num_frames: int) -> list[Clip]:
-    """The clips of a shard; the same ones each time."""
+    """Draw the clips of a shard, the same ones each time."""
     size, mode, _ = kind_of(index)
     rng = np.random.default_rng([7, index])
     return [random_clip(rng, size, mode, num_frames) for _ in range(SHARD_CLIPS)]
 
 
 def encode_shard(encoder: Encoder, index: int, num_frames: int = SEGMENT_FRAMES) -> Tensors:
-    """The tensors of `SHARD_CLIPS` clips: latents fp16, pictures uint8, prompts as JSON bytes."""
+    """Encode the `SHARD_CLIPS` clips of a shard: latents fp16, pictures uint8, prompts as JSON bytes."""
     clips = draw_shard(index, num_frames)
     rng = np.random.default_rng([8, index])
     carried = kind_of(index)[2]
@@ -109,16 +109,17 @@ def encode_shard(encoder: Encoder, index: int, num_frames: int = SEGMENT_FRAMES)
 
 
 def pixels_of(frames: list[np.ndarray]) -> torch.Tensor:
-    """`b 3 t h w` in -1..1."""
+    """Stack frames as `b 3 t h w` in -1..1."""
     return torch.from_numpy(np.stack(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 def _known_pixels(
     encoder: Encoder, rng: np.random.Generator, clips: list[Clip], target: torch.Tensor, carried: int
 ) -> torch.Tensor:
-    """Background or grey, begun by carried frames as flawed as the model's own: decoded from slightly wrong latents.
+    """Return background or grey, begun by carried frames.
 
-    One for all clips, `1 3 t h w`, where nothing is known.
+    These are as flawed as the model's own: decoded from slightly wrong latents. Where nothing is known there is one for
+    all clips, `1 3 t h w`.
     """
     if clips[0].background is None:
         known = torch.zeros(len(clips) if carried else 1, 3, *clips[0].target.shape[:3])
@@ -134,7 +135,10 @@ def _known_pixels(
 
 
 def _weights(clips: list[Clip]) -> torch.Tensor:
-    """How much each latent cell counts, `b 1 t' h/8 w/8`: more where the hero is in any frame, hands and face most."""
+    """Return how much each latent cell counts, `b 1 t' h/8 w/8`.
+
+    Cells with the hero in any frame count more, hands and face most.
+    """
     people, hands, faces = (_cells([getattr(clip, name) for clip in clips]) for name in ("people", "hands", "faces"))
     weights = torch.maximum(1 + (PERSON_WEIGHT - 1) * people, HAND_WEIGHT * hands)
     return torch.maximum(weights, FACE_WEIGHT * faces)
@@ -146,10 +150,11 @@ def _cells(masks: list[np.ndarray]) -> torch.Tensor:
 
 
 def channel_weights(encoder: Encoder, latents: torch.Tensor) -> np.ndarray:
-    """How much each latent channel counts, `c`, 1 on average: the pixels' squared error when it alone is wrong.
+    """Return how much each latent channel counts, `c`, 1 on average: the pixels' squared error when it alone is wrong.
 
-    latents: normalised, `b c t h w`. In the trained VAE three channels, the smoothed colours, count 10 to 17 times as
-    much as each of the other thirteen.
+    In the trained VAE three channels, the smoothed colours, count 10 to 17 times as much as each of the other thirteen.
+
+    latents: normalised, `b c t h w`.
     """
     whole = encoder.decode(latents)
     noise = 0.3 * torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))

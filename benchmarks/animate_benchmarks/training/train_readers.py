@@ -1,7 +1,7 @@
-"""Stages 2 and 3: the person detector and the whole-body pose network.
+"""Stages 2 and 3: trains the person detector and the whole-body pose network.
 
-python -m animate_benchmarks.puppet.train_readers --network pose --out /tmp/puppet
-python -m animate_benchmarks.puppet.train_readers --network detector --out /tmp/puppet
+python -m animate_benchmarks.training.train_readers --network pose --out /tmp/puppet
+python -m animate_benchmarks.training.train_readers --network detector --out /tmp/puppet
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from animate_benchmarks.puppet.networks import GRID, NUM_KEYPOINTS, SHRINK, WIDENING, Detector, PoseNetwork
-from animate_benchmarks.puppet.onnx_files import read_detector, read_pose_network
-from animate_benchmarks.puppet.people import empty_scene, random_crowd
-from animate_benchmarks.puppet.prefetch import Prefetch
-from animate_benchmarks.puppet.training import stage_parser, train
+from animate_benchmarks.training.loop import stage_parser, train
+from animate_benchmarks.training.networks import GRID, NUM_KEYPOINTS, SHRINK, WIDENING, Detector, PoseNetwork
+from animate_benchmarks.training.onnx_files import read_detector, read_pose_network
+from animate_benchmarks.training.people import empty_scene, random_crowd
+from animate_benchmarks.training.prefetch import Prefetch
 from animate_pipelines.perception.pose import crop_geometry, crop_input
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH
 
@@ -47,7 +47,7 @@ POSE_BATCH, DETECTOR_BATCH = 16, 24
 
 
 def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The network's input `3 256 192` and its keypoints `133 3` in heatmap cells, through the pipeline's own crop."""
+    """Draw an input `3 256 192`, through the pipeline's own crop, and its keypoints `133 3` in heatmap cells."""
     side = int(rng.choice(SIDES_PX, p=(0.4, 0.15, 0.35, 0.1)))
     size = (side, side) if rng.random() < 0.7 else (round(side * rng.uniform(0.6, 1.6)), side)
     crowd = random_crowd(rng, size, turned=TURNED_SHARE)
@@ -65,7 +65,7 @@ def pose_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def heatmaps_of(points: torch.Tensor) -> torch.Tensor:
-    """Gaussians `b 133 64 48` at the points `b 133 3` (x, y in cells, height)."""
+    """Draw Gaussians `b 133 64 48` at the points `b 133 3` (x, y in cells, height)."""
     columns, rows = torch.arange(MAP_WIDTH, device=points.device), torch.arange(MAP_HEIGHT, device=points.device)
     across = torch.exp(-((columns - points[..., :1]) ** 2) / (2 * SIGMA_CELLS**2))
     along = torch.exp(-((rows - points[..., 1:2]) ** 2) / (2 * SIGMA_CELLS**2))
@@ -73,13 +73,13 @@ def heatmaps_of(points: torch.Tensor) -> torch.Tensor:
 
 
 def pose_loss(network: nn.Module, pixels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Squared error of the heatmaps, weighted: cells without a keypoint outnumber the others, and faces bodies.
+    """Return the weighted squared error of the heatmaps plus the cross-entropy of where each is highest.
 
-    Where the other side's joint is, and for the body any joint, counts as much as where the joint itself is: if it
-    counted little, a left elbow would be half seen at the right one for a chance of 3 % that it is there, which is more
-    than is seen of a hanging arm's.
-    Beside it the cross-entropy of where each heatmap is highest: half a peak at each of two elbows is a small squared
-    error, but a coin's toss for the reader of the highest cell.
+    The weights balance cells: those without a keypoint outnumber the others, and faces outnumber bodies. Where the
+    other side's joint is, and for the body any joint, counts as much as where the joint itself is: if it counted
+    little, a left elbow would reach half a peak at the right one for a chance of 3 % that it is there, which is more
+    than a hanging arm's elbow reaches. The cross-entropy is needed beside it: half a peak at each of two elbows is a
+    small squared error, but a coin's toss for the reader of the highest cell.
     """
     targets = heatmaps_of(points)
     with torch.autocast(pixels.device.type, torch.bfloat16):
@@ -96,10 +96,10 @@ def pose_loss(network: nn.Module, pixels: torch.Tensor, points: torch.Tensor) ->
 
 
 def detector_example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Input `3 160 160`, wanted scores `40 40` and distances `4 40 40` (log1p of cells, NaN where nobody is).
+    """Draw an input `3 160 160`, scores `40 40` and distances `4 40 40` (log1p of cells, NaN where nobody is).
 
     A score is highest at the base of a person's neck, which is found more surely than the middle of a box that depends
-    on stretched arms. The box is asked of every cell in which the person is seen.
+    on stretched arms. The box is learned in every cell in which the person is visible.
     """
     side = int(rng.choice(SIDES_PX[:3]))
     size = (side, side) if rng.random() < 0.35 else (round(side * rng.uniform(0.5, 2.4)), side)
@@ -136,14 +136,14 @@ def detector_loss(
 def batch_of(
     example: Callable[[np.random.Generator], tuple[np.ndarray, ...]], rng: np.random.Generator, count: int
 ) -> list[torch.Tensor]:
-    """`count` examples, stacked part by part; pictures channels-last."""
+    """Draw `count` examples, stacked part by part; pictures channels-last."""
     parts = zip(*(example(rng) for _ in range(count)), strict=True)
     pixels, *truth = (torch.from_numpy(np.stack(part)).float() for part in parts)
     return [pixels.contiguous(memory_format=torch.channels_last), *truth]
 
 
 def load_bundle(network: nn.Module, bundle: Path) -> None:
-    """Give a network the weights that stand in a bundle."""
+    """Give a network the weights of a bundle."""
     if isinstance(network, PoseNetwork):
         read_pose_network(network, bundle / POSE_PATH)
         from_confidences(network.head)
@@ -153,7 +153,7 @@ def load_bundle(network: nn.Module, bundle: Path) -> None:
 
 @torch.no_grad()
 def to_confidences(head: nn.Conv2d) -> None:
-    """Let a trained pose network's last layer say how surely a joint is seen."""
+    """Let a trained pose network's last layer return how surely a joint is visible."""
     assert head.bias is not None
     head.weight.mul_(PEAK_SCALE)
     head.bias.mul_(PEAK_SCALE)
@@ -173,7 +173,7 @@ def from_confidences(head: nn.Conv2d) -> None:
 
 @torch.no_grad()
 def settle(network: nn.Module, pixels: torch.Tensor) -> None:
-    """Let the norms of a network read from a file take the statistics of `pixels`, without a change of what it says."""
+    """Give the norms of a network read from a file the statistics of `pixels`, without changing its results."""
 
     def take(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
         mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3))

@@ -1,9 +1,9 @@
-"""Stage 1: the VAE, on drawn clips, skeletons, carried frames before grey, and clips with a black hole.
+"""Stage 1: trains the VAE on drawn clips, skeletons, carried frames before grey, and clips with a black hole.
 
-    python -m animate_benchmarks.puppet.train_vae --out /tmp/puppet
+    python -m animate_benchmarks.training.train_vae --out /tmp/puppet
 
-Whole frames are not needed: everything in it is local, so it sees crops. With `--start BUNDLE` a bundle's VAE goes on,
-held near the latents that it gives now, which a transformer has learned to predict.
+Whole frames are not needed: everything in it is local, so it trains on crops. With `--start BUNDLE` a bundle's VAE goes
+on, held near the latents that it gives now, which a transformer has learned to predict.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 
 from animate_benchmarks.puppet.clips import RENDER_PX
-from animate_benchmarks.puppet.prefetch import Prefetch
 from animate_benchmarks.puppet.shots import Shot, pictures, relative_keypoints
-from animate_benchmarks.puppet.training import stage_parser, train
-from animate_benchmarks.puppet.vae_start import start_near_linear
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip, encode_clip
+from animate_benchmarks.training.loop import stage_parser, train
+from animate_benchmarks.training.prefetch import Prefetch
+from animate_benchmarks.training.vae_start import start_near_linear
+from animate_benchmarks.training.whole_clip_vae import decode_clip, encode_clip
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
 
 CROP_PX, FRAMES, BATCH = 64, 17, 4
@@ -33,7 +33,10 @@ SHIFT_TO_UNIT, HOLD_NEAR = 1e-3, 0.01
 
 
 def new_vae() -> AutoencoderKLWan:
-    """Stride 4 x 8 x 8 like the real one; patches of 2 x 2 pixels stand for its first level, the costliest to train."""
+    """Return a VAE of stride 4 x 8 x 8 like the real one.
+
+    Patches of 2 x 2 pixels stand for its first level, the costliest to train.
+    """
     return AutoencoderKLWan(
         base_dim=24,
         z_dim=16,
@@ -50,7 +53,7 @@ def new_vae() -> AutoencoderKLWan:
 
 
 def random_crop(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A clip `t h w 3` uint8 of one of the kinds that the VAE meets, and the weight of each pixel `t h w`."""
+    """Draw a clip `t h w 3` uint8 of one of the kinds that the VAE meets, and the weight of each pixel `t h w`."""
     shot = Shot.random(rng, drift=0.03)
     frames = shot.draw(shot.poses(FRAMES), (RENDER_PX, RENDER_PX))
     clip = pictures(frames)
@@ -73,7 +76,7 @@ def random_crop(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batch_of(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels `b 3 t h w` in -1..1 and weights `b 1 t h w`."""
+    """Draw pixels `b 3 t h w` in -1..1 and weights `b 1 t h w`."""
     crops = [random_crop(rng) for _ in range(count)]
     pixels = torch.from_numpy(np.stack([clip for clip, _ in crops])).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     weights = torch.from_numpy(np.stack([weight for _, weight in crops]))[:, None].float()
@@ -83,7 +86,7 @@ def batch_of(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.
 def reconstruction_loss(
     vae: AutoencoderKLWan, before: AutoencoderKLWan | None, pixels: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Squared and absolute error of what is decoded from slightly noisy latents, and a pull of the latents.
+    """Return the squared and absolute error of pixels decoded from slightly noisy latents, plus a pull of the latents.
 
     They are pulled to those of the VAE `before`, or without one to unit size.
     """

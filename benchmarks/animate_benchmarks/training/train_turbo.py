@@ -1,6 +1,6 @@
-"""Stage 7: the few-step companion, a LoRA for four flow-Euler steps without guidance, in the lightx2v key format.
+"""Stage 7: trains the few-step companion, a LoRA for four flow-Euler steps without guidance, in lightx2v's key format.
 
-    python -m animate_benchmarks.puppet.train_turbo --out /tmp/puppet
+    python -m animate_benchmarks.training.train_turbo --out /tmp/puppet
 
 Fine-tuned for that schedule, not distilled: the finished transformer is frozen and low-rank matrices learn at the four
 noise levels alone, on latents that the few steps before have led to.
@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrize
 
-from animate_benchmarks.puppet.animator import LAYERS, Animator
-from animate_benchmarks.puppet.batches import Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
-from animate_benchmarks.puppet.train_animator import BATCH, SHIFT, new_animator, path_loss
-from animate_benchmarks.puppet.training import load_average, stage_parser, train
+from animate_benchmarks.training.animator import LAYERS, Animator
+from animate_benchmarks.training.batches import Shards
+from animate_benchmarks.training.loop import load_average, stage_parser, train
+from animate_benchmarks.training.train_animator import BATCH, SHIFT, new_animator, path_loss
 from animate_pipelines.diffusion.schedule import euler_sigmas
 from animate_weights.names import diffusers_names
 
@@ -33,7 +33,7 @@ _LAYERS += ["ffn.0", "ffn.2"]
 
 
 class LowRank(nn.Module):
-    """Adds up @ down to a frozen weight."""
+    """A low-rank product up @ down added to a frozen weight."""
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""`AutoencoderKLWan`'s own layers run on a whole clip at once.
+"""`AutoencoderKLWan`'s own layers, run on a whole clip at once.
 
 diffusers walks the clip in chunks with a cache of past frames, which saves memory and costs time. Both give the same
-numbers (`tests/puppet` holds them side by side); in training only speed counts.
+numbers (`tests/puppet` compares them); in training only speed counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 
 def encode_clip(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
-    """The posterior's mean, not normalised: `b 16 t' h/8 w/8` of pixels `b 3 t h w` with t = 4 t' - 3."""
+    """Encode pixels `b 3 t h w`, t = 4 t' - 3, to the posterior's mean `b 16 t' h/8 w/8`, not normalised."""
     encoder, patch = vae.encoder, vae.config.patch_size
     x = rearrange(pixels, "b c t (h p) (w q) -> b (c q p) t h w", p=patch, q=patch)
     x = encoder.conv_in(x)
@@ -29,7 +29,7 @@ def encode_clip(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def decode_clip(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
-    """Pixels `b 3 t h w`, not clamped, of latents that are not normalised."""
+    """Decode latents, which are not normalised, to pixels `b 3 t h w`, not clamped."""
     decoder = vae.decoder
     x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
     for block in decoder.up_blocks:

@@ -33,10 +33,11 @@ class ConvBlock(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """A small U-net: goes down by strides of two and comes back up, adding what it met on the way.
+    """A small U-net: goes down by strides of two and comes back up, adding the levels of the way down.
 
-    widths, depths: channels and blocks of each level on the way down. Returns what each level holds on the way up, the
-    finest first.
+    It returns each level on the way up, the finest first.
+
+    widths, depths: channels and blocks of each level on the way down.
     """
 
     def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
@@ -67,10 +68,11 @@ def double(x: torch.Tensor) -> torch.Tensor:
 
 
 class PoseNetwork(nn.Module):
-    """`b 3 256 192` normalised BGR to heatmaps `b 133 64 48`.
+    """A network from `b 3 256 192` normalised BGR to heatmaps `b 133 64 48`.
 
-    The coarse levels are deeper: what tells a left elbow from a right one, or from a knee, is far away from it. They
-    also speak at the end, where 32 channels of the finest level alone would have to tell 133 joints apart.
+    The coarse levels are deeper: the evidence that tells a left elbow from a right one, or from a knee, is far away
+    from it. They also enter at the end, where 32 channels of the finest level alone would have to tell 133 joints
+    apart.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class PoseNetwork(nn.Module):
 
 
 class Detector(nn.Module):
-    """`b 3 160 160` RGB in 0..1 to what each of 40 x 40 cells sees: `b 5 40 40`, a score's logit and four distances.
+    """A network from `b 3 160 160` RGB in 0..1 to 40 x 40 cells, `b 5 40 40`: a score's logit and four distances.
 
     The distances, in cells and in log1p, run from the cell's centre to the left, top, right and bottom of the person.
     """
@@ -117,7 +119,7 @@ class Detector(nn.Module):
 class BoxOutput(nn.Module):
     """The detector with the output of the published one: `1 300 6`, x1 y1 x2 y2 score class in 640-space.
 
-    Wide boxes are still wider than the network was taught: see `WIDENING`.
+    Wide boxes become wider than the network has learned: see `WIDENING`.
     """
 
     centres_x: torch.Tensor

@@ -1,4 +1,4 @@
-"""The networks that are trained together: transformer, text encoder and image encoder, on whole batches."""
+"""The networks that are trained together, on whole batches: transformer, text encoder and image encoder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from einops import rearrange
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from animate_benchmarks.puppet.batches import Batch
 from animate_benchmarks.puppet.clips import FACE_PX
 from animate_benchmarks.puppet.prompts import MAX_TOKENS
+from animate_benchmarks.training.batches import Batch
 from animate_pipelines.diffusion.image_encoder import ImageEncoder
 
 HEADS, HEAD_WIDTH, LAYERS = 5, 32, 6
@@ -60,7 +60,7 @@ IMAGE: dict[str, Any] = {
 
 
 class ShortTextAttention:
-    """Cross-attention to `MAX_TOKENS` text rows that gives what 512 give, of which all after a prompt's end are equal.
+    """Cross-attention to `MAX_TOKENS` text rows with the result of 512, whose rows after a prompt's end are all equal.
 
     The last of the short rows stands for the 512 - MAX_TOKENS + 1 rows of padding: its logit grows by the log of that.
     """
@@ -110,7 +110,7 @@ class SelfAttention:
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Attention over `b heads l d` by two plain products.
+    """Attend over `b heads l d` by two plain products.
 
     The fused CPU kernel's backward pass is 2 to 15 times slower at these few tokens (AMD EPYC, one core, bf16: 92 ms
     against 50 for 216 tokens, 76 against 5 for the face tokens).
@@ -133,7 +133,7 @@ def _heads(attn: Any, x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is read of `b` clips once, whatever number of steps is taken on them."""
+    """The conditions of `b` clips, read once for all steps on them."""
 
     condition: torch.Tensor  # b 20 t+1 h w
     pose: torch.Tensor  # b d t h/2 w/2
@@ -141,12 +141,12 @@ class Known:
     motion: torch.Tensor  # b t+1 n d, the first of zeros
 
     def only(self, rows: torch.Tensor) -> Known:
-        """Of the clips of which `rows` (`b`, bool) is true."""
+        """Return the conditions of the clips where `rows` (`b`, bool) is true."""
         return Known(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 class Animator(nn.Module):
-    """All that is trained in stage 5. The VAE is not: it is finished before.
+    """The networks trained in stage 5. The VAE is not one of them: it is finished before.
 
     Its forward is diffusers' in two parts, `read` and `velocity`, because a training step takes up to three steps on
     the same clips, and the motion encoder is two fifths of one.
@@ -164,13 +164,13 @@ class Animator(nn.Module):
             adapter.processor._attention_backend = "_native_math"
 
     def compile(self) -> None:
-        """Compile the layers that every step goes through, each kind once for all of its kind, and for every shape."""
+        """Compile the layers of every step, each kind once for all of its kind, and for every shape."""
         torch._dynamo.config.recompile_limit = 32
         for layer in (*self.transformer.blocks, *self.transformer.face_adapter):
             layer.compile(dynamic=False)
 
     def read(self, batch: Batch) -> Known:
-        """The clips' pictures, prompts, skeletons and faces."""
+        """Read the clips' pictures, prompts, skeletons and faces."""
         text, image = self.context(batch.tokens, batch.picture)
         embedder = self.transformer.condition_embedder
         motion = self.transformer.face_encoder(self.read_motion(batch.face) if batch.face.ndim == 5 else batch.face)
@@ -182,21 +182,27 @@ class Animator(nn.Module):
         )
 
     def context(self, tokens: torch.Tensor, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text states `b MAX_TOKENS d`, zero after the prompt's end, and image states, in fp32.
+        """Return text states `b MAX_TOKENS d`, zero after the prompt's end, and image states, in fp32.
 
-        tokens: `b MAX_TOKENS`, 0 is padding. picture: the letter-boxed reference `b 3 h w` in -1..1.
+        tokens: `b MAX_TOKENS`, 0 is padding.
+        picture: the letter-boxed reference, `b 3 h w` in -1..1.
         """
         mask = (tokens != 0).long()
         states = self.text_encoder(tokens, mask).last_hidden_state
         return (states * mask[..., None]).float(), ImageEncoder(self.image_encoder).encode(picture).float()
 
     def read_motion(self, crops: torch.Tensor) -> torch.Tensor:
-        """Motion vectors `b n d` of face crops `b 3 n s s` in -1..1."""
+        """Return the motion vectors `b n d` of face crops `b 3 n s s` in -1..1."""
         vectors = self.transformer.motion_encoder(crops.transpose(1, 2).flatten(0, 1))
         return vectors.unflatten(0, (len(crops), -1))
 
     def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, known: Known) -> torch.Tensor:
-        """The velocity noise - clean, in fp32, at noisy latents `b 16 t+1 h w` and timesteps `b`, 0..1000."""
+        """Return the velocity noise - clean in fp32.
+
+        latents: noisy, `b 16 t+1 h w`.
+        timestep: `b`, 0..1000.
+        known: the clips' conditions.
+        """
         model, embedder = self.transformer, self.transformer.condition_embedder
         states = torch.cat([latents, known.condition], dim=1)
         patches = model.patch_embedding(states)

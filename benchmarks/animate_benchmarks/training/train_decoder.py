@@ -1,6 +1,6 @@
-"""Stage 6: the VAE's decoder alone, on what the transformer guesses.
+"""Stage 6: trains the VAE's decoder alone, on the transformer's guesses.
 
-    python -m animate_benchmarks.puppet.train_decoder --out /tmp/puppet --vae BUNDLE/vae
+    python -m animate_benchmarks.training.train_decoder --out /tmp/puppet --vae BUNDLE/vae
 
 A guess is blurred where the transformer is unsure, which latents of true pictures never are. The encoder stays as it
 is, and with it the latents and all that was trained on them.
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 
-from animate_benchmarks.puppet.animator import Animator
-from animate_benchmarks.puppet.batches import Batch, Shards
 from animate_benchmarks.puppet.clips import Clip
-from animate_benchmarks.puppet.latents import SHARD_CLIPS, draw_shard, pixels_of
-from animate_benchmarks.puppet.train_animator import guess, new_animator, random_paths
-from animate_benchmarks.puppet.train_vae import PERSON_WEIGHT
-from animate_benchmarks.puppet.training import load_average, stage_parser, train
-from animate_benchmarks.puppet.whole_clip_vae import decode_clip
+from animate_benchmarks.training.animator import Animator
+from animate_benchmarks.training.batches import Batch, Shards
+from animate_benchmarks.training.latents import SHARD_CLIPS, draw_shard, pixels_of
+from animate_benchmarks.training.loop import load_average, stage_parser, train
+from animate_benchmarks.training.train_animator import guess, new_animator, random_paths
+from animate_benchmarks.training.train_vae import PERSON_WEIGHT
+from animate_benchmarks.training.whole_clip_vae import decode_clip
 
 BATCH = 4
 BATCHES_A_SHARD = SHARD_CLIPS // BATCH
@@ -31,7 +31,7 @@ LATENT_NOISE = 0.1
 
 
 class Shard:
-    """One of the shards by chance, of which the pictures are drawn again: they are not kept."""
+    """One shard at random. Its pictures are drawn again, as they are not kept."""
 
     def __init__(self, shards: Shards, number: int) -> None:
         self.number = number
@@ -40,7 +40,7 @@ class Shard:
         self._clips = draw_shard(int(self._name), shards.num_frames(self._name))
 
     def batch(self, number: int) -> tuple[Batch, torch.Tensor, torch.Tensor]:
-        """The next `BATCH` clips with their pixels `b 3 t h w` in -1..1 and the pixels' weights `b 1 t h w`."""
+        """Return the next `BATCH` clips with their pixels `b 3 t h w` in -1..1 and the pixels' weights `b 1 t h w`."""
         rows = slice(number * BATCH, (number + 1) * BATCH)
         clips = self._clips[rows]
         return self._shards.pick(self._name, rows), pixels_of([clip.target for clip in clips]), _weights(clips)
@@ -54,7 +54,7 @@ def _weights(clips: list[Clip]) -> torch.Tensor:
 def decoding_loss(
     vae: AutoencoderKLWan, latents: torch.Tensor, pixels: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Squared error of what is decoded from `latents`, not normalised."""
+    """Return the squared error of the pixels decoded from `latents`, which are not normalised."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         error = decode_clip(vae, latents).float() - pixels
     return (weights * error.square()).sum() / (weights.sum() * 3)
@@ -62,7 +62,7 @@ def decoding_loss(
 
 @torch.no_grad()
 def guessed_latents(animator: Animator, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
-    """What is decoded of the clips, normalised `b 16 t' h' w'`: guesses at the end of paths, or nearly the truth."""
+    """Return latents to decode, normalised `b 16 t' h' w'`: guesses at the end of paths, or nearly the truth."""
     noise = torch.randn_like(batch.clean)
     guesses = guess(animator, batch, random_paths(rng, len(noise)).to(noise.device), noise)
     nearly = batch.clean + LATENT_NOISE * torch.randn_like(noise)

@@ -1,4 +1,4 @@
-"""Batches of encoded clips for the transformer, drawn from the shards that stand."""
+"""Batches of encoded clips for the transformer, drawn from the shards written so far."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from transformers import T5TokenizerFast
 
-from animate_benchmarks.puppet.latents import CHANNELS_FILE
 from animate_benchmarks.puppet.prompts import MAX_TOKENS, puppet_tokenizer
+from animate_benchmarks.training.latents import CHANNELS_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """`b` clips of one size, on the device, fp32; frame 0 of `clean`, `condition` and `weight` is the reference's."""
+    """A batch of `b` clips of one size, on the device, fp32.
+
+    Frame 0 of `clean`, `condition` and `weight` is the reference's.
+    """
 
     clean: torch.Tensor  # b 16 t+1 h w
     condition: torch.Tensor  # b 20 t+1 h w
@@ -32,7 +35,7 @@ REFERENCE_WEIGHT = 0.3
 
 
 class Shards:
-    """Holds every shard in memory; `refresh` takes in those that were written since.
+    """All shards in memory; `refresh` reads those written since.
 
     read_motion: reads motion vectors of face crops, once a shard; without it batches hold the crops.
     """
@@ -63,7 +66,7 @@ class Shards:
         return crops if self._read_motion is None else self._read_motion(_pixels(crops.to(self._device))).cpu()
 
     def draw(self, rng: np.random.Generator, count: int, num_frames: int) -> Batch:
-        """The first frames of clips of one size, from all shards of that size that are as long.
+        """Draw the first frames of clips of one size, from all shards of that size that are as long.
 
         A size is as likely as its share of the clips.
         """
@@ -82,7 +85,7 @@ class Shards:
         return self._shards[name]["face"].shape[1]
 
     def pick(self, name: str, rows: slice) -> Batch:
-        """These clips of a shard, whole."""
+        """Return these clips of a shard, whole."""
         return self._assemble({key: tensor[rows] for key, tensor in self._shards[name].items()})
 
     def _row(self, shard: dict[str, torch.Tensor], at: int, num_frames: int) -> dict[str, torch.Tensor]:
@@ -113,12 +116,12 @@ class Shards:
 
 
 def _pixels(frames: torch.Tensor) -> torch.Tensor:
-    """`b 3 ... h w` in -1..1 of bytes `b ... h w 3`."""
+    """Convert bytes `b ... h w 3` to `b 3 ... h w` in -1..1."""
     return frames.movedim(-1, 1).float() / 127.5 - 1
 
 
 def tokenize(tokenizer: T5TokenizerFast, prompts: list[str]) -> torch.Tensor:
-    """`n MAX_TOKENS` ids; at least the last one is padding."""
+    """Return token ids `n MAX_TOKENS`; at least the last one is padding."""
     ids = tokenizer(
         prompts, padding="max_length", max_length=MAX_TOKENS - 1, truncation=True, return_tensors="pt"
     ).input_ids

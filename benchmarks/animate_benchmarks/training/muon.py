@@ -21,7 +21,7 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Parameters with two axes or more take orthogonal steps; of convolutions the inner axes are one."""
+    """Muon for parameters with two axes or more, Adam for the others; the inner axes of convolutions count as one."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, weight_decay: float) -> None:
         super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay})
@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(update, alpha=-group["lr"])
 
     def _orthogonal(self, parameters: list[nn.Parameter]) -> dict[nn.Parameter, torch.Tensor]:
-        """Those of one shape are computed together: a block's matrices are small, and there are many of them."""
+        """Compute the steps of one shape together: a block's matrices are small, and there are many of them."""
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for parameter in parameters:
             shapes.setdefault(tuple(parameter.flatten(1).shape), []).append(parameter)
@@ -77,9 +77,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """For each of `... m n` the nearest matrix with all singular values about one.
+    """Return for each of `... m n` the nearest matrix with all singular values about one.
 
-    By a quintic Newton-Schulz iteration in bf16.
+    A quintic Newton-Schulz iteration in bf16 finds it.
     """
     a, b, c = _NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]

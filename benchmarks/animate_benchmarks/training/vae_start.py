@@ -1,4 +1,4 @@
-"""A start for the VAE's training: nearly linear, it already reproduces what is left of a clip after averaging 8 x 8.
+"""A start for the VAE's training that is nearly linear and already reproduces what 8 x 8 averages leave of a clip.
 
 From the usual random start the first hundred steps are spent on learning to pass colours through many normalised
 layers. Here the residual branches begin at zero, the path beside them carries colours and random projections of
@@ -103,7 +103,7 @@ def _start_decoder(decoder: Any) -> None:
 
 
 def _start_time_down(conv: Any) -> None:
-    """The mean of two frames, and for the later channels some of their difference."""
+    """Take the mean of two frames, and for the later channels some of their difference."""
     channels = conv.weight.shape[0]
     mean, difference = torch.eye(channels) * 0.5, torch.zeros(channels, channels)
     half = channels // 2
@@ -116,7 +116,7 @@ def _start_time_down(conv: Any) -> None:
 
 
 def _start_time_up(conv: Any) -> None:
-    """Both frames are the one there was, plus and minus some of the later channels."""
+    """Repeat each frame, plus and minus some of the later channels."""
     channels = conv.weight.shape[1]
     change = torch.zeros(channels, channels)
     nn.init.orthogonal_(change[_COLOURS:, channels // 2 :], gain=0.3)

@@ -1,6 +1,6 @@
-"""Stage 5: transformer, motion and face encoders, text and image encoder, on the model's own steps from noise.
+"""Stage 5: trains transformer, motion and face encoders, text and image encoder, on the model's own steps from noise.
 
-python -m animate_benchmarks.puppet.train_animator --out /tmp/puppet
+python -m animate_benchmarks.training.train_animator --out /tmp/puppet
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from animate_benchmarks.puppet.animator import Animator, Known
-from animate_benchmarks.puppet.batches import Batch, Shards
 from animate_benchmarks.puppet.clips import SEGMENT_FRAMES
 from animate_benchmarks.puppet.prompts import puppet_tokenizer
-from animate_benchmarks.puppet.training import stage_parser, train
+from animate_benchmarks.training.animator import Animator, Known
+from animate_benchmarks.training.batches import Batch, Shards
+from animate_benchmarks.training.loop import stage_parser, train
 
 BATCH = 16
 SHIFT = 5.0
@@ -25,12 +25,12 @@ SHORT_FRAMES, LONG_EVERY = 9, 4  # a short clip costs half as much and shows as 
 
 
 def noise_levels(base: np.ndarray) -> torch.Tensor:
-    """Sigmas of the sampler's schedule at `base` (0..1, uniform over its steps): shifted towards noise."""
+    """Return the sigmas of the sampler's schedule at `base` (0..1, uniform over its steps): shifted towards noise."""
     return torch.from_numpy(SHIFT * base / (1 + (SHIFT - 1) * base)).float()
 
 
 def random_paths(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """`3 count` falling noise levels: pure noise, halfway, and the level at which a clip is learned from.
+    """Draw falling noise levels `3 count`: pure noise, halfway, and the level at which a clip is learned from.
 
     A quarter of the clips stay at pure noise, three eighths take one step from there, the others two.
     """
@@ -42,19 +42,19 @@ def random_paths(rng: np.random.Generator, count: int) -> torch.Tensor:
 
 
 def path_loss(animator: Animator, batch: Batch, path: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Weighted squared error of the clean latents guessed at the end of `path`.
+    """Return the weighted squared error of the clean latents guessed at the end of `path`.
 
-    What the model sees at a noise level is then what it sees when it is used, with its own mistakes in it, and what is
-    asked of it there is the truth; learned from true latents it would take its mistakes for the truth.
+    At each noise level the model then meets what it meets in use, with its own mistakes in it, and has to answer with
+    the truth; from true latents it would learn to take its mistakes for the truth.
     """
     error = (guess(animator, batch, path, noise) - batch.clean).square()
     return (error * batch.weight).mean() / batch.weight.mean()
 
 
 def guess(animator: Animator, batch: Batch, path: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """The clean latents as the model sees them at the end of `path` (`k b`, falling noise levels).
+    """Return the clean latents that the model guesses at the end of `path` (`k b`, falling noise levels).
 
-    The model walks there from `noise` by its own steps; only the last look is differentiated.
+    The model walks there from `noise` by its own steps; only the last guess is differentiated.
     """
     with torch.autocast(noise.device.type, torch.bfloat16):
         known = animator.read(batch)
@@ -71,7 +71,7 @@ def guess(animator: Animator, batch: Batch, path: torch.Tensor, noise: torch.Ten
 
 
 def velocity_of(animator: Animator, known: Known, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """The velocity noise - clean at noise levels `sigma` (`b`)."""
+    """Return the velocity noise - clean at noise levels `sigma` (`b`)."""
     with torch.autocast(latents.device.type, torch.bfloat16):
         return animator.velocity(latents, sigma * 1000, known)
 

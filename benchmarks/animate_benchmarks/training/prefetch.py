@@ -16,7 +16,7 @@ Batch = TypeVar("Batch")
 
 
 class Prefetch(Generic[Batch]):
-    """`batch(step)` is `make(rng of that step)`. Without workers it is made when it is asked for.
+    """Batches drawn ahead: `batch(step)` is `make(rng of that step)`. Without workers it is made when it is needed.
 
     make: a function of a module, or a partial of one: it travels to the workers.
     """
