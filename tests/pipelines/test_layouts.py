@@ -60,10 +60,11 @@ def test_both_layouts_hold_the_same_networks(bundles: tuple[Path, Path], tmp_pat
         assert [name for name in wanted if not torch.equal(wanted[name], given[name])] == []
     assert saved.manifest == original.manifest
     prompt, picture = "a puppet waves", torch.rand(1, 3, 40, 30)
-    assert torch.equal(saved.prompt_encoder.encode(prompt), original.prompt_encoder.encode(prompt))
-    assert torch.equal(saved.image_encoder.encode(picture), original.image_encoder.encode(picture))
+    assert torch.equal(saved.family.prompt_encoder.encode(prompt), original.family.prompt_encoder.encode(prompt))
+    assert torch.equal(saved.family.image_encoder.encode(picture), original.family.image_encoder.encode(picture))
     assert torch.equal(
-        saved.vae.encode(picture[:, :, None, :32, :24]), original.vae.encode(picture[:, :, None, :32, :24])
+        saved.family.vae.encode(picture[:, :, None, :32, :24]),
+        original.family.vae.encode(picture[:, :, None, :32, :24]),
     )
 
 
@@ -103,7 +104,7 @@ def test_a_single_fp8_file_takes_the_transformers_place(
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"transformer": "animate_fp8_scaled.safetensors"}))
     given, plain = (
-        dict(load_models(path).transformers.select(turbo=False)._model.named_parameters())
+        dict(load_models(path).family.transformers.select(turbo=False)._model.named_parameters())
         for path in (folder, bundles[0])
     )
     assert given.keys() == plain.keys()

@@ -99,7 +99,7 @@ def test_recipes_are_the_official_types_on_a_gpu_and_fp32_on_the_cpu() -> None:
     )
     gpu = default_execution("cuda:0")
     assert (gpu.dtype, gpu.image_dtype, gpu.pixel_dtype) == ("bfloat16", "float16", "bfloat16")
-    assert (gpu.vae_dtype, gpu.residual_dtype, gpu.full_solver) == ("float32", "float32", "unipc")
+    assert (gpu.vae_dtype, gpu.residual_dtype) == ("float32", "float32")
 
 
 def test_a_render_with_the_types_of_a_gpu(tiny_bundle: Path, media: InputFiles, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_fp8_weights_are_made_whole_for_each_product(
     )
     assert _render(models, media, tmp_path) != plain[1]
     name = "blocks.1.ffn.net.2"
-    ours, theirs = (m.transformers.select(turbo=False)._model.get_submodule(name) for m in (models, plain[0]))
+    ours, theirs = (m.family.transformers.select(turbo=False)._model.get_submodule(name) for m in (models, plain[0]))
     assert ours.weight.dtype == torch.float8_e4m3fn
     states = torch.randn(3, 96)
     assert torch.equal(ours(states), F.linear(states, dequantize(*quantize_rowwise(theirs.weight)), theirs.bias))
@@ -266,7 +266,7 @@ def test_streamed_blocks_render_what_blocks_that_stay_render(
 
 
 def test_prompts_are_encoded_once(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load_models(tiny_bundle).prompt_encoder
+    encoder = load_models(tiny_bundle).family.prompt_encoder
     encoded: list[str] = []
     encode = encoder._encode
     monkeypatch.setattr(encoder, "_encode", lambda text: encoded.append(text) or encode(text))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from animate_pipelines.families.wan_animate.conditioning import DrivingFrames
-from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
+from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.perception.mask_preview import MaskedFrame, MaskPreview, masks_used, preview_masks
 from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
 from animate_pipelines.perception.observation import Observation
@@ -80,9 +80,9 @@ def test_the_callers_masks_are_shown_where_there_are_any(frames: DrivingFrames) 
 def test_of_a_render_the_masks_that_were_kept_are_shown(frames: DrivingFrames, tmp_path: Path) -> None:
     looked_at = [2, 4, 6, 11, 19]
     masks = np.random.default_rng(0).integers(0, 2, (FRAMES, *reversed(RENDER)), np.uint8)
-    files = Workspace(tmp_path)
-    files.save_masks(enumerate(masks), FRAMES, RENDER)
-    used = masks_used(files.load_masks, frames, looked_at, "tight", "sam2")
+    file = MaskFile(tmp_path / "masks.npy", RENDER[0])
+    file.write(enumerate(masks), FRAMES, RENDER)
+    used = masks_used(file, frames, looked_at, "tight", "sam2")
     assert (used.source, [frame.second for frame in used.frames]) == ("sam2", [0.1, 0.2, 0.3, 0.55, 0.95])
     for shown, index, picture in zip(used.frames, looked_at, frames.read(looked_at), strict=True):
         np.testing.assert_array_equal(shown.person, masks[index])

@@ -127,6 +127,6 @@ def test_prompted_frames(num_frames: int, prompted: list[int]) -> None:
 def test_a_bundle_with_sam2_uses_it(tracker: Sam2VideoModel, tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, bundle)
-    assert load_models(bundle).masks.name == "keypoint_box"
+    assert load_models(bundle).family.masks.name == "keypoint_box"
     tracker.save_pretrained(bundle / SAM2_PATH)
-    assert load_models(bundle).masks.name == "sam2"
+    assert load_models(bundle).family.masks.name == "sam2"
