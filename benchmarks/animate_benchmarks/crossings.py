@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from animate_pipelines.errors import NoPersonFound
-from animate_pipelines.families.wan_animate.perform import PARTS
+from animate_pipelines.families.wan_animate.driver import PARTS
 from animate_pipelines.loading.readers import load_readers
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.people import follow_person

@@ -40,7 +40,7 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import read_mezzanine
 from animate_pipelines.media.resize import padding_resize
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams

@@ -13,8 +13,9 @@ import pytest
 from animate_pipelines.errors import Canceled
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
-from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.probe import probe_video
 from animate_pipelines.media.size import fitted_size
+from animate_pipelines.media.video_info import VideoInfo
 from tests.media.conftest import Studio
 
 Numbers = Callable[[np.ndarray], list[int]]

@@ -15,7 +15,8 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.join import join_pieces
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
-from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.probe import probe_video
+from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.media.writer import VideoWriter
 from animate_pipelines.request.params import OutputFormat
 from tests.media.conftest import Studio

@@ -13,9 +13,10 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.mask_file import MaskFile
-from animate_pipelines.perception.mask_preview import MaskedFrame, MaskPreview, masks_used, preview_masks
+from animate_pipelines.perception.mask_preview import masks_used, preview_masks
+from animate_pipelines.perception.masked_frames import MaskedFrame, MaskPreview
 from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
 from animate_pipelines.perception.observation import Observation
 from animate_pipelines.perception.observations import Observations

@@ -17,7 +17,7 @@ from animate_benchmarks.crossings import follow_crossing
 from animate_benchmarks.puppet.rendering import held_out_case
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.families.registry import Models
-from animate_pipelines.families.wan_animate.perform import PARTS
+from animate_pipelines.families.wan_animate.driver import PARTS
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.preflight import preflight
 from animate_pipelines.perception.observation import observe

@@ -19,16 +19,17 @@ from animate_pipelines.diffusion.state import first_state
 from animate_pipelines.diffusion.vae import to_frames
 from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate.conditioning import condition
+from animate_pipelines.families.wan_animate.driver import PARTS
 from animate_pipelines.families.wan_animate.encode import encode_constants
 from animate_pipelines.families.wan_animate.family import WanAnimate
 from animate_pipelines.families.wan_animate.masking import find_masks
-from animate_pipelines.families.wan_animate.perform import PARTS
 from animate_pipelines.families.wan_animate.pictures import SegmentPainter
 from animate_pipelines.families.wan_animate.segment_model import AnimateSegmentModel
 from animate_pipelines.job.plan import settle_recipe
 from animate_pipelines.media.clip import Clip, Indices
 from animate_pipelines.media.resize import padding_resize
-from animate_pipelines.perception.driving import DrivingFrames, Following, check_followed, find_driver
+from animate_pipelines.perception.driving_frames import DrivingFrames
+from animate_pipelines.perception.following import Following, check_followed, find_driver
 from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.params import DEFAULT_MAX_GAP_S, DEFAULT_PROMPT, RenderParams

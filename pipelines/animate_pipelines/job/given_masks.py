@@ -11,7 +11,7 @@ from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.media.trim import trim
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.request.params import RenderParams
 
 

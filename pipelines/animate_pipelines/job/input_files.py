@@ -10,9 +10,10 @@ from animate_pipelines.errors import MediaTooLarge
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
-from animate_pipelines.media.probe import VideoInfo, probe_video
+from animate_pipelines.media.probe import probe_video
 from animate_pipelines.media.size import fitted_size
 from animate_pipelines.media.trim import trim
+from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.progress.tracker import ProgressTracker
 from animate_pipelines.request.params import INPUTS, RenderParams
 

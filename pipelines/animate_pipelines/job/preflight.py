@@ -18,7 +18,8 @@ from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.perception.describe import people_seen
-from animate_pipelines.perception.driving import DrivingFrames, Following, find_driver
+from animate_pipelines.perception.driving_frames import DrivingFrames
+from animate_pipelines.perception.following import Following, find_driver
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.mask_preview import preview_masks
 from animate_pipelines.perception.masks import MaskSource

@@ -13,8 +13,8 @@ from animate_pipelines.media.container import Container
 from animate_pipelines.media.durable import written_whole
 from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, header_bounds, input_arguments, run_ffmpeg
 from animate_pipelines.media.limits import MediaLimits
-from animate_pipelines.media.probe import AudioInfo, VideoInfo
 from animate_pipelines.media.timing import packets_of, ticks_per_second
+from animate_pipelines.media.video_info import AudioInfo, VideoInfo
 from animate_pipelines.request.params import DEFAULT_QUALITY, OutputFormat
 
 AudioTreatment = Literal["none", "copied", "encoded"]

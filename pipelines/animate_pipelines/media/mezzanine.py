@@ -23,8 +23,8 @@ from animate_pipelines.media.ffmpeg import (
     run_ffmpeg,
 )
 from animate_pipelines.media.limits import MediaLimits
-from animate_pipelines.media.probe import VideoInfo
 from animate_pipelines.media.timing import packets_of, ticks_per_second
+from animate_pipelines.media.video_info import VideoInfo
 
 GOP_FRAMES = 12
 OnFraction = Callable[[float], None]

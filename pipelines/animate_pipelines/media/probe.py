@@ -17,6 +17,7 @@ from animate_pipelines.media.ffmpeg import header_bounds, input_arguments, run_f
 from animate_pipelines.media.header import HEAD_BYTES, check_family, check_file_size, check_shape
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import Packets, Timing, packets_of, timing_of
+from animate_pipelines.media.video_info import AudioInfo, VideoInfo
 
 _STREAM = re.compile(
     r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (Video|Audio|Subtitle|Data|Attachment)\b(.*)$"
@@ -28,64 +29,8 @@ _FPS = re.compile(r" ([\d.]+)(k?) fps\b")
 _DEFAULT = "(default)"
 _PIXELS = re.compile(r"^: [^,]*(?:\([^)]*\)[^,]*)*, ([a-z][a-z0-9]*)(?:\(([^)]*)\))?,")
 _CODEC = re.compile(r"^: ([a-z0-9_]+)")
-HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 # FFmpeg says so, and then goes on with what there is.
 _CUT_SHORT = ("partial file", "File ended prematurely", "Truncat")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioInfo:
-    """The audio stream: the default one where there are several.
-
-    first_packet_s: on the source's own clock, as `VideoInfo.start_s`; below the first sample's time by the encoder's
-    priming. packet_s: how long one packet lasts.
-    """
-
-    index: int
-    codec: str
-    first_packet_s: Fraction
-    packet_s: Fraction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoInfo:
-    """A driving video as it is meant to be shown.
-
-    width, height: square pixels, after rotation and sample aspect, made even.
-    fps: the rate its frames are given at; exact (30000/1001 stays so). For a variable rate, the one it is resampled to.
-    num_frames: packets of the video stream, which for a constant rate are its frames.
-    rotation: degrees clockwise that the stored picture is turned by to be shown.
-    duration_s: from the first video frame's start to the last one's end.
-    transfer, matrix, primaries: as tagged; None where not.
-    num_audios: audio streams there are; `audio` is None also for one without packets.
-    is_part, cut_s: whether only a part of the file is meant, and how much of it lies before that part; see `trim`.
-    """
-
-    container: Container
-    index: int
-    codec: str
-    width: int
-    height: int
-    stored_width: int
-    stored_height: int
-    fps: Fraction
-    is_variable_rate: bool
-    num_frames: int
-    start_s: Fraction
-    duration_s: Fraction
-    rotation: int
-    pixel_format: str
-    transfer: str | None
-    matrix: str | None
-    primaries: str | None
-    audio: AudioInfo | None
-    num_audios: int
-    is_part: bool = False
-    cut_s: Fraction = Fraction(0)
-
-    @property
-    def is_hdr(self) -> bool:
-        return self.transfer in HDR_TRANSFERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

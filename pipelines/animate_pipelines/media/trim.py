@@ -6,7 +6,7 @@ import dataclasses
 from fractions import Fraction
 
 from animate_pipelines.errors import InvalidField
-from animate_pipelines.media.probe import VideoInfo
+from animate_pipelines.media.video_info import VideoInfo
 
 
 def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo:

@@ -1,56 +1,21 @@
-"""`MaskPreview`: what replace mode regenerates in a few frames of the driving video, to be looked at."""
+"""Chooses the frames of a mask preview, and finds or reads their masks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.given import MaskVideo
 from animate_pipelines.perception.mask_file import MaskFile
+from animate_pipelines.perception.masked_frames import MaskedFrame, MaskPreview
 from animate_pipelines.perception.masks import MaskSource, fit_mask
 from animate_pipelines.perception.observations import Observations
 from animate_pipelines.request.params import MaskFit
 
 _MOST_FRAMES = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedFrame:
-    """picture: `h w 3`. person: the mask that was found, regenerated: what is made of it; `h w` of 0 and 1."""
-
-    second: float
-    picture: np.ndarray
-    person: np.ndarray
-    regenerated: np.ndarray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskPreview:
-    """source: what found the masks; see `RenderResult.mask_source`."""
-
-    source: str
-    fit: MaskFit
-    frames: tuple[MaskedFrame, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Shares are of the picture, 0 to 1."""
-        return {
-            "source": self.source,
-            "fit": self.fit,
-            "frames": [
-                {
-                    "second": round(frame.second, 2),
-                    "person": round(float(frame.person.mean()), 3),
-                    "regenerated": round(float(frame.regenerated.mean()), 3),
-                }
-                for frame in self.frames
-            ],
-        }
 
 
 def preview_masks(

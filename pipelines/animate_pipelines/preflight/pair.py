@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.readers import Readers

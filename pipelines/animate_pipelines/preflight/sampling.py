@@ -8,7 +8,7 @@ import numpy as np
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.observation import observe
 from animate_pipelines.perception.observations import Observations

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from animate_pipelines.perception.mask_preview import MaskedFrame, MaskPreview
+from animate_pipelines.perception.masked_frames import MaskedFrame, MaskPreview
 
 SHEET_PX = 1200  # wide, where it stands alone
 _CELL_PX, _GAP_PX, _TITLE_PX, _CAPTION_PX = 200, 10, 26, 22

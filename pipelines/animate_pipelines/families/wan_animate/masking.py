@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.mask_file import MaskFile

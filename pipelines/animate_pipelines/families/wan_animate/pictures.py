@@ -13,7 +13,7 @@ from animate_pipelines.families.wan_animate.conditioning import Conditioning
 from animate_pipelines.families.wan_animate.retarget import retarget
 from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
 from animate_pipelines.media.resize import padding_resize
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.face import crop_face
 from animate_pipelines.perception.masks import fit_mask
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of

@@ -9,7 +9,7 @@ import numpy as np
 
 from animate_pipelines.perception.describe import report_people
 from animate_pipelines.perception.detection_report import ReportFiles
-from animate_pipelines.perception.driving import DrivingFrames
+from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.perception.mask_preview import masks_used

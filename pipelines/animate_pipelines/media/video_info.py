@@ -1,0 +1,67 @@
+"""`VideoInfo`: what is known of a video file before it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from animate_pipelines.media.container import Container
+
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioInfo:
+    """The audio stream: the default one where there are several.
+
+    first_packet_s: on the source's own clock, as `VideoInfo.start_s`; below the first sample's time by the encoder's
+        priming.
+    packet_s: how long one packet lasts.
+    """
+
+    index: int
+    codec: str
+    first_packet_s: Fraction
+    packet_s: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """A driving video as it is meant to be shown.
+
+    width, height: square pixels, after rotation and sample aspect, made even.
+    fps: the rate its frames are given at; exact (30000/1001 stays so). For a variable rate, the one it is resampled to.
+    num_frames: packets of the video stream, which for a constant rate are its frames.
+    rotation: degrees clockwise that the stored picture is turned by to be shown.
+    duration_s: from the first video frame's start to the last one's end.
+    transfer, matrix, primaries: as tagged; None where not.
+    num_audios: audio streams there are; `audio` is None also for one without packets.
+    is_part, cut_s: whether only a part of the file is meant, and how much of it lies before that part; see `trim`.
+    """
+
+    container: Container
+    index: int
+    codec: str
+    width: int
+    height: int
+    stored_width: int
+    stored_height: int
+    fps: Fraction
+    is_variable_rate: bool
+    num_frames: int
+    start_s: Fraction
+    duration_s: Fraction
+    rotation: int
+    pixel_format: str
+    transfer: str | None
+    matrix: str | None
+    primaries: str | None
+    audio: AudioInfo | None
+    num_audios: int
+    is_part: bool = False
+    cut_s: Fraction = Fraction(0)
+
+    @property
+    def is_hdr(self) -> bool:
+        """Return whether the picture has a high dynamic range."""
+        return self.transfer in HDR_TRANSFERS
