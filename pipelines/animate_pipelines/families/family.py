@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from animate_pipelines.diffusion.loop import SegmentModel
 from animate_pipelines.job.performance import Performance
-from animate_pipelines.job.render_job import RenderJob
-from animate_pipelines.loading.admission import DeviceMemory
+from animate_pipelines.job.render_job import Memory, RenderJob
 from animate_pipelines.loading.execution import Execution
 from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.readers import Readers
@@ -28,7 +27,7 @@ class Family(Protocol):
         """Return how this process runs the networks."""
 
     @property
-    def memory(self) -> DeviceMemory | None:
+    def memory(self) -> Memory | None:
         """Return what jobs are held to; None where memory is not planned."""
 
     @property

@@ -12,7 +12,7 @@ import torch
 
 from animate_pipelines.errors import BundleError
 from animate_pipelines.families.family import Family, FamilyModule
-from animate_pipelines.loading.admission import DeviceMemory
+from animate_pipelines.job.render_job import Memory
 from animate_pipelines.loading.execution import Execution, default_execution
 from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker
 from animate_pipelines.loading.shortcuts import take_shortcuts
@@ -44,7 +44,7 @@ class Models:
         return self.family.execution
 
     @property
-    def memory(self) -> DeviceMemory | None:
+    def memory(self) -> Memory | None:
         """Return what jobs are held to; None where memory is not planned."""
         return self.family.memory
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from animate_kernels.definitions import EPSILON
 from animate_kernels.dispatch import Ops
 from animate_kernels.fp8 import FP8, States
 from animate_kernels.order import TokenOrder
 from animate_kernels.self_attention import SelfAttention
+from animate_pipelines.families.wan_animate.fp32_layers import plain_norm, rms_norm
 from animate_pipelines.memory.fp8_linear import fuse_layers, input_dtype
 
 
@@ -161,21 +160,6 @@ def encode_faces(block: Any, motion: torch.Tensor) -> KeyValue:
     seen = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
     key = block.to_k(seen).unflatten(-1, (block.heads, -1))
     return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(seen).unflatten(-1, (block.heads, -1)))
-
-
-def plain_norm(tokens: torch.Tensor) -> torch.Tensor:
-    """LayerNorm without weights, fp32."""
-    return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPSILON)
-
-
-def rms_norm(norm: nn.RMSNorm, states: torch.Tensor) -> torch.Tensor:
-    """Normalised in fp32, back in the states' type, and only then times the weight."""
-    return F.rms_norm(states.float(), states.shape[-1:], eps=EPSILON).to(states.dtype) * norm.weight
-
-
-def linear_fp32(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
-    """A linear layer in fp32, whatever its weights are stored in."""
-    return F.linear(states.float(), layer.weight.float(), layer.bias.float())
 
 
 def _encode_keys(heads: int, norm: nn.RMSNorm, key: torch.Tensor, value: torch.Tensor) -> KeyValue:

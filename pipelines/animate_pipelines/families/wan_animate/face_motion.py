@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from animate_pipelines.families.wan_animate.blocks import plain_norm
+from animate_pipelines.families.wan_animate.fp32_layers import plain_norm
 
 _LOOK_BACK = 2  # frames that a causal convolution of three sees before its own
 

@@ -26,11 +26,11 @@ from animate_pipelines.families.wan_animate.blocks import (
     encode_image,
     encode_text,
     fuse_projections,
-    linear_fp32,
     run_block,
     run_face_block,
 )
 from animate_pipelines.families.wan_animate.face_motion import encode_face, encode_motion
+from animate_pipelines.families.wan_animate.fp32_layers import linear_fp32
 from animate_pipelines.memory.block_stream import BlockStream
 from animate_pipelines.memory.parking import Parking
 

@@ -1,0 +1,24 @@
+"""Layers that compute in fp32 whatever their weights are stored in, as the model was trained."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from animate_kernels.definitions import EPSILON
+
+
+def plain_norm(tokens: torch.Tensor) -> torch.Tensor:
+    """LayerNorm without weights, fp32."""
+    return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPSILON)
+
+
+def rms_norm(norm: nn.RMSNorm, states: torch.Tensor) -> torch.Tensor:
+    """Normalised in fp32, back in the states' type, and only then times the weight."""
+    return F.rms_norm(states.float(), states.shape[-1:], eps=EPSILON).to(states.dtype) * norm.weight
+
+
+def linear_fp32(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    """A linear layer in fp32, whatever its weights are stored in."""
+    return F.linear(states.float(), layer.weight.float(), layer.bias.float())
