@@ -124,7 +124,7 @@ def verify(
     as_json: _Json = False,
 ) -> None:
     """Check hashes, tensor names, shapes and types, and say which modes work. Exits with 1 when something is bad."""
-    from animate_pipelines.loading.verify import Verdict, verify_bundle
+    from animate_pipelines.families.verify import Verdict, verify_bundle
 
     def work() -> list[Verdict]:
         folder = _find(bundle)

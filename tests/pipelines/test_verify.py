@@ -12,7 +12,7 @@ from original_bundle import write_renamed_bundle
 from real_size import T5_FILE, VAE_FILE, write_real_size_bundle
 from safetensors.torch import load_file, save_file
 
-from animate_pipelines.loading.verify import Verdict, verify_bundle
+from animate_pipelines.families.verify import Verdict, verify_bundle
 from animate_weights.hashes import hash_files, write_hashes
 from animate_weights.layouts import Layout
 

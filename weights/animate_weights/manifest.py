@@ -16,6 +16,7 @@ from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME
 from animate_weights.layouts import find_layout
 from animate_weights.recognition import WAN_ANIMATE, recognise_family
+from animate_weights.traits import installed_families
 
 MANIFEST_NAME = "manifest.json"
 READERS_PATH = Path("process_checkpoint")  # the networks that read pictures: who is there, and in which pose
@@ -61,10 +62,13 @@ class Manifest:
         return asdict(self)
 
 
-# The published Wan2.2-Animate-14B, and where its original layout has the relighting LoRA, by preference.
-_PUBLISHED = Manifest(
-    name="wan2.2-animate-14b", render_areas=((1280, 720), (832, 480)), segment_frames=77, steps=20, shift=5.0
-)
+# What the published checkpoints are made for, by family.
+_PUBLISHED = {
+    "wan-animate": Manifest(
+        name="wan2.2-animate-14b", render_areas=((1280, 720), (832, 480)), segment_frames=77, steps=20, shift=5.0
+    ),
+}
+# Where the original layout of Wan2.2-Animate has the relighting LoRA, by preference.
 _RELIGHTING = ("relighting_lora/adapter_model.safetensors", "relighting_lora.ckpt")
 
 
@@ -81,9 +85,9 @@ def read_manifest(bundle: Path) -> Manifest:
     """
     path = bundle / MANIFEST_NAME
     if not path.is_file():
-        _check_family(bundle)
+        published = _PUBLISHED[_supported_family(bundle)]
         relighting = next((name for name in _RELIGHTING if (bundle / name).is_file()), None)
-        return replace(_PUBLISHED, relighting_lora=relighting)
+        return replace(published, relighting_lora=relighting)
     try:
         values = json.loads(path.read_text())
         areas = tuple((int(width), int(height)) for width, height in values["render_areas"])
@@ -92,8 +96,8 @@ def read_manifest(bundle: Path) -> Manifest:
         raise BundleError(f"{path} cannot be read: {error}", field="bundle", value=str(bundle)) from error
 
 
-def _check_family(bundle: Path) -> None:
-    """Raise `BundleError` unless a folder without a manifest holds Wan2.2-Animate."""
+def _supported_family(bundle: Path) -> str:
+    """Return the family of a folder without a manifest: one that is installed, and whose checkpoint is published."""
     known = recognise_family(bundle)
     if known is None and find_layout(bundle) is None:
         raise BundleError(
@@ -101,14 +105,16 @@ def _check_family(bundle: Path) -> None:
             field="bundle",
             value=str(bundle),
         )
-    if known not in (None, WAN_ANIMATE):
+    known = known or WAN_ANIMATE
+    supported = sorted(installed_families().keys() & _PUBLISHED.keys())
+    if known.name not in supported:
         raise BundleError(
-            f"{bundle} holds {known.title if known else ''}, a family that is not supported; supported is "
-            f"{WAN_ANIMATE.title}",
+            f"{bundle} holds {known.title}, a family that is not supported; supported are {', '.join(supported)}",
             field="bundle",
-            value=str(bundle),
-            limit=WAN_ANIMATE.name,
+            value=known.name,
+            limit=supported,
         )
+    return known.name
 
 
 def fingerprint(bundle: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +16,7 @@ from animate_pipelines.loading.execution import Execution, default_execution
 from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker
 from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_weights.manifest import SAFETY_PATH, Manifest, fingerprint, read_manifest
-from animate_weights.traits import Traits
-
-_GROUP = "animate_server.families"
+from animate_weights.traits import Traits, installed_families
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ class Models:
 
 def find_family(name: str) -> FamilyModule:
     """Return the installed family of that name. Raises `BundleError` with those that are installed."""
-    found = {point.name: point for point in entry_points(group=_GROUP)}
+    found = installed_families()
     if name not in found:
         raise BundleError(
             f"the bundle is of the family {name!r}; installed are {', '.join(sorted(found))}",

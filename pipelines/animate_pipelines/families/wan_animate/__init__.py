@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from animate_pipelines.loading.execution import Execution
     from animate_weights.manifest import Manifest
 
-TRAITS = Traits(family="wan-animate", tasks=("animate", "replace"), readers=("detector", "pose", "masks"))
+TRAITS = Traits(
+    family="wan-animate",
+    tasks=("animate", "replace"),
+    components=("transformer", "vae", "text_encoder", "image_encoder"),
+    readers=("detector", "pose", "masks"),
+)
 
 
 def load(bundle: Path, manifest: Manifest, wanted: Execution, *, fit_memory: bool, ignore_memory: bool) -> WanAnimate:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from animate_pipelines.families.registry import find_family
 from animate_pipelines.loading.networks import NetworkFiles, network_shapes, open_network
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, find_changes, read_hashes
 from animate_weights.layouts import COMPONENTS, find_layout, tokenizer_folder
 from animate_weights.lora import read_lora
 from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, read_manifest
+from animate_weights.traits import Traits
 
 State = Literal["ok", "note", "bad"]
 _MAX_PROBLEMS = 5  # of one component, before the rest is only counted
@@ -34,10 +36,11 @@ def verify_bundle(bundle: Path, on_bytes: OnBytes, *, hashes: bool = True) -> li
     on_bytes: called with the bytes hashed. hashes: False to leave the slow part out.
     """
     manifest = read_manifest(bundle)
+    traits = find_family(manifest.family).TRAITS
     verdicts = [Verdict(subject="bundle", state="ok", detail=f"{manifest.name}, {find_layout(bundle)} layout")]
     verdicts.append(_bytes(bundle, on_bytes) if hashes else _unchecked("left out"))
-    verdicts += _networks(bundle, manifest)
-    verdicts += _files(bundle)
+    verdicts += _networks(bundle, manifest, traits)
+    verdicts += _files(bundle, traits)
     return verdicts + _modes(manifest, verdicts)
 
 
@@ -58,8 +61,8 @@ def _unchecked(reason: str) -> Verdict:
     return Verdict(subject="bytes", state="note", detail=f"not checked: {reason}")
 
 
-def _networks(bundle: Path, manifest: Manifest) -> Iterator[Verdict]:
-    for component in COMPONENTS:
+def _networks(bundle: Path, manifest: Manifest, traits: Traits) -> Iterator[Verdict]:
+    for component in (known for known in COMPONENTS if known in traits.components):
         try:
             files = open_network(bundle, component, chosen=manifest.transformer)
             problems = list(files.match().problems)
@@ -96,20 +99,19 @@ def _loras(bundle: Path, manifest: Manifest, transformer: NetworkFiles) -> Itera
         yield Verdict(subject=subject, state="bad" if problems else "ok", detail=detail)
 
 
-def _files(bundle: Path) -> Iterator[Verdict]:
-    for subject, path in (
-        ("tokeniser", tokenizer_folder(bundle)),
-        ("person detector", bundle / DETECTOR_PATH),
-        ("pose network", bundle / POSE_PATH),
-    ):
-        there = path.exists()
-        shown = path.relative_to(bundle)
-        yield Verdict(
-            subject=subject, state="ok" if there else "bad", detail=f"{shown}" if there else f"the bundle lacks {shown}"
-        )
-    there = (bundle / SAM2_PATH / "config.json").is_file()
-    detail = f"{SAM2_PATH}" if there else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
-    yield Verdict(subject="mask network", state="ok" if there else "note", detail=detail)
+def _files(bundle: Path, traits: Traits) -> Iterator[Verdict]:
+    """The tokeniser, and the networks that look at pictures where the family has them look."""
+    needed = [("tokeniser", tokenizer_folder(bundle))] if "text_encoder" in traits.components else []
+    readers = (("detector", "person detector", DETECTOR_PATH), ("pose", "pose network", POSE_PATH))
+    needed += [(subject, bundle / path) for reader, subject, path in readers if reader in traits.readers]
+    for subject, path in needed:
+        there, shown = path.exists(), path.relative_to(bundle)
+        detail = f"{shown}" if there else f"the bundle lacks {shown}"
+        yield Verdict(subject=subject, state="ok" if there else "bad", detail=detail)
+    if "masks" in traits.readers:
+        there = (bundle / SAM2_PATH / "config.json").is_file()
+        detail = f"{SAM2_PATH}" if there else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
+        yield Verdict(subject="mask network", state="ok" if there else "note", detail=detail)
 
 
 def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
