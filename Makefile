@@ -26,6 +26,7 @@ test-clients: $(CLIENTS)/.ready
 
 docs: $(READY)
 	$(BIN)/python docs/write_dialects.py
+	$(BIN)/python docs/write_options.py
 
 .PHONY: bench-cpu
 bench-cpu: $(READY)

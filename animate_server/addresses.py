@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from animate_pipelines.errors import FetchError, InvalidField
-from animate_pipelines.request.params import MAX_REFERENCE_CHARS
+from animate_pipelines.request.fields import MAX_FILE_CHARS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-MAX_URL_CHARS = MAX_REFERENCE_CHARS
+MAX_URL_CHARS = MAX_FILE_CHARS
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 # What inet_aton, and so some resolvers, take for an IPv4 address: decimal, octal or hexadecimal, one to four parts.
 _NUMERIC_HOST = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*")

@@ -14,21 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
-from animate_pipelines.media.container import Family
-from animate_pipelines.request.availability import check_safety, check_turbo
+from animate_pipelines.request.availability import check_fields, check_safety, check_task, check_turbo
+from animate_pipelines.request.fields import FileKind
 from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.bodies import INLINE, Part
 from animate_server.files import read_chunks
 from animate_server.uploads import SCHEME, Uploads
 
-_FAMILIES: Mapping[str, Family] = {
-    "driving_video": "video",
-    "keypoints": "keypoints",
-    "mask_video": "video",
-    "neutral_reference": "image",
-    "neutral_driver": "image",
-}
 UPLOAD_PATH, ARTEFACT_PATH = "/files/uploads/", "/files/"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{19}")  # RunningHub's ids of jobs
@@ -79,13 +72,16 @@ class Gate:
         `BodyTooLarge`.
         """
         if (bundle := self._bundle()) is not None:
+            if "tasks" in bundle:
+                check_task(params, tasks=bundle["tasks"], bundle=bundle["name"])
+                check_fields(params, refuses=bundle["refuses"], family=bundle["family"])
             checker = bundle.get("safety_checker")
             check_safety(params.safety_check, bundle=bundle["name"], checker=checker, refuse=self._refuse_unchecked)
             check_turbo(params.turbo and not self._full_steps, bundle=bundle["name"], lora=bundle.get("turbo_lora"))
-        given = {field: getattr(params, field) for field in INPUTS if getattr(params, field) is not None}
+        given = {field: getattr(params, field) for field in params.inputs}
         references = {field: self._reference(reference, owner, base) for field, reference in given.items()}
         for field, reference in references.items():
-            self._check(field, _family(params, field), reference, parts, owner)
+            self._check(field, params.file_kind(field), reference, parts, owner)
         _check_unused(references, parts)
         return self._store(params, references, parts, owner)
 
@@ -106,7 +102,7 @@ class Gate:
         upload_id = reference.replace("-", "").lower()
         return SCHEME + upload_id if self._uploads.has(upload_id, owner) else _GENERATED + reference.lower()
 
-    def _check(self, field: str, family: Family, reference: str, parts: Mapping[str, Part], owner: str) -> None:
+    def _check(self, field: str, family: FileKind, reference: str, parts: Mapping[str, Part], owner: str) -> None:
         try:
             if reference.startswith(SCHEME):
                 self._uploads.find(reference.removeprefix(SCHEME), owner, family=family, field=field)
@@ -120,7 +116,7 @@ class Gate:
             error.field = error.field or field
             raise
 
-    def _check_generated(self, field: str, family: Family, name: str, owner: str) -> None:
+    def _check_generated(self, field: str, family: FileKind, name: str, owner: str) -> None:
         if family != "video":
             raise MediaError(f"{field} must be an image, but {name} is a generated video", field=field, limit="image")
         self._generated(name, owner)
@@ -133,7 +129,7 @@ class Gate:
             for field, reference in references.items():
                 if reference in parts or reference.startswith(_GENERATED):
                     chunks = self._chunks(reference, parts, owner)
-                    family = _family(params, field)
+                    family = params.file_kind(field)
                     upload = self._uploads.save(chunks, owner, field=field, family=family, inline=True)
                     inline.append(upload.id)
                     references[field] = SCHEME + upload.id
@@ -150,10 +146,6 @@ class Gate:
         if reference in parts:
             return parts[reference].chunks()
         return read_chunks(self._generated(reference.removeprefix(_GENERATED), owner))
-
-
-def _family(params: RenderParams, field: str) -> Family:
-    return params.reference_kind if field == "reference_image" else _FAMILIES[field]
 
 
 def fingerprint(route: str, fields: Mapping[str, Any], parts: Mapping[str, Part]) -> str:

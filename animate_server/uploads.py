@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, exists, insert, select, update
 
 from animate_pipelines.errors import InvalidField, MediaError
-from animate_pipelines.media.container import Family
 from animate_pipelines.media.header import HEAD_BYTES, check_head, sniff, with_article
 from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.request.fields import FileKind
 from animate_server.database import writing
 from animate_server.errors import JobNotFound
 from animate_server.files import unguessable, write_limited
@@ -41,7 +41,7 @@ class Upload:
 
     id: str
     owner: str
-    family: Family
+    family: FileKind
     media_type: str
     size_bytes: int
     sha256: str
@@ -73,7 +73,7 @@ class Uploads:
         owner: str,
         *,
         field: str,
-        family: Family | None = None,
+        family: FileKind | None = None,
         inline: bool = False,
         upload_id: str | None = None,
     ) -> Upload:
@@ -129,7 +129,7 @@ class Uploads:
         except JobNotFound:
             return False
 
-    def find(self, upload_id: str, owner: str, *, family: Family, field: str) -> Upload:
+    def find(self, upload_id: str, owner: str, *, family: FileKind, field: str) -> Upload:
         """The upload that the field of a request names. Raises `JobNotFound`, and `MediaError` for the wrong family."""
         try:
             upload = self.get(upload_id, owner)

@@ -26,7 +26,7 @@ from animate_pipelines.errors import (
 )
 from animate_pipelines.media.durable import written_whole
 from animate_pipelines.progress.progress import OnProgress, Progress
-from animate_pipelines.request.params import INPUTS, RenderParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.errors import LeaseLost
@@ -150,8 +150,7 @@ class Worker:
         report(Progress(stage="check", fraction=0.0))
         check_free_disk(self._settings.home, self._settings.min_free_disk)
         workspace = _take_over(folder, job.token)
-        given = [field for field in INPUTS if getattr(job.params, field) is not None]
-        inputs = {field: self._input(job, field, workspace, report) for field in given}
+        inputs = {field: self._input(job, field, workspace, report) for field in job.params.inputs}
         made = [self._take(job, renderer, params, inputs, workspace, report) for params in report.takes()]
         self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
         return self._publish(job, made)

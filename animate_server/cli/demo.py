@@ -13,7 +13,7 @@ from animate_server.cli.console import progress_report
 
 if TYPE_CHECKING:
     from animate_pipelines.families.registry import Models
-    from animate_pipelines.request.params import Mode
+    from animate_pipelines.request.params import Task
     from animate_pipelines.result import RenderResult
 
 
@@ -48,7 +48,7 @@ def demo(
         print(path)
 
 
-def _render(models: Models, image: Path, video: Path, mode: Mode, seed: int) -> list[Path]:
+def _render(models: Models, image: Path, video: Path, mode: Task, seed: int) -> list[Path]:
     """The video and its contact sheet."""
     from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.job.workspace import Workspace

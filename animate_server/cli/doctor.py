@@ -15,7 +15,7 @@ import typer
 
 from animate_pipelines.errors import InvalidField
 from animate_server.cli.console import EXIT_FAILED, print_error, print_json
-from animate_server.cli.render import read_area
+from animate_server.cli.options import read_size
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,8 @@ def doctor(
     from animate_server.settings import load_settings
 
     try:
-        findings = list(_examine(load_settings(bundle=bundle or None), read_area(render_area), frames))
+        area = None if render_area is None else read_size(render_area, "render_area")
+        findings = list(_examine(load_settings(bundle=bundle or None), area, frames))
     except InvalidField as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
     healthy = all(finding.state != "bad" for finding in findings)

@@ -10,39 +10,21 @@ import typer
 
 from animate_pipelines.errors import AnimateError
 from animate_server.cli.console import EXIT_FAILED, print_error, print_json, progress_report
-from animate_server.cli.render import Mode, find_file, find_given
+from animate_server.cli.options import read_options, takes_fields
 
 
+@takes_fields(lambda name, field: field.preflight)
 def preflight(
-    image: Annotated[Path, typer.Option(help="The reference image: who is on screen.")],
-    video: Annotated[Path, typer.Option(help="The driving video: what happens.")],
+    fields: dict[str, Any],
     output: Annotated[
         Path | None, typer.Option(help="A PNG of both under their skeletons; to replace, with the masks.")
     ] = None,
-    reference_kind: Annotated[str, typer.Option(help="As for `render`.")] = "image",
-    mode: Annotated[Mode, typer.Option(help="As for `render`.")] = Mode.ANIMATE,
-    align: Annotated[
-        bool, typer.Option("--align", help="Look at the image cropped and padded to the video's framing.")
-    ] = False,
-    mask_video: Annotated[Path | None, typer.Option(help="As for `render`.")] = None,
-    mask_fit: Annotated[str, typer.Option(help="As for `render`.")] = "box",
-    person: Annotated[str, typer.Option(help="As for `render`.")] = "largest",
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON, for machines.")] = False,
 ) -> None:
     """Look at a pair, and say what would spoil the render and what to do about it. Exits with 1 for a bad pair."""
     try:
-        fields = {
-            "mode": mode.value,
-            "align": align,
-            "mask_fit": mask_fit,
-            "person": person,
-            "mask_video": find_given(mask_video, "mask_video"),
-            "reference_image": str(find_file(image, "image")),
-            "reference_kind": reference_kind,
-            "driving_video": str(find_file(video, "video")),
-        }
-        report = _look(fields, output, bundle, as_json=as_json)
+        report = _check(read_options(fields), output, bundle, as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
     if as_json:
@@ -52,7 +34,7 @@ def preflight(
     raise typer.Exit(EXIT_FAILED if any(f["severity"] == "problem" for f in report["findings"]) else 0)
 
 
-def _look(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: bool) -> dict[str, Any]:
+def _check(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: bool) -> dict[str, Any]:
     from animate_pipelines.request.params import RenderParams
     from animate_server.settings import load_settings
 

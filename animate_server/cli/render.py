@@ -1,11 +1,9 @@
-"""`animate-server render`: one render in this process, no server."""
+"""`animate-server render`: renders in this process, no server."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,73 +11,19 @@ import typer
 
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_server.cli.console import print_error, print_json, progress_report
+from animate_server.cli.options import read_options, takes_fields
 
 if TYPE_CHECKING:
+    from animate_pipelines.families.registry import Models
     from animate_pipelines.request.params import RenderParams
     from animate_pipelines.result import RenderResult
     from animate_server.settings import Settings
 
 
-class Mode(StrEnum):
-    ANIMATE = "animate"
-    REPLACE = "replace"
-
-
+@takes_fields()
 def render(
-    image: Annotated[Path, typer.Option(help="The reference image: who is on screen.")],
-    video: Annotated[Path, typer.Option(help="The driving video: what happens.")],
-    output: Annotated[Path, typer.Option(help="The MP4 to write.")],
-    reference_kind: Annotated[
-        str, typer.Option(help="video: --image is a video of the character, of which the best frame is taken.")
-    ] = "image",
-    mode: Annotated[Mode, typer.Option(help="Animate the image, or replace the person in the video.")] = Mode.ANIMATE,
-    resolution: Annotated[str, typer.Option(help="Of the result: 480p, 580p, 720p or 1080p.")] = "720p",
-    render_area: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT whose area the model generates at. [default: the bundle's]")
-    ] = None,
-    fps: Annotated[str, typer.Option(help="source, 24, 48 or any whole number up to 120.")] = "source",
-    seed: Annotated[int | None, typer.Option(help="[default: drawn, and reported]")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What to say to the model beyond the two inputs.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps. [default: the bundle's]")] = None,
-    turbo: Annotated[bool, typer.Option("--turbo", help="Few steps, with the bundle's few-step LoRA.")] = False,
-    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave out the driving video's sound.")] = False,
-    retarget: Annotated[
-        bool, typer.Option("--retarget", help="Give the driver the reference character's proportions first.")
-    ] = False,
-    neutral_reference: Annotated[
-        Path | None, typer.Option(help="For --retarget: the reference image edited so that the pose is neutral.")
-    ] = None,
-    neutral_driver: Annotated[
-        Path | None, typer.Option(help="With it: a frame of the driving video, edited likewise.")
-    ] = None,
-    align: Annotated[
-        bool, typer.Option("--align", help="Crop and pad the image to the video's framing first.")
-    ] = False,
-    preflight: Annotated[
-        str, typer.Option(help="Look whether the two go together: warn, strict (refuse a bad pair) or off.")
-    ] = "warn",
-    keypoints: Annotated[
-        Path | None, typer.Option(help="Your own keypoints of the driving video: JSON, whole-body or OpenPose.")
-    ] = None,
-    mask_video: Annotated[
-        Path | None, typer.Option(help="Your own masks for replace mode: a video, white on the person.")
-    ] = None,
-    mask_fit: Annotated[
-        str, typer.Option(help="Of what is regenerated in replace mode: box, blocks or tight.")
-    ] = "box",
-    start: Annotated[float, typer.Option(help="Seconds of the driving video to leave out first.")] = 0.0,
-    duration: Annotated[
-        float | None, typer.Option(help="Seconds of the driving video to use. [default: to its end]")
-    ] = None,
-    person: Annotated[
-        str, typer.Option(help="Who is followed: largest, center, a number, or X,Y@SECONDS (fractions of the frame).")
-    ] = "largest",
-    max_gap_s: Annotated[
-        float, typer.Option("--max-gap", help="Seconds that person may be out of sight; they are bridged.")
-    ] = 1.0,
-    smoothing: Annotated[bool, typer.Option("--smoothing", help="Steady the boxes of person and face.")] = False,
-    frames: Annotated[int | None, typer.Option(help="Render only this many frames.")] = None,
-    overlap: Annotated[int, typer.Option(help="Frames carried from a segment into the next: 1 or 5.")] = 1,
+    output: Annotated[Path, typer.Option(help="The video to write; of several X-1.mp4, X-2.mp4, ...")],
+    fields: dict[str, Any],
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, ... [default: the first GPU, or the CPU]")] = None,
     ignore_memory: Annotated[
@@ -95,76 +39,64 @@ def render(
 
     Stopped and started again with the same inputs, options and seed, it goes on after the last finished segment.
     """
-    fields = {
-        "mode": mode.value,
-        "resolution": resolution,
-        "render_area": read_area(render_area),
-        "fps": fps if fps == "source" else _whole_number(fps, "fps"),
-        "seed": seed,
-        "prompt": prompt,
-        "steps": steps,
-        "turbo": turbo,
-        "keep_audio": not no_audio,
-        "retarget": retarget,
-        "align": align,
-        "preflight": _before_render(preflight),
-        "mask_fit": mask_fit,
-        "start": start,
-        "duration": duration,
-        "person": person,
-        "max_gap_s": max_gap_s,
-        "smoothing": smoothing,
-        "keypoints": find_given(keypoints, "keypoints"),
-        "mask_video": find_given(mask_video, "mask_video"),
-        "neutral_reference": find_given(neutral_reference, "neutral_reference"),
-        "neutral_driver": find_given(neutral_driver, "neutral_driver"),
-        "num_frames": frames,
-        "overlap": overlap,
-        "reference_image": str(find_file(image, "image")),
-        "reference_kind": reference_kind,
-        "driving_video": str(find_file(video, "video")),
-    }
+    from animate_pipelines.request.params import RenderParams
     from animate_server.settings import load_settings
 
     try:
-        params = _params(fields)
+        params = _before_render(RenderParams.from_json(read_options(fields)))
         settings = load_settings(bundle=bundle or None, devices=device, shortcuts=shortcuts)
-        result = _render(params, output.absolute(), settings, ignore_memory=ignore_memory, as_json=as_json)
+        models = _load(settings, params, ignore_memory=ignore_memory)
+        takes = params.takes()
+        for take, destination in zip(takes, _destinations(output.absolute(), len(takes)), strict=True):
+            _print_result(_render(models, take, destination, settings, as_json=as_json), as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
-    _print_result(result, as_json=as_json)
 
 
-def _params(fields: dict[str, Any]) -> RenderParams:
-    from animate_pipelines.request.params import RenderParams
+def _before_render(params: RenderParams) -> RenderParams:
+    if params.preflight == "only":
+        message = "preflight must be warn, strict or off here; `animate-server preflight` renders nothing"
+        raise InvalidField(message, field="preflight", value="only", limit="warn, strict, off")
+    return params
 
-    return RenderParams.from_json({name: value for name, value in fields.items() if value is not None})
+
+def _destinations(output: Path, number: int) -> list[Path]:
+    """Return where each result goes: the output itself, or numbered files beside it."""
+    if number == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{take}") for take in range(1, number + 1)]
 
 
-def _render(
-    params: RenderParams, output: Path, settings: Settings, *, ignore_memory: bool, as_json: bool
-) -> RenderResult:
+def _load(settings: Settings, params: RenderParams, *, ignore_memory: bool) -> Models:
+    """Load the bundle, once it is known to do what is wanted."""
+    from animate_pipelines.families.registry import find_family, load_models
+    from animate_pipelines.request.availability import check_fields, check_task
+    from animate_server.supervisor import find_devices
     from animate_weights.bundles import find_bundle
+    from animate_weights.manifest import read_manifest
 
     folder = find_bundle(settings.bundle, settings.home)
+    manifest = read_manifest(folder)
+    traits = find_family(manifest.family).TRAITS
+    check_task(params, tasks=traits.tasks, bundle=manifest.name)
+    check_fields(params, refuses=traits.refuses, family=traits.family)
+    device = find_devices(settings.devices)[0]
+    return load_models(folder, device=device, shortcuts=settings.shortcuts, ignore_memory=ignore_memory)
 
-    from animate_pipelines.families.registry import load_models
+
+def _render(models: Models, params: RenderParams, output: Path, settings: Settings, *, as_json: bool) -> RenderResult:
     from animate_pipelines.job.cache import PreprocessCache
     from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.render import render_video
-    from animate_server.supervisor import find_devices
 
-    media = InputFiles.of(params)
     workspace = output.with_name(f".{output.name}.render")
     output.parent.mkdir(parents=True, exist_ok=True)
-    device = find_devices(settings.devices)[0]
-    models = load_models(folder, device=device, shortcuts=settings.shortcuts, ignore_memory=ignore_memory)
     try:
         with progress_report(output.name, as_json=as_json) as report:
             result = render_video(
                 models,
                 params,
-                media,
+                InputFiles.of(params),
                 output,
                 workspace=workspace,
                 report=report,
@@ -190,38 +122,3 @@ def _print_result(result: RenderResult, *, as_json: bool) -> None:
         print(f"note: {warning}")
     for finding in (result.preflight or {}).get("findings", []):
         print(f"{finding['severity']}: {finding['message']}; {finding['fix']}")
-
-
-def find_given(path: Path | None, field: str) -> str | None:
-    """As `find_file`, of an input that may be left out."""
-    return None if path is None else str(find_file(path, field))
-
-
-def find_file(path: Path, option: str) -> Path:
-    if not path.is_file():
-        raise InvalidField(f"there is no file {path}", field=option, value=str(path))
-    return path.absolute()
-
-
-def _before_render(text: str) -> str:
-    if text not in ("warn", "strict", "off"):
-        raise InvalidField(f"preflight must be warn, strict or off, not {text!r}", field="preflight", value=text)
-    return text
-
-
-def read_area(text: str | None) -> list[int] | None:
-    """[width, height] of WIDTHxHEIGHT. `InvalidField`."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match:
-        raise InvalidField(
-            f"render_area must be WIDTHxHEIGHT, not {text!r}", field="render_area", value=text, limit="such as 1280x720"
-        )
-    return [int(match[1]), int(match[2])]
-
-
-def _whole_number(text: str, field: str) -> int:
-    if not re.fullmatch(r"\d{1,6}", text):
-        raise InvalidField(f"{field} must be source or a whole number, not {text!r}", field=field, value=text)
-    return int(text)

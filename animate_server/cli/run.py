@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.progress.progress import OnProgress, Progress
-from animate_pipelines.request.params import INPUTS
+from animate_pipelines.request.params import INPUTS, Task
 from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
+from animate_server.cli.options import read_options, takes_fields
 
 if TYPE_CHECKING:
     from animate_server.cli.client import ServerClient
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 _REMOTE = ("http://", "https://", "data:", "upload:")
 
 
-class Model(StrEnum):
-    ANIMATE = "animate"
-    REPLACE = "replace"
-
-
+@takes_fields(lambda name, field: name != "mode", needs_inputs=False)
 def run(
-    model: Annotated[Model, typer.Argument(help="What to do: animate the image, or replace the person in the video.")],
+    task: Annotated[Task, typer.Argument(metavar="TASK", help=f"What to do: {', '.join(get_args(Task))}.")],
+    fields: dict[str, Any],
     input_: Annotated[
         str,
         typer.Option(
-            "--input", help="The fields of POST /v1/jobs: JSON, or @FILE, or - for stdin. Inputs may be local paths."
+            "--input",
+            help="The fields of POST /v1/jobs: JSON, or @FILE, or - for stdin. Options win over it. Inputs may be "
+            "local paths.",
         ),
-    ],
+    ] = "{}",
     output_dir: Annotated[
         Path, typer.Option(help="Where the video goes, as JOB_ID.mp4; more of them as JOB_ID-1.mp4, ...")
     ] = Path(),
@@ -47,10 +46,10 @@ def run(
     from animate_server.cli.credentials import find_credentials
 
     try:
-        fields = _read_fields(input_) | {"mode": model.value}
+        wanted = _read_fields(input_) | read_options(fields, local_files=False) | {"mode": task}
         output_dir.mkdir(parents=True, exist_ok=True)
         with ServerClient(find_credentials(server, key)) as client:
-            code = _render(client, _upload_files(client, fields), output_dir, poll_s, as_json)
+            code = _render(client, _upload_files(client, wanted), output_dir, poll_s, as_json)
     except InvalidField as error:
         code = print_error(error, as_json=as_json)
     except ServerFault as fault:

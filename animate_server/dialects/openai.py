@@ -20,9 +20,9 @@ from animate_pipelines.request.params import (
     MAX_FPS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
-    Mode,
     RenderParams,
     Resolution,
+    Task,
     draw_seed,
 )
 from animate_server.addresses import check_length
@@ -34,7 +34,7 @@ from animate_server.jobs import Job, JobStatus
 
 router = APIRouter(prefix="/v1/videos", tags=["openai"])
 MAX_PAGE = 100
-_MODELS: Mapping[str, Mode] = {"wan2.2-animate": "animate", "wan2.2-replace": "replace"}
+_MODELS: Mapping[str, Task] = {"wan2.2-animate": "animate", "wan2.2-replace": "replace"}
 _SIZES: Mapping[int, Resolution] = {480: "480p", 580: "580p", 720: "720p", 1024: "1080p", 1080: "1080p"}
 _STATUSES = {
     JobStatus.QUEUED: "queued",

@@ -22,9 +22,9 @@ from animate_pipelines.request.params import (
     MAX_FPS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
-    Mode,
     RenderParams,
     Resolution,
+    Task,
     draw_seed,
 )
 from animate_server.addresses import check_length
@@ -37,7 +37,7 @@ from animate_server.jobs import Job, JobStatus
 router = APIRouter(prefix="/runcomfy/v1", tags=["runcomfy"])
 CATEGORY = "video-to-video"
 # Each with the mode its id says; None: the field `mode` says it.
-_MODELS: Mapping[str, Mode | None] = {
+_MODELS: Mapping[str, Task | None] = {
     "community/wan-2-2/animate": None,
     "community/wan-2-2/animate/move": "animate",
     "community/wan-2-2/animate/replace": "replace",
@@ -70,7 +70,7 @@ class ModelRequest(BaseModel):
     video_url: str = Field(
         min_length=1, description="How: a URL, data URI or `upload:ID`. Also as `reference_video_url` or `NN_video`."
     )
-    mode: Mode | None = Field(
+    mode: Literal["animate", "replace"] | None = Field(
         None, description="Animate the image, or put its character in place of the person. Default: as the id ends."
     )
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
@@ -285,7 +285,7 @@ def _show_model(model_id: str, with_schema: bool) -> dict[str, Any]:
     return shown
 
 
-def _mode(model_id: str, asked: Mode | None) -> Mode:
+def _mode(model_id: str, asked: Task | None) -> Task:
     said = _MODELS[model_id]
     if said is not None and asked not in (None, said):
         raise InvalidField(f"mode: {model_id} is {said}, not {asked}", field="mode", value=asked, limit=said)

@@ -58,7 +58,7 @@ def test_a_seed_is_always_known() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "limit"),
     [
-        ("mode", "move", "animate, replace"),
+        ("mode", "move", "animate, replace, image-to-video, speak"),
         ("resolution", "999p", "480p, 580p, 720p, 1080p"),
         ("resolution", 720, "480p, 580p, 720p, 1080p"),
         ("fps", 121, "int from 1 to 120"),

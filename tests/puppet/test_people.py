@@ -27,7 +27,7 @@ from animate_pipelines.perception.scan import Footage
 from animate_pipelines.progress.progress import Progress
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.render import render_video
-from animate_pipelines.request.params import Mode, RenderParams
+from animate_pipelines.request.params import RenderParams, Task
 from animate_weights.puppet import Character, Performance, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera
@@ -136,7 +136,7 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
 
 
 @pytest.mark.parametrize("mode", ["animate", "replace"])
-def test_a_job_says_of_its_person_what_preflight_says(mode: Mode, models: Models, tmp_path: Path) -> None:
+def test_a_job_says_of_its_person_what_preflight_says(mode: Task, models: Models, tmp_path: Path) -> None:
     """One of two stands upright in the first frames, the other has raised both hands."""
     rng = np.random.default_rng(43)
     poses = (Pose(left_shoulder=2.8, right_shoulder=2.8), Pose())

@@ -15,3 +15,8 @@ def test_dialects_page_is_what_make_docs_writes() -> None:
     for client in ("segmind", "openai", "runwayml", "@runwayml/sdk", "runware", "runware-sdk", "@runware/sdk-js"):
         assert f" `{client}`:\n\n```" in page
     assert page.count("plain HTTP:\n\n```python") == 3
+
+
+def test_options_page_is_what_make_docs_writes() -> None:
+    writer = runpy.run_path(str(ROOT / "docs/write_options.py"))
+    assert writer["write_page"]() == (ROOT / "docs/options.md").read_text(), "make docs"

@@ -220,7 +220,7 @@ BAD: list[tuple[dict[str, Any], int, str, Any, Any]] = [
     ({"fps": 0}, 422, "fps", 0, "int from 1 to 120"),
     ({"fps": 24.5}, 422, "fps", 24.5, "int from 1 to 120"),
     ({"resolution": "4k"}, 422, "resolution", "4k", "480p, 580p, 720p, 1080p"),
-    ({"mode": "dance"}, 422, "mode", "dance", "animate, replace"),
+    ({"mode": "dance"}, 422, "mode", "dance", "animate, replace, image-to-video, speak"),
     ({"seed": -1}, 422, "seed", -1, "int from 0 to 9007199254740991"),
     ({"steps": 101}, 422, "steps", 101, "int from 1 to 100"),
     ({"overlap": 3}, 422, "overlap", 3, "1, 5"),

@@ -378,7 +378,7 @@ def _webhook(call: Call) -> dict[str, Any]:
 def _input(params: RenderParams) -> dict[str, Any]:
     return {
         "image_url": redact(params.reference_image),
-        "video_url": redact(params.driving_video),
+        "video_url": redact(params.driving_video or ""),
         "resolution": params.resolution,
         "seed": params.seed,
         "num_inference_steps": params.steps,

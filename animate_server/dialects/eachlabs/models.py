@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, Mode, RenderParams, draw_seed
+from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, RenderParams, Task, draw_seed
 from animate_server.addresses import check_length
 from animate_server.fields import read_fields, show_schema
 
@@ -83,7 +83,7 @@ def show_model(slug: str) -> ModelView:
     return ModelView(title=model.title, slug=slug, version="0.0.1", output_type="video", request_schema=schema)
 
 
-def _parse_animate(mode: Mode, fields: Mapping[str, Any]) -> RenderParams:
+def _parse_animate(mode: Task, fields: Mapping[str, Any]) -> RenderParams:
     asked = read_fields(AnimateInput, fields)
     check_length(asked.image_url, "image_url")
     check_length(asked.video_url, "video_url")

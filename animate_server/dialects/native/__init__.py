@@ -20,10 +20,19 @@ from pydantic import BaseModel, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.media.size import output_size
+from animate_pipelines.request.fields import fields_of
 from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import redact
 from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
-from animate_server.dialects.native.schema import BODY, JobRequest, JobView, UploadView, WebhookField, WebhookView
+from animate_server.dialects.native.schema import (
+    ASPECTS,
+    BODY,
+    JobRequest,
+    JobView,
+    UploadView,
+    WebhookField,
+    WebhookView,
+)
 from animate_server.document import HAND_OVER, LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, JobUnfinished, KeyReused, http_headers, http_status
 from animate_server.fields import read_fields
@@ -34,19 +43,8 @@ router = APIRouter(prefix="/v1", tags=["native"])
 MAX_PAGE = 100
 KEEP_ALIVE_S = 15.0  # proxies cut connections that are silent for longer, commonly 30 or 60 s
 _TEXTS = frozenset(
-    {
-        "reference_image",
-        "driving_video",
-        "mode",
-        "prompt",
-        "negative_prompt",
-        "resolution",
-        "preflight",
-        "mask_fit",
-        "person",
-    }
+    name for name, field in fields_of(RenderParams).items() if field.kind in ("file", "text", "choice", "person")
 )
-_ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
 
 class JobList(BaseModel):
@@ -288,7 +286,7 @@ async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> d
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """All fields of `RenderParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
     values = {name: value for name, value in fields.items() if name != "webhook"}
-    for name in ("render_area", "output_size"):
+    for name in (name for name, field in fields_of(RenderParams).items() if field.kind == "size"):
         if isinstance(size := values.get(name), str):
             width, _, height = size.lower().partition("x")
             values[name] = [int(width), int(height)] if _is_number(width) and _is_number(height) else size
@@ -301,15 +299,15 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
 def _shaped(params: RenderParams, aspect: Any) -> RenderParams:
     if aspect == "source":
         return params
-    if aspect not in _ASPECTS or params.output_size is not None:
-        choices = "source, " + ", ".join(_ASPECTS)
+    if aspect not in ASPECTS or params.output_size is not None:
+        choices = "source, " + ", ".join(ASPECTS)
         why = (
             f"must be one of {choices}, not {aspect!r}"
             if params.output_size is None
             else "and output_size exclude each other"
         )
         raise InvalidField(f"aspect_ratio {why}", field="aspect_ratio", value=str(aspect)[:20], limit=choices)
-    return replace(params, output_size=output_size(params.resolution, *_ASPECTS[aspect]))
+    return replace(params, output_size=output_size(params.resolution, *ASPECTS[aspect]))
 
 
 def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:

@@ -1,42 +1,45 @@
 """The schemas of /v1, for its documentation: every field of a job request with its limits, and what is answered.
 
-Requests are checked by `RenderParams`, not by these models; a test holds the two together.
+Requests are checked by `RenderParams`; the model of a request is made from its table of fields.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from animate_pipelines.request import params as p
+from animate_pipelines.request.fields import MAX_FILE_CHARS, Kind, defaults_of, fields_of
+from animate_pipelines.request.fields import Field as RequestField
+from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_pipelines.request.person import MAX_PERSON
 from animate_server.fields import show_schema
 from animate_server.jobs import JobStatus
 from animate_server.webhooks import CallStatus
 
-_REFERENCE: dict[str, Any] = {
+_FILE: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": p.MAX_REFERENCE_CHARS},
+        {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": MAX_FILE_CHARS},
         {"type": "string", "pattern": "^data:"},
         {"type": "string", "pattern": "^upload:[A-Za-z0-9_-]{32}$"},
     ]
 }
-_SIDE = rf"{p.MIN_RENDER_SIDE_PX} to {p.MAX_RENDER_SIDE_PX} px"
-_OUTPUT_SIDE = rf"{p.MIN_OUTPUT_SIDE_PX} to {p.MAX_OUTPUT_SIDE_PX} px and even"
-
-
-def _size(low: int, high: int) -> dict[str, Any]:
-    side = {"type": "integer", "minimum": low, "maximum": high}
-    pair = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
-    return {"anyOf": [{"type": "string", "pattern": r"^\d{2,4}x\d{2,4}$"}, pair, {"type": "null"}]}
+_PERSON: dict[str, Any] = {
+    "anyOf": [
+        {"enum": ["largest", "center"]},
+        {"type": "integer", "minimum": 1, "maximum": MAX_PERSON},
+        {"type": "string", "pattern": r"^\d*\.?\d+,\d*\.?\d+@\d*\.?\d+$"},
+    ]
+}
+ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
 
 class WebhookRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    url: str = Field(min_length=1, max_length=p.MAX_REFERENCE_CHARS, description="http(s); redirects are failures.")
+    url: str = Field(min_length=1, max_length=MAX_FILE_CHARS, description="http(s); redirects are failures.")
     secret: str | None = Field(
         None,
         max_length=100,
@@ -50,169 +53,63 @@ class WebhookField(BaseModel):
     webhook: WebhookRequest
 
 
-class JobRequest(BaseModel):
+class _HttpFields(BaseModel):
+    """The fields of a request that only HTTP has."""
+
     model_config = ConfigDict(extra="forbid")
 
-    reference_image: str = Field(
-        min_length=1,
-        json_schema_extra=_REFERENCE,
-        description="Who is to move. JPEG, PNG, WebP: http(s) URL, data URI, `upload:ID`; in a form the file.",
-    )
-    reference_kind: p.ReferenceKind = Field(
-        "image",
-        description="video: `reference_image` is a video of the character, of which that frame is taken whose pose is "
-        "nearest to the driving video's first; the result's `reference_taken_at_s` says which.",
-    )
-    driving_video: str = Field(
-        min_length=1,
-        json_schema_extra=_REFERENCE,
-        description="How to move. MP4, MOV, Matroska, WebM: http(s) URL, data URI, `upload:ID`; in a form the file.",
-    )
-    keypoints: str | None = Field(
-        None,
-        min_length=1,
-        json_schema_extra=_REFERENCE,
-        description="Your own keypoints of the driving video, in place of ours: JSON with format (coco_wholebody or "
-        "openpose), width, height and one entry a frame in frames. Given as the other inputs are.",
-    )
-    mask_video: str | None = Field(
-        None,
-        min_length=1,
-        json_schema_extra=_REFERENCE,
-        description="Your own masks, mode replace only: a video as long as the driving video, white on the person.",
-    )
-    neutral_reference: str | None = Field(
-        None,
-        min_length=1,
-        json_schema_extra=_REFERENCE,
-        description="For `retarget`, with `neutral_driver`: an image of the same character in a neutral pose, such as "
-        "an image editing model makes of `reference_image`. Limbs are measured in these two.",
-    )
-    neutral_driver: str | None = Field(
-        None,
-        min_length=1,
-        json_schema_extra=_REFERENCE,
-        description="For `retarget`, with `neutral_reference`: an image of the driving video's person, likewise.",
-    )
-    mode: p.Mode = Field(
-        "animate",
-        description="animate: the person in the image moves. replace: it takes the place of the person in the video.",
-    )
-    prompt: str = Field(
-        p.DEFAULT_PROMPT, max_length=p.MAX_PROMPT_CHARS, description="The model was trained with the default."
-    )
-    negative_prompt: str = Field(
-        p.DEFAULT_NEGATIVE_PROMPT,
-        max_length=p.MAX_PROMPT_CHARS,
-        description="Has an effect with guidance_scale above 1. The default is the official one.",
-    )
-    resolution: p.Resolution = Field(
-        "720p", description="Class of the output's size; its aspect is the driving video's."
-    )
-    render_area: str | tuple[int, int] | None = Field(
-        None,
-        description=f"What is generated at: `WIDTHxHEIGHT` or [width, height], each {_SIDE}. Default: the bundle's.",
-        json_schema_extra=_size(p.MIN_RENDER_SIDE_PX, p.MAX_RENDER_SIDE_PX),
-    )
     aspect_ratio: Literal["source", "9:16", "1:1", "4:3", "3:4", "16:9"] = Field(
         "source", description="Of the output; with `resolution` it makes `output_size`."
     )
-    output_size: str | tuple[int, int] | None = Field(
-        None,
-        description=f"Exactly how large the output is: `WIDTHxHEIGHT` or [width, height], each {_OUTPUT_SIDE}. "
-        "Default: what `resolution` and the aspect give.",
-        json_schema_extra=_size(p.MIN_OUTPUT_SIDE_PX, p.MAX_OUTPUT_SIDE_PX),
-    )
-    fit: p.Fit = Field(
-        "pad", description="How a driving video of another aspect comes into it: set on black, or cut. Never stretched."
-    )
-    fps: Literal["source"] | int = Field(
-        "source",
-        description="Frames per second of the output; source: the driving video's rate, exactly.",
-        json_schema_extra={
-            "anyOf": [{"const": "source", "type": "string"}, {"type": "integer", "minimum": 1, "maximum": p.MAX_FPS}]
-        },
-    )
-    seed: int | None = Field(None, ge=0, le=p.MAX_SEED, description="Default: drawn, and reported.")
-    steps: int | None = Field(None, ge=1, le=p.MAX_STEPS, description="Denoising steps. Default: the bundle's.")
-    shift: float | None = Field(
-        None, ge=p.MIN_SHIFT, le=p.MAX_SHIFT, description="Timestep shift of the schedule. Default: the bundle's."
-    )
-    guidance_scale: float = Field(
-        1.0, ge=1.0, le=p.MAX_GUIDANCE_SCALE, description="1 is off; above 1 takes twice the time."
-    )
-    turbo: bool = Field(
-        False,
-        description="Few steps with the bundle's LoRA. When it has none: refused, or, where the server is set so, "
-        "rendered in full steps, which `result.turbo` and `result.warnings` say.",
-    )
-    keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
-    retarget: bool = Field(
-        False, description="Give the driver the reference character's proportions first; mode animate only."
-    )
-    overlap: p.Overlap = Field(1, description="Frames carried from one segment into the next.")
-    longest_s: float | None = Field(
-        None,
-        ge=0,
-        le=p.MAX_SECONDS,
-        description="Refuse a longer driving video. Default: the server's own limit.",
-    )
-    num_frames: int | None = Field(None, ge=1, le=10**6, description="Render only so many frames. Default: all.")
-    start: float = Field(0.0, ge=0, le=p.MAX_SECONDS, description="Seconds of the driving video to leave out first.")
-    duration: float | None = Field(
-        None, ge=0, le=p.MAX_SECONDS, description="Seconds of the driving video to use. Default: to its end."
-    )
-    person: str | int = Field(
-        "largest",
-        description="Who is followed among several: `largest` or `center` over the whole clip, a number (from 1, "
-        "in order of appearance and from left to right), or whoever stands at `X,Y@SECONDS` (fractions of the frame).",
-        json_schema_extra={
-            "anyOf": [
-                {"enum": ["largest", "center"]},
-                {"type": "integer", "minimum": 1, "maximum": MAX_PERSON},
-                {"type": "string", "pattern": r"^\d*\.?\d+,\d*\.?\d+@\d*\.?\d+$"},
-            ]
-        },
-    )
-    max_gap_s: float = Field(
-        p.DEFAULT_MAX_GAP_S,
-        ge=0,
-        le=p.LONGEST_MAX_GAP_S,
-        description="So long that person may be out of sight; what is missing is put between the poses around it.",
-    )
-    smoothing: bool = Field(
-        False, description="Steady the boxes of person and face from frame to frame; off: as the official code."
-    )
-    output_format: p.OutputFormat = Field("mp4", description="MP4 and MOV hold H.264, WebM VP9.")
-    quality: int = Field(p.DEFAULT_QUALITY, ge=p.MIN_QUALITY, le=p.MAX_QUALITY, description="Of the encoding.")
-    num_results: int = Field(
-        1, ge=1, le=p.MAX_RESULTS, description="How many videos, with the seeds `seed`, `seed` + 1, ..."
-    )
-    preflight: p.Preflight = Field(
-        "warn",
-        description="Whether image and video go together is looked at first. warn: and told in `result.preflight`; "
-        "strict: and a pair with problems fails before anything is rendered; only: nothing is rendered, the artefact "
-        "is a PNG of both under their skeletons, in mode replace also of what would be regenerated.",
-    )
-    mask_fit: p.MaskFit = Field(
-        "box",
-        description="How closely the regenerated part follows the person, in mode replace. box: the whole box around "
-        "it, which the model was trained with; blocks: those of a coarse grid; tight: its outline, grown a little.",
-    )
-    align: bool = Field(False, description="Crop and pad the image to the video's framing before the render.")
-    body_control: bool = Field(
-        True, description="false: the body stays as the reference has it; only face and head follow. Mode animate."
-    )
-    expression: int = Field(
-        p.AS_PERFORMED,
-        ge=1,
-        le=p.MAX_EXPRESSION,
-        description="How far the face moves from the reference's: 1 half as far, 3 as performed, 5 half as far again.",
-    )
-    safety_check: bool = Field(
-        False, description="The bundle's safety checker looks at image and output; the result's `safety` says whether."
-    )
     webhook: WebhookRequest | None = Field(None, description="Who is told, by POST, when the job has ended.")
+
+
+def job_request(params: type) -> type[BaseModel]:
+    """Return the model of a request's body, made from the table of fields."""
+    defaults = defaults_of(params)
+    entries = {name: _entry(field, defaults.get(name)) for name, field in fields_of(params).items()}
+    return create_model("JobRequest", __base__=_HttpFields, __doc__=None, **cast(dict[str, Any], entries))
+
+
+def _entry(field: RequestField, default: Any) -> tuple[Any, Any]:
+    """Return annotation and `pydantic.Field` of one field; where the default is drawn it may be null."""
+    annotation, limits, extra = _SHAPES[field.kind](field)
+    required = field.kind == "file" and not field.optional
+    if default is None and not required:
+        annotation = annotation | None
+    given = ... if required else default
+    return annotation, Field(given, description=field.help, json_schema_extra=extra, **limits)
+
+
+def _bounded(kind: type) -> Callable[[RequestField], tuple[Any, dict[str, Any], Any]]:
+    return lambda field: (kind, {"ge": kind(field.low), "le": kind(field.high)}, None)
+
+
+def _size(field: RequestField) -> tuple[Any, dict[str, Any], Any]:
+    side = {"type": "integer", "minimum": field.low, "maximum": field.high}
+    pair = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
+    extra = {"anyOf": [{"type": "string", "pattern": r"^\d{2,4}x\d{2,4}$"}, pair, {"type": "null"}]}
+    return str | tuple[int, int], {}, extra
+
+
+def _rate(field: RequestField) -> tuple[Any, dict[str, Any], Any]:
+    number = {"type": "integer", "minimum": field.low, "maximum": field.high}
+    return Literal["source"] | int, {}, {"anyOf": [{"const": "source", "type": "string"}, number]}
+
+
+# Annotation, limits, and what the schema says beyond them.
+_SHAPES: Mapping[Kind, Callable[[RequestField], tuple[Any, dict[str, Any], Any]]] = {
+    "file": lambda field: (str, {"min_length": 1}, _FILE),
+    "text": lambda field: (str, {"max_length": field.high}, None),
+    "choice": lambda field: (Literal[field.choices], {}, None),
+    "switch": lambda field: (bool, {}, None),
+    "whole": _bounded(int),
+    "number": _bounded(float),
+    "size": _size,
+    "rate": _rate,
+    "person": lambda field: (str | int, {}, _PERSON),
+}
+JobRequest = job_request(RenderParams)
 
 
 class ProgressView(BaseModel):
@@ -286,7 +183,7 @@ class UploadView(BaseModel):
 
 def _form() -> dict[str, Any]:
     schema = show_schema(JobRequest)
-    for name in p.INPUTS:
+    for name in INPUTS:
         text = schema["properties"][name]
         file = {"type": "string", "format": "binary"}
         schema["properties"][name] = {"description": text["description"], "anyOf": [file, {"type": "string"}]}

@@ -23,11 +23,18 @@ class InputFiles:
     """The input files, as they came."""
 
     reference_image: Path
-    driving_video: Path
+    driving_video: Path | None = None
+    driving_audio: Path | None = None
     keypoints: Path | None = None
     mask_video: Path | None = None
     neutral_reference: Path | None = None
     neutral_driver: Path | None = None
+
+    @property
+    def driver(self) -> Path:
+        """Return the driving video; the tasks that look at one require it."""
+        assert self.driving_video is not None
+        return self.driving_video
 
     @classmethod
     def of(cls, params: RenderParams) -> InputFiles:
@@ -37,7 +44,7 @@ class InputFiles:
 
 def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:
     """The part of the driving video that is used."""
-    info = probe_video(media.driving_video, limits.with_videos_of(params.longest_s))
+    info = probe_video(media.driver, limits.with_videos_of(params.longest_s))
     return trim(info, params.start, params.duration)
 
 
@@ -52,7 +59,7 @@ def driving_mezzanine(
     if files.mezzanine.is_file():
         return read_mezzanine(files.mezzanine, limits)
     return write_mezzanine(
-        media.driving_video,
+        media.driver,
         files.mezzanine,
         source,
         limits,

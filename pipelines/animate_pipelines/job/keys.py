@@ -6,31 +6,9 @@ from importlib.metadata import version
 from typing import Any
 
 from animate_pipelines.job.input_files import InputFiles, digests_of
-from animate_pipelines.request.params import RenderParams
+from animate_pipelines.request.fields import fields_of
+from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_pipelines.request.size import Size
-
-# Fields that change nothing about what is found in the driving video. Sizes count as the frames' size.
-_NOT_LOOKED_AT = {"reference_image", "prompt", "negative_prompt", "resolution", "render_area", "seed", "steps", "shift"}
-_NOT_LOOKED_AT |= {
-    "guidance_scale",
-    "turbo",
-    "keep_audio",
-    "retarget",
-    "neutral_reference",
-    "neutral_driver",
-    "overlap",
-    "output_format",
-    "quality",
-    "num_results",
-    "preflight",
-    "align",
-    "mask_fit",
-    "body_control",
-    "expression",
-    "safety_check",
-    "reference_kind",
-    "longest_s",
-}
 
 
 def render_identity(
@@ -46,16 +24,16 @@ def render_identity(
 def found_by(
     params: RenderParams, inputs: InputFiles, frame_size: Size, readers_hash: str, masks: str
 ) -> dict[str, object]:
-    """Return all that decides what the networks find in the driving video. A new field counts until it is said not to.
+    """Return all that decides what the networks find in the driving video: the fields that the table marks so.
 
     frame_size: (width, height) of the frames looked at.
     readers_hash: changes with the networks.
     masks: the name of what finds masks.
     """
-    fields = {name: value for name, value in params.to_json().items() if name not in _NOT_LOOKED_AT}
-    digests = {name: digest for name, digest in digests_of(inputs).items() if name not in _NOT_LOOKED_AT}
-    return fields | {
-        **digests,
+    fields = {name for name, field in fields_of(type(params)).items() if field.finds}
+    values = {name: value for name, value in params.to_json().items() if name in fields - set(INPUTS)}
+    return values | {
+        **{name: digest for name, digest in digests_of(inputs).items() if name in fields},
         "frame_size": list(frame_size),
         "networks": readers_hash,
         "masks": masks,

@@ -10,8 +10,9 @@ import struct
 from dataclasses import dataclass
 
 from animate_pipelines.errors import MediaError, MediaTooLarge
-from animate_pipelines.media.container import Container, Family
+from animate_pipelines.media.container import Container
 from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.request.fields import FileKind
 
 HEAD_BYTES = 65_536  # enough for `sniff`, and for the sides of nearly every picture
 ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM", "keypoints": "a JSON object"}
@@ -40,7 +41,7 @@ _FOREIGN = (
 class MediaKind:
     """What a file is, by its first bytes."""
 
-    family: Family
+    family: FileKind
     container: Container
 
 
@@ -63,16 +64,16 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
     raise MediaError(f"{field} is {found}; it must be {accepted}", field=field, value=found, limit=accepted)
 
 
-def check_family(head: bytes, family: Family, *, field: str) -> MediaKind:
+def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
     """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
     kind = sniff(head, field=field)
     if kind.family != family:
         message = f"{field} must be {with_article(family)}, but the file is {with_article(kind.family)}"
-        raise MediaError(f"{message} ({kind.container})", field=field, value=kind.family, limit=ACCEPTED[family])
+        raise MediaError(f"{message} ({kind.container})", field=field, value=kind.family, limit=ACCEPTED.get(family))
     return kind
 
 
-def check_head(head: bytes, family: Family, size_bytes: int, limits: MediaLimits, *, field: str) -> MediaKind:
+def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimits, *, field: str) -> MediaKind:
     """All that can be said of an input before decoding: its family, its size, and a picture's sides where `head` tells.
 
     head: the first bytes, `HEAD_BYTES` of them where the file has as many. size_bytes: of the whole file.
@@ -189,5 +190,5 @@ def _text_name(head: bytes) -> str:
     return "of an unknown format"
 
 
-def with_article(family: Family) -> str:
-    return {"image": "an image", "video": "a video", "keypoints": "a JSON object"}[family]
+def with_article(family: FileKind) -> str:
+    return {"image": "an image", "video": "a video", "audio": "an audio file", "keypoints": "a JSON object"}[family]

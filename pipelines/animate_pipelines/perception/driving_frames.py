@@ -8,7 +8,7 @@ import numpy as np
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.resize import inner_box, padding_resize, resize_interpolation
-from animate_pipelines.request.params import Mode
+from animate_pipelines.request.params import Task
 from animate_pipelines.request.person import PersonAt
 from animate_pipelines.request.size import Size
 
@@ -16,7 +16,7 @@ from animate_pipelines.request.size import Size
 class DrivingFrames:
     """The frames the networks look at: native to animate, letter-boxed to the render size to replace."""
 
-    def __init__(self, clip: Clip, mode: Mode, render_size: Size) -> None:
+    def __init__(self, clip: Clip, mode: Task, render_size: Size) -> None:
         self.clip = clip
         self.mode = mode
         self.size: Size = clip.size if mode == "animate" else render_size

@@ -1,15 +1,37 @@
-"""What a bundle cannot do is refused: at the gate, before a render begins, and where the networks are chosen.
+"""What a bundle cannot do is refused: at the door, before a render begins, and where the networks are chosen.
 
 Standard library only, because the HTTP side asks too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.request.params import RenderParams
+
+
+def check_task(params: RenderParams, *, tasks: Collection[str], bundle: object) -> None:
+    """Raise `InvalidField` for a task that the loaded bundle does not do, naming those that it does."""
+    if params.mode not in tasks:
+        done = ", ".join(tasks)
+        raise InvalidField(
+            f"mode {params.mode} is not available: the bundle {bundle} does {done}",
+            field="mode",
+            value=params.mode,
+            limit=done,
+        )
+
+
+def check_fields(params: RenderParams, *, refuses: Collection[str], family: object) -> None:
+    """Raise `InvalidField` for a field that is given and that the bundle's family cannot follow."""
+    for name in params.given:
+        if name in refuses:
+            raise InvalidField(f"{name} is not taken by the family {family}", field=name, limit=None)
 
 
 def check_turbo(turbo: bool, *, bundle: object, lora: object) -> None:
-    """`InvalidField` when few steps are asked of a bundle whose manifest names no few-step LoRA."""
+    """Raise `InvalidField` when few steps are asked of a bundle whose manifest names no few-step LoRA."""
     if turbo and lora is None:
         raise InvalidField(
             f"turbo is not available: the bundle {bundle} has no few-step LoRA", field="turbo", value=True, limit=False
@@ -17,7 +39,7 @@ def check_turbo(turbo: bool, *, bundle: object, lora: object) -> None:
 
 
 def check_safety(asked: bool, *, bundle: object, checker: object, refuse: bool) -> None:
-    """`InvalidField` when a check is asked of a bundle without a checker, where that is not let pass unchecked."""
+    """Raise `InvalidField` when a check is asked of a bundle without a checker, where none is passed over."""
     if asked and refuse and not checker:
         message = f"the bundle {bundle} has no safety checker, and this server renders nothing unchecked"
         raise InvalidField(f"safety_check: {message}", field="safety_check", value=True, limit=False)

@@ -70,7 +70,7 @@ def perform(
                 masks=driver.mask_file.read if params.mode == "replace" else None,
                 mask_fit=params.mask_fit,
             ),
-            sound=Sound(path=job.inputs.driving_video, info=source) if params.keep_audio else None,
+            sound=Sound(path=job.inputs.driver, info=source) if params.keep_audio else None,
             notes=driver.notes(source, character, conditioning, report),
         )
     except BaseException:
