@@ -15,9 +15,10 @@ from PIL import Image
 
 from animate_benchmarks.crossings import follow_crossing
 from animate_benchmarks.puppet.rendering import held_out_case
-from animate_pipelines.errors import NoPersonFound
+from animate_pipelines.errors import NoPersonFound, PersonLost
 from animate_pipelines.families.registry import Models
 from animate_pipelines.families.wan_animate.driver import PARTS
+from animate_pipelines.job.cache import PreprocessCache
 from animate_pipelines.job.input_files import InputFiles
 from animate_pipelines.job.preflight import preflight
 from animate_pipelines.perception.observation import observe
@@ -198,3 +199,16 @@ def test_who_is_followed_stays_the_same_among_three_who_cross(seed: int, readers
     shares = follow_crossing(readers, seed)
     assert np.mean(shares) >= 0.97, shares
     assert min(shares) >= 0.94, shares
+
+
+def test_who_is_lost_too_long_is_not_looked_for_again(models: Models, tmp_path: Path) -> None:
+    """What was found is kept before the gaps are judged: the same job with a longer gap pays no detection."""
+    media, cache = write_media(tmp_path, perform(0)), PreprocessCache(tmp_path / "cache", max_bytes=10**9)
+    params = RenderParams(
+        reference_image="-", driving_video="-", seed=1, steps=1, resolution="480p", preflight="off", max_gap_s=0.1
+    )
+    with pytest.raises(PersonLost):
+        render_video(models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "first", cache=cache)
+    patient = dataclasses.replace(params, max_gap_s=2.0)
+    result = render_video(models, patient, media, tmp_path / "out.mp4", workspace=tmp_path / "second", cache=cache)
+    assert (result.preprocess_cached, result.preprocess_seconds["detect"]) == (True, 0.0)
