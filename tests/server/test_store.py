@@ -6,25 +6,28 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Connection, Update, create_engine, inspect, text, update
 
 import animate_server
 from animate_pipelines.errors import InvalidField, ServerError
 from animate_pipelines.progress.progress import Progress
+from animate_server import store as store_module
+from animate_server import tables
 from animate_server.backend import Backend
 from animate_server.database import SCHEMA, open_database
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull, SchemaUnknown
-from animate_server.jobs import TRANSITIONS, Artefact, JobStatus, NewJob
+from animate_server.jobs import TRANSITIONS, Artefact, Job, JobStatus, NewJob
 from animate_server.store import Store
 from animate_server.tables import metadata
 
@@ -189,6 +192,30 @@ def test_cancel(store: Store, new_job: Make) -> None:
     assert store.renew(running).cancel_requested
     assert store.cancel(running).status is JobStatus.CANCELED
     assert store.claim("w") is None
+
+
+def test_a_job_that_changes_while_it_is_looked_at_is_looked_at_again(
+    store: Store, new_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store.add(new_job()).id
+    store.add(new_job())
+    real = store_module._update
+    others: list[Update] = []
+
+    def update_late(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+        if others:
+            connection.execute(others.pop())
+        return real(connection, job, values)
+
+    monkeypatch.setattr(store_module, "_update", update_late)
+    row = update(tables.jobs).where(tables.jobs.c.id == job_id)
+    others.append(row.values(status="running", worker="faster", token=1, lease_expires_at=9e12))
+    claimed = store.claim("w")
+    assert claimed is not None
+    assert claimed.id != job_id
+    others.append(row.values(status="running", worker="third", token=2))
+    canceled = store.request_cancel(job_id, "owner")
+    assert (canceled.cancel_requested, canceled.token, canceled.worker) == (True, 2, "third")
 
 
 @pytest.mark.parametrize("end", ["lost", "retried", "released"])
