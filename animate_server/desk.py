@@ -29,7 +29,7 @@ from animate_server.errors import NotAuthorized
 from animate_server.fetch import fetch
 from animate_server.files import check_free_disk, read_chunks
 from animate_server.inputs import ARTEFACT_PATH, UPLOAD_PATH, Gate, fingerprint
-from animate_server.jobs import Artefact, Job, JobStatus, NewJob
+from animate_server.jobs import Artefact, Job, JobKind, JobStatus, NewJob
 from animate_server.outbox import Outbox
 from animate_server.rates import RateLimit
 from animate_server.reports import REPORT_TYPES, ReportKind, Reports
@@ -149,12 +149,15 @@ class JobDesk:
         caller: Caller,
         *,
         dialect: str,
+        kind: JobKind = "render",
         idempotency_key: str | None = None,
         webhooks: Sequence[Webhook] = (),
         terms: Terms | None = None,
     ) -> Job:
         wanted = terms or Terms()
-        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhooks, wanted)
+        return await run_in_threadpool(
+            self._submit, params, body, caller, dialect, kind, idempotency_key, webhooks, wanted
+        )
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         return await run_in_threadpool(self.store.get, job_id, caller.owner)
@@ -282,6 +285,7 @@ class JobDesk:
         body: Body,
         caller: Caller,
         dialect: str,
+        kind: JobKind,
         idempotency_key: str | None,
         webhooks: Sequence[Webhook],
         terms: Terms,
@@ -297,6 +301,7 @@ class JobDesk:
             id=terms.job_id or str(uuid.uuid4()),
             owner=caller.owner,
             dialect=dialect,
+            kind=kind,
             params=accepted.params,
             idempotency_key=idempotency_key,
             fingerprint=print_of,

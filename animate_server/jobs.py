@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from animate_pipelines.errors import AnimateError, Fault
 from animate_pipelines.request.params import RenderParams
 from animate_server.webhooks import Webhook
+
+# preflight: the pair is looked at, and nothing is rendered.
+JobKind = Literal["render", "preflight"]
 
 
 class JobStatus(StrEnum):
@@ -85,6 +88,7 @@ class Job:
     id: str
     owner: str
     dialect: str
+    kind: JobKind
     status: JobStatus
     params: RenderParams
     created_at: float
@@ -122,6 +126,7 @@ class NewJob:
     owner: str
     dialect: str
     params: RenderParams
+    kind: JobKind = "render"
     idempotency_key: str | None = None
     fingerprint: str = ""
     request: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from animate_pipelines.errors import AnimateError, ServerError
@@ -165,11 +165,10 @@ class Store:
         resting: ids of jobs that are to wait.
         """
         self.requeue_lost()
-        renders = case((jobs.c.params["preflight"].as_string() == "only", 0), else_=1)
         queued = select(jobs).where(jobs.c.status == JobStatus.QUEUED, jobs.c.id.not_in(resting))
         if self._max_running is not None:
             queued = queued.where(jobs.c.owner.not_in(_busy_owners(self._max_running)))
-        oldest = queued.order_by(renders, jobs.c.seq).limit(1)
+        oldest = queued.order_by(jobs.c.kind != "preflight", jobs.c.seq).limit(1)
         with self._engine.begin() as connection:
             if connection.execute(oldest).one_or_none() is None:
                 return None  # the common case takes no write lock
@@ -329,6 +328,7 @@ class Store:
             "id": new.id,
             "owner": new.owner,
             "dialect": new.dialect,
+            "kind": new.kind,
             "status": JobStatus.QUEUED,
             "params": new.params.to_json(),
             "created_at": self._clock(),
@@ -390,6 +390,7 @@ def _job(row: Row[Any]) -> Job:
         id=row.id,
         owner=row.owner,
         dialect=row.dialect,
+        kind=row.kind,
         status=JobStatus(row.status),
         params=RenderParams.from_json(row.params),
         created_at=row.created_at,

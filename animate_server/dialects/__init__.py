@@ -20,7 +20,7 @@ from animate_pipelines.media.stills import StillKind
 from animate_pipelines.request.params import RenderParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
-from animate_server.jobs import Artefact, Job, JobStatus
+from animate_server.jobs import Artefact, Job, JobKind, JobStatus
 from animate_server.webhooks import Call, Webhook
 
 _PAGE = 200
@@ -118,6 +118,7 @@ class Desk(Protocol):
         caller: Caller,
         *,
         dialect: str,
+        kind: JobKind = "render",
         idempotency_key: str | None = None,
         webhooks: Sequence[Webhook] = (),
         terms: Terms | None = None,

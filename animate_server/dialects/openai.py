@@ -266,7 +266,7 @@ async def _find(video_id: str, desk: Desk, caller: Caller) -> Job:
 
 def _exists(job: Job) -> bool:
     """Not for their client: a video that was deleted while it was rendered, canceled, or has expired; a preflight."""
-    return not job.cancel_requested and job.status in _STATUSES and job.params.preflight != "only"
+    return not job.cancel_requested and job.status in _STATUSES and job.kind == "render"
 
 
 async def _page(desk: Desk, caller: Caller, after: str | None, limit: int, oldest_first: bool) -> list[Job]:

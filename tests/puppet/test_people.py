@@ -117,7 +117,7 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
     media, sheet = write_media(tmp_path, frames), tmp_path / "sheet.png"
 
     def look(person: str | int) -> dict[str, Any]:
-        params = RenderParams(reference_image="-", driving_video="-", person=person, preflight="only")
+        params = RenderParams(reference_image="-", driving_video="-", person=person)
         return preflight(models.readers, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None)
 
     left, right = look("0.22,0.5@0.2"), look("0.78,0.5@0.2")

@@ -23,6 +23,7 @@ _REFERENCE: dict[str, Any] = {
         {"type": "string", "pattern": "^upload:[A-Za-z0-9_-]{32}$"},
     ]
 }
+PREFLIGHT_ONLY = "only"  # what `preflight` is for a job of the kind preflight
 _SIDE = rf"{p.MIN_RENDER_SIDE_PX} to {p.MAX_RENDER_SIDE_PX} px"
 _OUTPUT_SIDE = rf"{p.MIN_OUTPUT_SIDE_PX} to {p.MAX_OUTPUT_SIDE_PX} px and even"
 
@@ -188,7 +189,7 @@ class JobRequest(BaseModel):
     num_results: int = Field(
         1, ge=1, le=p.MAX_RESULTS, description="How many videos, with the seeds `seed`, `seed` + 1, ..."
     )
-    preflight: p.Preflight = Field(
+    preflight: Literal[p.Preflight, "only"] = Field(
         "warn",
         description="Whether image and video go together is looked at first. warn: and told in `result.preflight`; "
         "strict: and a pair with problems fails before anything is rendered; only: nothing is rendered, the artefact "

@@ -27,17 +27,20 @@ def check_media(
     size: tuple[int, int],
     *,
     find: Callable[[], FoundPeople],
+    alone: bool = False,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[PreflightReport | None, np.ndarray]:
     """The report, and the reference picture, aligned where `params` want that.
 
     The report is None where they want none, or where the bundle has no networks to look with.
     size: (width, height) that the reference is aligned to. find: finds everybody in all of `frames`; asked where a few
-    of them cannot tell who will be followed. What is seen of the video is kept in `files`. Raises `PairRefused` where
-    `params` are strict and there are problems.
+    of them cannot tell who will be followed. What is seen of the video is kept in `files`.
+    alone: nothing is rendered, so there is a report whatever `params.preflight` says, and it refuses nothing.
+    Raises `PairRefused` where `params` are strict and there are problems.
     """
-    blind = not readers.are_there and params.preflight == "warn"
-    if not params.align and (blind or params.preflight == "off"):
+    wanted = "report" if alone else params.preflight
+    blind = not readers.are_there and wanted == "warn"
+    if not params.align and (blind or wanted == "off"):
         return None, reference
     if not files.has_survey():
         seen = observe_clip(readers, frames.clip, on_frame)
@@ -48,9 +51,9 @@ def check_media(
     if params.align:
         reference = align_picture(reference, image, video, size)
         image = observe_image(readers, reference)
-    if params.preflight == "off":
+    if wanted == "off":
         return None, reference
     report = check_pair(image, video, Cutting(cuts_s=video.cuts_s, duration_s=float(frames.clip.duration_s)))
-    if params.preflight == "strict":
+    if wanted == "strict":
         refuse_problems(report)
     return report, reference

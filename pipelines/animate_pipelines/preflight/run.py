@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -67,8 +66,9 @@ def preflight(
             character.picture,
             DrivingFrames(clip, "animate", plan.render_size),
             files,
-            dataclasses.replace(params, preflight="only"),
+            params,
             plan.render_size,
+            alone=True,
             find=partial(find_crowd, readers, clip, files, params.person, tracker.advance),
             on_frame=tracker.advance,
         )

@@ -16,7 +16,7 @@ from animate_pipelines.request.person import read_person
 Mode = Literal["animate", "replace"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
-Preflight = Literal["warn", "strict", "off", "only"]
+Preflight = Literal["warn", "strict", "off"]
 # Fields that say where a file is.
 INPUTS = ("reference_image", "driving_video", "keypoints", "mask_video", "neutral_reference", "neutral_driver")
 _NEUTRAL = INPUTS[4:]
@@ -81,7 +81,7 @@ class RenderParams:
     output_format: MP4 and MOV hold H.264, WebM VP9.
     quality: 20 to 99, of the encoding.
     preflight: whether image and driving video go together is looked at first. warn: and told with the result; strict:
-        and a pair with problems is refused before anything is rendered; only: and that is all.
+        and a pair with problems is refused before anything is rendered.
     align: crop and pad the reference image, so that its person stands where the driving video's does.
     mask_fit: how closely the regenerated part follows the person in replace mode. box: all of the box around it, as the
         official code does; blocks: those of a grid of 8 by 16 that hold some of it; tight: its outline, grown a little.
@@ -185,11 +185,6 @@ class RenderParams:
         if not self.body_control and (self.retarget or self.mode != "animate"):
             message = "a body is held in the mode animate only, and without retarget"
             raise InvalidField(f"body_control: {message}", field="body_control", value=False, limit=True)
-
-    @property
-    def file_type(self) -> str:
-        """The suffix of what is made, without a dot."""
-        return "png" if self.preflight == "only" else self.output_format
 
     def takes(self) -> tuple[RenderParams, ...]:
         """One for each of the results: the same render with the next seed."""
