@@ -324,13 +324,13 @@ class JobDesk:
         try:
             check_url(webhook.url, self._policy)
         except AnimateError as error:
-            raise InvalidField(f"{webhook.field}: {error.message}", field=webhook.field, value=error.value) from None
+            raise InvalidField(f"{{field}}: {error.message}", field=webhook.field, value=error.value) from None
 
     def _check_retention(self, retention_s: float | None) -> None:
         kept_s = self._settings.job_retention_s
         if retention_s is not None and retention_s > kept_s:
             raise InvalidField(
-                f"a result is kept for {kept_s:g} s at most", field="ttl", value=retention_s, limit=kept_s
+                f"a result is kept for {kept_s:g} s at most", field="retention_s", value=retention_s, limit=kept_s
             )
 
     def _generated(self, name: str, owner: str) -> Path:

@@ -203,7 +203,7 @@ class Store:
     def fail(self, job: Job, error: AnimateError) -> Job:
         """Fail a job for good. Raises `LeaseLost`."""
         with self._write() as connection:
-            return self._end(connection, job, JobStatus.FAILED, {"error": _record(error)})
+            return self._fail(connection, job, Failure.of(error))
 
     def retry(self, job: Job, error: AnimateError) -> Job:
         """Queue a job again, or, after the last attempt, fail it with `error` and the stage it was in.
@@ -367,9 +367,12 @@ class Store:
         if job.attempts < self._max_attempts:
             return _requeue(connection, job, attempts=job.attempts)
         stage = (job.progress or {}).get("stage", "check")
-        failure = _record(error)
-        failure["message"] = f"{error.message} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
-        return self._end(connection, job, JobStatus.FAILED, {"error": failure})
+        failure = Failure.of(error)
+        tried = f"{failure.template} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
+        return self._fail(connection, job, replace(failure, template=tried))
+
+    def _fail(self, connection: Connection, job: Job, failure: Failure) -> Job:
+        return self._end(connection, job, JobStatus.FAILED, {"error": asdict(failure)})
 
     def _end(
         self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any] = MappingProxyType({})
@@ -403,7 +406,7 @@ def _job(row: Row[Any]) -> Job:
         cancel_requested=row.cancel_requested,
         progress=row.progress,
         result=row.result,
-        error=Failure(**row.error) if row.error else None,
+        error=_failure(row.error) if row.error else None,
         artefacts=tuple(Artefact(**artefact) for artefact in row.artefacts),
         request=row.request,
         retention_s=row.retention_s,
@@ -464,9 +467,10 @@ def _requeue(connection: Connection, job: Job, *, attempts: int) -> Job:
     return _move(connection, job, JobStatus.QUEUED, freed)
 
 
-def _record(error: AnimateError) -> dict[str, Any]:
-    failure = Failure.of(error)
-    return {**failure.to_json(), "fault": failure.fault}
+def _failure(stored: dict[str, Any]) -> Failure:
+    """Read a failure; former versions stored a message, which says its field in our words."""
+    template = stored.get("template", stored.get("message"))
+    return Failure(**{name: value for name, value in stored.items() if name != "message"} | {"template": template})
 
 
 def _lost_worker(row: Row[Any]) -> ServerError:

@@ -78,7 +78,7 @@ def given_masks(
     if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
         said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
         wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
-        raise MediaError(f"mask_video must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
+        raise MediaError(f"{{field}} must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
     return DrivingFrames(Clip(mezzanine), "replace", frames.size)
 
 
@@ -87,7 +87,7 @@ def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits)
         return None
     frame = fitted_size((source.width, source.height), params.output_size, params.fit)
     if max(frame) > limits.max_side_px:
-        message = f"driving_video padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
+        message = f"{{field}} padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
         raise MediaTooLarge(message, field="driving_video", value=f"{frame[0]}x{frame[1]}", limit=limits.max_side_px)
     return frame
 

@@ -178,7 +178,7 @@ def pose_in(models: Models, picture: np.ndarray, *, field: str = "reference_imag
     box = detect_person(models.detector, picture)
     if box is None:
         raise NoPersonFound(
-            f"no person was found in {field}, whose pose is needed for what was asked", field=field, value=0, limit=1
+            "no person was found in {field}, whose pose is needed for what was asked", field=field, value=0, limit=1
         )
     return estimate_pose(models.pose, picture, box)
 
