@@ -98,7 +98,7 @@ def check_length(reference: object, field: str) -> None:
         limit = f"{MAX_URL_CHARS} characters, none of them NUL"
         value = len(reference)
         raise InvalidField(
-            f"{field} has {value} characters; the limit is {limit}", field=field, value=value, limit=limit
+            f"{{field}} has {value} characters; the limit is {limit}", field=field, value=value, limit=limit
         )
 
 

@@ -119,7 +119,7 @@ def _typed(error: Exception, request: Request) -> AnimateError:
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         name = str(first["loc"][-1])
-        return InvalidField(f"{name}: {first['msg']}", field=name, value=first.get("input"), limit=first.get("ctx"))
+        return InvalidField(f"{{field}}: {first['msg']}", field=name, value=first.get("input"), limit=first.get("ctx"))
     if isinstance(error, HTTPException):
         known: dict[int, type[RequestError]] = {404: JobNotFound, 405: WrongMethod}
         return known.get(error.status_code, RequestError)(f"{request.method} {request.url.path}: {error.detail}")

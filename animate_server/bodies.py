@@ -63,7 +63,7 @@ class Part:
             try:
                 yield base64.b64decode(self.data_uri[offset : offset + _BASE64_STEP], validate=True)
             except (binascii.Error, ValueError):
-                raise InvalidField(f"{self.field} is not valid base64", field=self.field) from None
+                raise InvalidField("{field} is not valid base64", field=self.field) from None
 
     def close(self) -> None:
         if self.file is not None:

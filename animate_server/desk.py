@@ -29,7 +29,7 @@ from animate_server.errors import NotAuthorized
 from animate_server.fetch import fetch
 from animate_server.files import check_free_disk, read_chunks
 from animate_server.inputs import ARTEFACT_PATH, UPLOAD_PATH, Gate, fingerprint
-from animate_server.jobs import Artefact, Job, JobStatus, NewJob
+from animate_server.jobs import Artefact, Job, JobKind, JobStatus, NewJob
 from animate_server.outbox import Outbox
 from animate_server.rates import RateLimit
 from animate_server.reports import REPORT_TYPES, ReportKind, Reports
@@ -149,12 +149,15 @@ class JobDesk:
         caller: Caller,
         *,
         dialect: str,
+        kind: JobKind = "render",
         idempotency_key: str | None = None,
         webhooks: Sequence[Webhook] = (),
         terms: Terms | None = None,
     ) -> Job:
         wanted = terms or Terms()
-        return await run_in_threadpool(self._submit, params, body, caller, dialect, idempotency_key, webhooks, wanted)
+        return await run_in_threadpool(
+            self._submit, params, body, caller, dialect, kind, idempotency_key, webhooks, wanted
+        )
 
     async def get(self, job_id: str, caller: Caller) -> Job:
         return await run_in_threadpool(self.store.get, job_id, caller.owner)
@@ -282,6 +285,7 @@ class JobDesk:
         body: Body,
         caller: Caller,
         dialect: str,
+        kind: JobKind,
         idempotency_key: str | None,
         webhooks: Sequence[Webhook],
         terms: Terms,
@@ -297,6 +301,7 @@ class JobDesk:
             id=terms.job_id or str(uuid.uuid4()),
             owner=caller.owner,
             dialect=dialect,
+            kind=kind,
             params=accepted.params,
             idempotency_key=idempotency_key,
             fingerprint=print_of,
@@ -319,13 +324,13 @@ class JobDesk:
         try:
             check_url(webhook.url, self._policy)
         except AnimateError as error:
-            raise InvalidField(f"{webhook.field}: {error.message}", field=webhook.field, value=error.value) from None
+            raise InvalidField(f"{{field}}: {error.message}", field=webhook.field, value=error.value) from None
 
     def _check_retention(self, retention_s: float | None) -> None:
         kept_s = self._settings.job_retention_s
         if retention_s is not None and retention_s > kept_s:
             raise InvalidField(
-                f"a result is kept for {kept_s:g} s at most", field="ttl", value=retention_s, limit=kept_s
+                f"a result is kept for {kept_s:g} s at most", field="retention_s", value=retention_s, limit=kept_s
             )
 
     def _generated(self, name: str, owner: str) -> Path:

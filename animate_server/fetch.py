@@ -62,7 +62,7 @@ def fetch(
             chunks = _chunks(response, url, limit_bytes, deadline, timeout_s, on_chunk)
             return write_limited(chunks, destination, limit_bytes=limit_bytes, field=field)
     except BodyTooLarge as error:
-        raise MediaTooLarge(error.message, field=field, value=error.value, limit=limit_bytes) from None
+        raise MediaTooLarge(error.template, field=field, value=error.value, limit=limit_bytes) from None
 
 
 def post(

@@ -56,7 +56,7 @@ def _invalid(invalid: ValidationError) -> InvalidField:
     what = first["msg"].removeprefix("Value error, ")
     said = "" if first["type"] in ("missing", "value_error") else f", not {shown!r}"
     kind = _KINDS.get(first["type"], InvalidField)
-    return kind(f"{name}: {what[0].lower()}{what[1:]}{said}", field=name, value=shown, limit=_limit(first))
+    return kind(f"{{field}}: {what[0].lower()}{what[1:]}{said}", field=name, value=shown, limit=_limit(first))
 
 
 def _limit(first: Mapping[str, Any]) -> Any:

@@ -57,7 +57,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 
 def too_large(size_bytes: int, limit_bytes: int, field: str | None = None) -> BodyTooLarge:
-    what = field or "the body"
+    what = "{field}" if field else "the body"
     return BodyTooLarge(
         f"{what} has at least {size_bytes} bytes, the limit is {limit_bytes}",
         field=field,

@@ -16,7 +16,7 @@ from typing import Any
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
 from animate_pipelines.request.availability import check_fields, check_safety, check_task, check_turbo
 from animate_pipelines.request.fields import FileKind
-from animate_pipelines.request.params import INPUTS, RenderParams
+from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.bodies import INLINE, Part
 from animate_server.files import read_chunks
@@ -111,14 +111,14 @@ class Gate:
             elif reference.startswith(("http://", "https://")):
                 check_url(reference, self._policy)
             elif reference not in parts:
-                raise InvalidField(f"{field} must be {_REFERENCE}", value=redact(reference)[:80], limit=_REFERENCE)
+                raise InvalidField(f"{{field}} must be {_REFERENCE}", value=redact(reference)[:80], limit=_REFERENCE)
         except AnimateError as error:
             error.field = error.field or field
             raise
 
     def _check_generated(self, field: str, family: FileKind, name: str, owner: str) -> None:
         if family != "video":
-            raise MediaError(f"{field} must be an image, but {name} is a generated video", field=field, limit="image")
+            raise MediaError(f"{{field}} must be an image, but {name} is a generated video", field=field, limit="image")
         self._generated(name, owner)
 
     def _store(
@@ -162,4 +162,4 @@ def fingerprint(route: str, fields: Mapping[str, Any], parts: Mapping[str, Part]
 def _check_unused(references: Mapping[str, str], parts: Mapping[str, Part]) -> None:
     for name in parts.keys() - set(references.values()):
         field = name.removeprefix(INLINE)
-        raise InvalidField(f"{field} takes no data, only {', '.join(INPUTS)} do", field=field)
+        raise InvalidField("{field} takes no data; only fields that name a file do", field=field)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from animate_pipelines.errors import AnimateError, Fault
 from animate_pipelines.request.params import RenderParams
 from animate_server.webhooks import Webhook
+from animate_weights.errors import name_field
+
+# preflight: the pair is looked at, and nothing is rendered.
+JobKind = Literal["render", "preflight"]
 
 
 class JobStatus(StrEnum):
@@ -50,10 +54,10 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a job failed, as its typed error said it."""
+    """Why a job failed: its typed error. template: the message, see `AnimateError`."""
 
     code: str
-    message: str
+    template: str
     fault: Fault = "server"
     field: str | None = None
     value: Any = None
@@ -61,11 +65,21 @@ class Failure:
 
     @classmethod
     def of(cls, error: AnimateError) -> Failure:
-        shown: dict[str, Any] = error.to_json()
-        return cls(fault=error.fault, **shown)
+        details: dict[str, Any] = error.to_json() | {"template": error.template, "fault": error.fault}
+        del details["message"]
+        return cls(**details)
+
+    @property
+    def message(self) -> str:
+        """Return what went wrong, the field by its name."""
+        return name_field(self.template, self.field)
+
+    def named(self, names: Mapping[str, str]) -> Failure:
+        """Return the same failure with its field, also in the message, called as `names` has it."""
+        return replace(self, field=names.get(self.field or "", self.field))
 
     def to_json(self) -> dict[str, Any]:
-        """What a caller is shown: code, message, and whichever of field, value and limit are known."""
+        """Return what a caller is shown: code, message, and whichever of field, value and limit are known."""
         details = {"field": self.field, "value": self.value, "limit": self.limit}
         return {"code": self.code, "message": self.message} | {k: v for k, v in details.items() if v is not None}
 
@@ -85,6 +99,7 @@ class Job:
     id: str
     owner: str
     dialect: str
+    kind: JobKind
     status: JobStatus
     params: RenderParams
     created_at: float
@@ -122,6 +137,7 @@ class NewJob:
     owner: str
     dialect: str
     params: RenderParams
+    kind: JobKind = "render"
     idempotency_key: str | None = None
     fingerprint: str = ""
     request: Mapping[str, Any] | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from animate_pipelines.progress.progress import OnProgress
 from animate_pipelines.request.availability import check_safety
 from animate_pipelines.request.params import RenderParams
+from animate_server.jobs import JobKind
 
 if TYPE_CHECKING:
     from animate_pipelines.families.registry import Models
@@ -17,26 +19,34 @@ if TYPE_CHECKING:
     from animate_server.settings import Settings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderTask:
+    """One result of a job, to be made.
+
+    inputs: the files of those fields of `params.INPUTS` that were given.
+    destination: the video to write; of a preflight the PNG.
+    workspace: a folder for what is not finished. Under the same one a second task goes on where the first stopped.
+    """
+
+    kind: JobKind
+    params: RenderParams
+    inputs: Mapping[str, Path]
+    destination: Path
+    workspace: Path
+    report: OnProgress
+
+
 class Renderer(Protocol):
-    """Loaded models. Called again with the same workspace, it goes on after the last finished segment."""
+    """Loaded models."""
 
     @property
     def bundle(self) -> dict[str, Any]:
-        """What is loaded: `Manifest.to_json()`."""
+        """Return what is loaded: `Manifest.to_json()`."""
 
-    def __call__(
-        self,
-        params: RenderParams,
-        *,
-        inputs: Mapping[str, Path],
-        destination: Path,
-        workspace: Path,
-        report: OnProgress,
-    ) -> dict[str, Any]:
-        """Write `destination`; `RenderResult.to_json()`. Raises the errors of `animate_pipelines.errors`.
+    def __call__(self, task: RenderTask) -> dict[str, Any]:
+        """Write `task.destination`, and return `RenderResult.to_json()`; of a preflight its report.
 
-        inputs: the files of those fields of `params.INPUTS` that were given. For `params` that want preflight only,
-        the PNG of that, and its report.
+        Raises the errors of `animate_pipelines.errors`.
         """
 
 
@@ -44,7 +54,7 @@ Load = Callable[[], Renderer]
 
 
 class BundleRenderer:
-    """`render_video()` on one device, with one bundle loaded."""
+    """Runs `render_video()` and `preflight()` on one device, with one bundle loaded."""
 
     def __init__(self, models: Models, bundle: dict[str, Any], settings: Settings, cache: PreprocessCache) -> None:
         self._models = models
@@ -56,61 +66,61 @@ class BundleRenderer:
     def bundle(self) -> dict[str, Any]:
         return self._bundle
 
-    def __call__(
-        self,
-        params: RenderParams,
-        *,
-        inputs: Mapping[str, Path],
-        destination: Path,
-        workspace: Path,
-        report: OnProgress,
-    ) -> dict[str, Any]:
-        # Already imported by `load_renderer`; a worker whose code cannot be imported never says that it is ready.
+    def __call__(self, task: RenderTask) -> dict[str, Any]:
+        return self._preflight(task) if task.kind == "preflight" else self._render(task)
+
+    # What both import is imported already by `load_renderer`; a worker whose code cannot be imported never says that it
+    # is ready.
+
+    def _preflight(self, task: RenderTask) -> dict[str, Any]:
         from animate_pipelines.job.input_files import InputFiles
         from animate_pipelines.job.preflight import preflight
+
+        return preflight(
+            self._models.family.readers,
+            self._models.manifest,
+            task.params,
+            InputFiles(**task.inputs),
+            task.destination,
+            workspace=task.workspace,
+            masks=self._models.family.masks,
+            report=task.report,
+            limits=self._settings.media_limits,
+        )
+
+    def _render(self, task: RenderTask) -> dict[str, Any]:
+        from animate_pipelines.job.input_files import InputFiles
         from animate_pipelines.render import render_video
 
-        media = InputFiles(**inputs)
-        if params.preflight == "only":
-            return preflight(
-                self._models.family.readers,
-                self._models.manifest,
-                params,
-                media,
-                destination,
-                workspace=workspace,
-                masks=self._models.family.masks,
-                report=report,
-                limits=self._settings.media_limits,
-            )
+        wanted = task.params
         check_safety(
-            params.safety_check,
+            wanted.safety_check,
             bundle=self._bundle["name"],
             checker=self._bundle["safety_checker"],
             refuse=self._settings.unchecked == "refuse",
         )
-        allowed = params
+        params = wanted
         if self._settings.turbo_without_lora == "full_steps" and self._bundle["turbo_lora"] is None:
-            allowed = with_full_steps(params)
+            params = with_full_steps(wanted)
         result = render_video(
             self._models,
-            allowed,
-            media,
-            destination,
-            workspace=workspace,
-            report=report,
+            params,
+            InputFiles(**task.inputs),
+            task.destination,
+            workspace=task.workspace,
+            report=task.report,
             limits=self._settings.media_limits,
             cache=self._cache,
         )
         shown = result.to_json()
-        if allowed.turbo != params.turbo:
-            said = f"turbo is not available with this bundle: rendered in {result.num_steps} full steps"
-            shown["warnings"] = [said, *shown["warnings"]]
+        if params.turbo != wanted.turbo:
+            warning = f"turbo is not available with this bundle: rendered in {result.num_steps} full steps"
+            shown["warnings"] = [warning, *shown["warnings"]]
         return shown
 
 
 def with_full_steps(params: RenderParams) -> RenderParams:
-    """The same request without turbo; the number of steps that was meant for turbo goes with it."""
+    """Return the same request without turbo, and without the number of steps that was meant for turbo."""
     return dataclasses.replace(params, turbo=False, steps=None) if params.turbo else params
 
 

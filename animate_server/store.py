@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from animate_pipelines.errors import AnimateError, ServerError
 from animate_pipelines.progress.progress import Progress
@@ -28,7 +29,9 @@ IDEMPOTENCY_S = 24 * 3600
 
 
 class Store:
-    """Every method is one transaction, durable when it returns.
+    """The jobs in the database. Every method is one transaction, durable when it returns.
+
+    A job is changed only where it still has the status and the token under which it was read.
 
     lease_s: how long a worker may be silent before its job is given to another.
     max_attempts: how often a job is taken up before it fails for good.
@@ -59,7 +62,7 @@ class Store:
     # ---------------------------------------------------------------- callers
 
     def add(self, new: NewJob) -> Job:
-        """The stored job, or, for an idempotency key that was seen with the same request, the job it made then.
+        """Store a job and return it; for an idempotency key that came with the same request, return the job made then.
 
         Raises `IdTaken`, `KeyReused` for the same key with another request, and `QueueFull`.
         """
@@ -79,15 +82,9 @@ class Store:
             return _job(row)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
-        """Raises `JobNotFound`, also when the job belongs to another than `owner`."""
-        query = select(jobs).where(jobs.c.id == job_id)
-        if owner is not None:
-            query = query.where(jobs.c.owner == owner)
+        """Return the job of that id. Raises `JobNotFound`, also when the job belongs to another than `owner`."""
         with self._engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
-            if row is None:
-                raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
-            return self._seen(connection, [_job(row)])[0]
+            return self._with_waiting(connection, [_job(_find_row(connection, job_id, owner))])[0]
 
     def list(
         self,
@@ -98,19 +95,22 @@ class Store:
         status: JobStatus | None = None,
         oldest_first: bool = False,
     ) -> Sequence[Job]:
-        """`limit` jobs of `owner`, those that follow the job `after` in this order. Raises `JobNotFound` for it."""
+        """Return `limit` jobs of `owner`, those that follow the job `after` in this order.
+
+        Raises `JobNotFound` for `after`.
+        """
         order = jobs.c.seq.asc() if oldest_first else jobs.c.seq.desc()
         query: Select[Any] = select(jobs).where(jobs.c.owner == owner).order_by(order).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status)
         with self._engine.begin() as connection:
             if after is not None:
-                seq = _seq(connection, after, owner)
+                seq = _find_row(connection, after, owner).seq
                 query = query.where(jobs.c.seq > seq if oldest_first else jobs.c.seq < seq)
-            return self._seen(connection, [_job(row) for row in connection.execute(query)])
+            return self._with_waiting(connection, [_job(row) for row in connection.execute(query)])
 
     def find_artefact(self, name: str) -> Artefact:
-        """Raises `JobNotFound`."""
+        """Return the artefact of that name. Raises `JobNotFound`."""
         with self._engine.begin() as connection:
             named = select(jobs).join(files, files.c.job_id == jobs.c.id).where(files.c.name == name)
             row = connection.execute(named).one_or_none()
@@ -119,7 +119,7 @@ class Store:
         return next(artefact for artefact in _job(row).artefacts if artefact.name == name)
 
     def find_generated(self, name: str, owner: str) -> Artefact:
-        """A file by its name; the owner's file of that UUID; the first file of the owner's job of that id.
+        """Return a file by its name, the owner's file of that UUID, or the first file of the owner's job of that id.
 
         Raises `JobNotFound`.
         """
@@ -135,54 +135,48 @@ class Store:
         return next((artefact for artefact in artefacts if artefact.name.startswith(stem)), artefacts[0])
 
     def request_cancel(self, job_id: str, owner: str) -> Job:
-        """A queued job is canceled here and now; a running one when its worker sees it; a finished one stays."""
+        """Cancel a queued job here and now, and a running one when its worker sees it; leave a finished one."""
         with self._write() as connection:
-            job = _job(_locked(connection, job_id, owner))
-            if job.status is JobStatus.QUEUED:
-                return self._end(connection, job, JobStatus.CANCELED)
-            if job.status is JobStatus.RUNNING and not job.cancel_requested:
-                return _change(connection, job, {"cancel_requested": True})
-            return job
+            while True:
+                job = _job(_find_row(connection, job_id, owner))
+                with suppress(LeaseLost):  # it changed since the line above: it is read again
+                    if job.status is JobStatus.QUEUED:
+                        return self._end(connection, job, JobStatus.CANCELED)
+                    if job.status is JobStatus.RUNNING and not job.cancel_requested:
+                        return _update(connection, job, {"cancel_requested": True})
+                    return job
 
     def remove(self, job_id: str, owner: str) -> Job:
-        """Delete the record of a finished job. What it was is returned, for its files to be deleted too."""
+        """Delete the record of a finished job. Return what it was, for its files to be deleted too."""
         with self._write() as connection:
-            job = _job(_locked(connection, job_id, owner))
+            job = _job(_find_row(connection, job_id, owner))
             if not job.status.is_final:
                 raise ServerError(f"job {job_id} is {job.status} and cannot be removed")
             _drop_inline_uploads(connection, [job.id])
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            connection.execute(delete(jobs).where(_unchanged(job)))
             return job
 
     # ---------------------------------------------------------------- workers
 
     def claim(self, worker: str, *, resting: Collection[str] = ()) -> Job | None:
-        """The oldest queued job, but any preflight before all renders; now running under a new token. Or None.
+        """Start the oldest queued job, but any preflight before all renders, under a new token; None without one.
 
-        Owners who have as many running as they may are passed over. resting: ids of jobs that are to wait.
+        Owners who have as many running as they may are passed over.
+        resting: ids of jobs that are to wait.
         """
         self.requeue_lost()
-        renders = case((jobs.c.params["preflight"].as_string() == "only", 0), else_=1)
         queued = select(jobs).where(jobs.c.status == JobStatus.QUEUED, jobs.c.id.not_in(resting))
         if self._max_running is not None:
             queued = queued.where(jobs.c.owner.not_in(_busy_owners(self._max_running)))
-        oldest = queued.order_by(renders, jobs.c.seq).limit(1)
+        oldest = queued.order_by(jobs.c.kind != "preflight", jobs.c.seq).limit(1)
         with self._engine.begin() as connection:
             if connection.execute(oldest).one_or_none() is None:
                 return None  # the common case takes no write lock
         with self._write() as connection:
-            row = connection.execute(oldest).one_or_none()
-            if row is None:
-                return None
-            job, now = _job(row), self._clock()
-            lease = {
-                "token": job.token + 1,
-                "attempts": job.attempts + 1,
-                "worker": worker,
-                "started_at": now if job.started_at is None else job.started_at,
-                "lease_expires_at": now + self._lease_s,
-            }
-            return _move(connection, job, JobStatus.RUNNING, lease)
+            while (row := connection.execute(oldest).one_or_none()) is not None:
+                with suppress(LeaseLost):  # another worker took it since the line above
+                    return self._start(connection, _job(row), worker)
+            return None
 
     def renew(self, job: Job, progress: Progress | None = None) -> Job:
         """Keep the lease, and note `progress`. The returned job says whether cancellation was requested.
@@ -193,36 +187,41 @@ class Store:
         if progress is not None:
             values["progress"] = progress.to_json()
         with self._write() as connection:
-            _held(connection, job)
-            return _change(connection, job, values)
+            return _update(connection, job, values)
 
     def finish(self, job: Job, artefacts: Sequence[Artefact], result: dict[str, Any]) -> Job:
-        """Raises `LeaseLost`. A job whose cancellation was requested too late has succeeded all the same."""
+        """End a job with its files. One whose cancellation was requested too late has succeeded all the same.
+
+        Raises `LeaseLost`.
+        """
         with self._write() as connection:
-            held = _held(connection, job)
-            connection.execute(insert(files), [{"name": made.name, "job_id": job.id} for made in artefacts])
-            ended = {"artefacts": [asdict(made) for made in artefacts], "result": result}
-            return self._end(connection, held, JobStatus.SUCCEEDED, ended)
+            values = {"artefacts": [asdict(artefact) for artefact in artefacts], "result": result}
+            ended = self._end(connection, job, JobStatus.SUCCEEDED, values)
+            connection.execute(insert(files), [{"name": artefact.name, "job_id": job.id} for artefact in artefacts])
+            return ended
 
     def fail(self, job: Job, error: AnimateError) -> Job:
-        """Failed for good. Raises `LeaseLost`."""
+        """Fail a job for good. Raises `LeaseLost`."""
         with self._write() as connection:
-            return self._end(connection, _held(connection, job), JobStatus.FAILED, {"error": _record(error)})
+            return self._fail(connection, job, Failure.of(error))
 
     def retry(self, job: Job, error: AnimateError) -> Job:
-        """Queued again, or, after the last attempt, failed with `error` and the stage it was in. Raises `LeaseLost`."""
+        """Queue a job again, or, after the last attempt, fail it with `error` and the stage it was in.
+
+        Raises `LeaseLost`.
+        """
         with self._write() as connection:
-            return self._again(connection, _held(connection, job), error)
+            return self._retry(connection, _read_held(connection, job), error)
 
     def cancel(self, job: Job) -> Job:
-        """The worker has stopped on request. Raises `LeaseLost`."""
+        """End a job whose worker has stopped on request. Raises `LeaseLost`."""
         with self._write() as connection:
-            return self._end(connection, _held(connection, job), JobStatus.CANCELED)
+            return self._end(connection, job, JobStatus.CANCELED)
 
     def release(self, job: Job) -> Job:
-        """Queued again by a worker that is told to go; the attempt does not count. Raises `LeaseLost`."""
+        """Queue a job again for a worker that is told to go; the attempt does not count. Raises `LeaseLost`."""
         with self._write() as connection:
-            held = _held(connection, job)
+            held = _read_held(connection, job)
             if held.cancel_requested:
                 return self._end(connection, held, JobStatus.CANCELED)
             return _requeue(connection, held, attempts=held.attempts - 1)
@@ -237,72 +236,78 @@ class Store:
         with self._engine.begin() as connection:
             if connection.execute(lost.limit(1)).one_or_none() is None:
                 return []
+        taken: list[Job] = []
         with self._write() as connection:
-            return [self._again(connection, _job(row), _lost(row)) for row in connection.execute(lost).all()]
+            for row in connection.execute(lost).all():
+                with suppress(LeaseLost):  # it ended or was taken back since it was read
+                    taken.append(self._retry(connection, _job(row), _lost_worker(row)))
+        return taken
 
     # ---------------------------------------------------------------- upkeep
 
     def expire(self, limit: int = 100) -> Sequence[Job]:
-        """Mark finished jobs past their time as expired. Returned as they were, for their files to be deleted."""
+        """Mark finished jobs past their time as expired. Return them as they were, for their files to be deleted."""
         due = (
             select(jobs)
             .where(jobs.c.status.in_([JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]))
             .where(jobs.c.expires_at < self._clock())
             .limit(limit)
         )
+        expired: list[Job] = []
         with self._write() as connection:
-            found = [_job(row) for row in connection.execute(due).all()]
-            for job in found:
-                _move(connection, job, JobStatus.EXPIRED, {"artefacts": [], "result": None, "progress": None})
-                connection.execute(delete(files).where(files.c.job_id == job.id))
-            _drop_inline_uploads(connection, [job.id for job in found])
-            return found
+            for job in [_job(row) for row in connection.execute(due).all()]:
+                with suppress(LeaseLost):  # another server's sweep had it first
+                    _move(connection, job, JobStatus.EXPIRED, {"artefacts": [], "result": None, "progress": None})
+                    connection.execute(delete(files).where(files.c.job_id == job.id))
+                    expired.append(job)
+            _drop_inline_uploads(connection, [job.id for job in expired])
+        return expired
 
     def purge(self) -> int:
-        """Delete what is left of jobs that expired a further retention time ago. Returns how many."""
+        """Delete what is left of jobs that expired a further retention time ago, and return how many."""
         with self._write() as connection:
             gone = delete(jobs).where(jobs.c.status == JobStatus.EXPIRED)
             return connection.execute(gone.where(jobs.c.expires_at < self._clock() - self._retention_s)).rowcount
 
     def artefact_names(self) -> frozenset[str]:
-        """The names of all files that belong to jobs."""
+        """Return the names of all files that belong to jobs."""
         with self._engine.begin() as connection:
             return frozenset(connection.scalars(select(files.c.name)))
 
     def live_ids(self) -> frozenset[str]:
-        """Ids of the jobs that may still have a workspace."""
+        """Return the ids of the jobs that may still have a workspace."""
         with self._engine.begin() as connection:
             final = [status for status in JobStatus if status.is_final]
             return frozenset(connection.scalars(select(jobs.c.id).where(jobs.c.status.not_in(final))))
 
     def counts(self) -> dict[JobStatus, int]:
-        """How many jobs are in each state."""
+        """Return how many jobs are in each state."""
         with self._engine.begin() as connection:
             rows = connection.execute(select(jobs.c.status, func.count().label("number")).group_by(jobs.c.status)).all()
-        found = {row.status: row.number for row in rows}
-        return {status: found.get(status.value, 0) for status in JobStatus}
+        numbers = {row.status: row.number for row in rows}
+        return {status: numbers.get(status.value, 0) for status in JobStatus}
 
     def oldest_queued_s(self) -> float:
-        """How long the first in the queue has waited, in seconds; 0 for an empty queue."""
+        """Return how long the first in the queue has waited, in seconds; 0 for an empty queue."""
         with self._engine.begin() as connection:
             since = connection.scalar(select(func.min(jobs.c.created_at)).where(jobs.c.status == JobStatus.QUEUED))
         return 0.0 if since is None else max(0.0, self._clock() - since)
 
     def recent_results(self, limit: int = 50) -> Sequence[dict[str, Any]]:
-        """What the jobs of all owners that succeeded last came to, newest first."""
+        """Return the results of the jobs of all owners that succeeded last, newest first."""
         newest = select(jobs.c.result).where(jobs.c.status == JobStatus.SUCCEEDED).order_by(jobs.c.seq.desc())
         with self._engine.begin() as connection:
             return list(connection.scalars(newest.limit(limit)))
 
     def queue_position(self, job_id: str) -> int:
-        """How many jobs are before this one in the queue, whoever's they are."""
+        """Return how many jobs, of all owners, are before this one in the queue."""
         mine = select(jobs.c.seq).where(jobs.c.id == job_id).scalar_subquery()
         before = select(func.count()).where(jobs.c.status == JobStatus.QUEUED, jobs.c.seq < mine)
         with self._engine.begin() as connection:
             return connection.scalar(before) or 0
 
     def totals(self) -> dict[str, tuple[int, float, float]]:
-        """By final status: jobs ever ended, their seconds in the queue and their seconds with workers."""
+        """Return by final status: jobs ever ended, their seconds in the queue and their seconds with workers."""
         with self._engine.begin() as connection:
             return {row.status: (row.jobs, row.queue_s, row.run_s) for row in connection.execute(select(totals))}
 
@@ -311,18 +316,19 @@ class Store:
     def _write(self) -> AbstractContextManager[Connection]:
         return self._writer.begin()
 
-    def _seen(self, connection: Connection, found: Sequence[Job]) -> Sequence[Job]:
-        """Jobs as callers see them, with `waiting` told."""
-        if self._max_running is None or not any(job.status is JobStatus.QUEUED for job in found):
-            return found
+    def _with_waiting(self, connection: Connection, shown: Sequence[Job]) -> Sequence[Job]:
+        """Return jobs as callers see them, with `waiting` set."""
+        if self._max_running is None or not any(job.status is JobStatus.QUEUED for job in shown):
+            return shown
         busy = frozenset(connection.scalars(_busy_owners(self._max_running)))
-        return [replace(job, waiting=job.status is JobStatus.QUEUED and job.owner in busy) for job in found]
+        return [replace(job, waiting=job.status is JobStatus.QUEUED and job.owner in busy) for job in shown]
 
     def _columns(self, new: NewJob) -> dict[str, Any]:
         return {
             "id": new.id,
             "owner": new.owner,
             "dialect": new.dialect,
+            "kind": new.kind,
             "status": JobStatus.QUEUED,
             "params": new.params.to_json(),
             "created_at": self._clock(),
@@ -344,27 +350,42 @@ class Store:
             raise KeyReused(field="Idempotency-Key", value=new.idempotency_key)
         return _job(row)
 
-    def _again(self, connection: Connection, job: Job, error: AnimateError) -> Job:
+    def _start(self, connection: Connection, job: Job, worker: str) -> Job:
+        now = self._clock()
+        lease = {
+            "token": job.token + 1,
+            "attempts": job.attempts + 1,
+            "worker": worker,
+            "started_at": now if job.started_at is None else job.started_at,
+            "lease_expires_at": now + self._lease_s,
+        }
+        return _move(connection, job, JobStatus.RUNNING, lease)
+
+    def _retry(self, connection: Connection, job: Job, error: AnimateError) -> Job:
         if job.cancel_requested:
             return self._end(connection, job, JobStatus.CANCELED)
         if job.attempts < self._max_attempts:
             return _requeue(connection, job, attempts=job.attempts)
         stage = (job.progress or {}).get("stage", "check")
-        failure = _record(error)
-        failure["message"] = f"{error.message} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
-        return self._end(connection, job, JobStatus.FAILED, {"error": failure})
+        failure = Failure.of(error)
+        tried = f"{failure.template} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
+        return self._fail(connection, job, replace(failure, template=tried))
+
+    def _fail(self, connection: Connection, job: Job, failure: Failure) -> Job:
+        return self._end(connection, job, JobStatus.FAILED, {"error": asdict(failure)})
 
     def _end(
         self, connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any] = MappingProxyType({})
     ) -> Job:
+        """Bring a job to a final status. Raises `LeaseLost` where it has changed since `job` was read."""
         now = self._clock()
-        start = now if job.started_at is None else job.started_at
-        spent = {"queue_s": start - job.created_at, "run_s": now - start}
-        _add_total(connection, status, spent)
-        arm_calls(connection, job.id, now)
         kept_s = self._retention_s if job.retention_s is None else job.retention_s
         times = {"finished_at": now, "expires_at": now + kept_s, "worker": None, "lease_expires_at": None}
-        return _move(connection, job, status, times | dict(values))
+        ended = _move(connection, job, status, times | dict(values))
+        start = now if job.started_at is None else job.started_at
+        _add_to_totals(connection, status, queue_s=start - job.created_at, run_s=now - start)
+        arm_calls(connection, job.id, now)
+        return ended
 
 
 def _job(row: Row[Any]) -> Job:
@@ -372,6 +393,7 @@ def _job(row: Row[Any]) -> Job:
         id=row.id,
         owner=row.owner,
         dialect=row.dialect,
+        kind=row.kind,
         status=JobStatus(row.status),
         params=RenderParams.from_json(row.params),
         created_at=row.created_at,
@@ -384,7 +406,7 @@ def _job(row: Row[Any]) -> Job:
         cancel_requested=row.cancel_requested,
         progress=row.progress,
         result=row.result,
-        error=Failure(**row.error) if row.error else None,
+        error=_failure(row.error) if row.error else None,
         artefacts=tuple(Artefact(**artefact) for artefact in row.artefacts),
         request=row.request,
         retention_s=row.retention_s,
@@ -396,35 +418,48 @@ def _busy_owners(max_running: int) -> Select[Any]:
     return running.group_by(jobs.c.owner).having(func.count() >= max_running)
 
 
-def _seq(connection: Connection, job_id: str, owner: str) -> int:
-    return int(_locked(connection, job_id, owner).seq)
-
-
-def _locked(connection: Connection, job_id: str, owner: str) -> Row[Any]:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.owner == owner)).one_or_none()
+def _find_row(connection: Connection, job_id: str, owner: str | None) -> Row[Any]:
+    """Return the job's row. Raises `JobNotFound`, also when it belongs to another than `owner`."""
+    query = select(jobs).where(jobs.c.id == job_id)
+    if owner is not None:
+        query = query.where(jobs.c.owner == owner)
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
     return row
 
 
-def _held(connection: Connection, job: Job) -> Job:
-    """The job as it is now, if it is still running under the token of `job`."""
-    mine = (jobs.c.id == job.id) & (jobs.c.token == job.token) & (jobs.c.status == JobStatus.RUNNING)
-    row = connection.execute(select(jobs).where(mine)).one_or_none()
+def _unchanged(job: Job) -> ColumnElement[bool]:
+    """Match the job's row while nobody has moved it on since `job` was read."""
+    return and_(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.token == job.token)
+
+
+def _read_held(connection: Connection, job: Job) -> Job:
+    """Return the job as it is now, still running under the token of `job`. Raises `LeaseLost`."""
+    row = connection.execute(select(jobs).where(_unchanged(job))).one_or_none()
     if row is None:
-        raise LeaseLost(f"job {job.id} is no longer held under token {job.token}")
+        raise _lost_lease(job)
     return _job(row)
 
 
 def _move(connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
+    """Change a job's status. Raises `LeaseLost`, and `ServerError` for a change that there is not."""
     if status not in TRANSITIONS[job.status]:
         raise ServerError(f"job {job.id} cannot go from {job.status} to {status}")
-    return _change(connection, job, {"status": status, **values})
+    return _update(connection, job, {"status": status, **values})
 
 
-def _change(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
-    statement = update(jobs).where(jobs.c.id == job.id).values(dict(values)).returning(jobs)
-    return _job(connection.execute(statement).one())
+def _update(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+    """Change a job's columns. Raises `LeaseLost` where its status or token has changed since `job` was read."""
+    statement = update(jobs).where(_unchanged(job)).values(dict(values)).returning(jobs)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise _lost_lease(job)
+    return _job(row)
+
+
+def _lost_lease(job: Job) -> LeaseLost:
+    return LeaseLost(f"job {job.id} is no longer held under token {job.token}")
 
 
 def _requeue(connection: Connection, job: Job, *, attempts: int) -> Job:
@@ -432,23 +467,20 @@ def _requeue(connection: Connection, job: Job, *, attempts: int) -> Job:
     return _move(connection, job, JobStatus.QUEUED, freed)
 
 
-def _record(error: AnimateError) -> dict[str, Any]:
-    failure = Failure.of(error)
-    return {**failure.to_json(), "fault": failure.fault}
+def _failure(stored: dict[str, Any]) -> Failure:
+    """Read a failure; former versions stored a message, which says its field in our words."""
+    template = stored.get("template", stored.get("message"))
+    return Failure(**{name: value for name, value in stored.items() if name != "message"} | {"template": template})
 
 
-def _lost(row: Row[Any]) -> ServerError:
+def _lost_worker(row: Row[Any]) -> ServerError:
     return ServerError(f"the worker {row.worker} was lost")
 
 
-def _add_total(connection: Connection, status: JobStatus, spent: dict[str, float]) -> None:
-    mine = totals.c.status == status
-    row = connection.execute(select(totals).where(mine)).one_or_none()
-    if row is None:
-        connection.execute(insert(totals).values(status=status, jobs=1, **spent))
-    else:
-        sums = {name: getattr(row, name) + seconds for name, seconds in spent.items()}
-        connection.execute(update(totals).where(mine).values(jobs=row.jobs + 1, **sums))
+def _add_to_totals(connection: Connection, status: JobStatus, *, queue_s: float, run_s: float) -> None:
+    added = upsert(totals).values(status=status, jobs=1, queue_s=queue_s, run_s=run_s)
+    sums = {name: totals.c[name] + added.excluded[name] for name in ("jobs", "queue_s", "run_s")}
+    connection.execute(added.on_conflict_do_update(index_elements=[totals.c.status], set_=sums))
 
 
 def _drop_inline_uploads(connection: Connection, job_ids: Iterable[str]) -> None:

@@ -32,6 +32,7 @@ jobs = Table(
     Column("artefacts", JSON, nullable=False, default=[]),
     Column("request", JSON(none_as_null=True)),
     Column("retention_s", Float),
+    Column("kind", String, nullable=False, server_default="render"),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_idempotency_key", "owner", "idempotency_key", unique=True),

@@ -134,10 +134,12 @@ class Uploads:
         try:
             upload = self.get(upload_id, owner)
         except JobNotFound:
-            raise JobNotFound(f"{field}: there is no upload {upload_id[:64]!r}", field=field, value=upload_id) from None
+            raise JobNotFound(
+                f"{{field}}: there is no upload {upload_id[:64]!r}", field=field, value=upload_id
+            ) from None
         if upload.family != family:
             raise MediaError(
-                f"{field} must be {with_article(family)}, but the upload is {with_article(upload.family)}",
+                f"{{field}} must be {with_article(family)}, but the upload is {with_article(upload.family)}",
                 field=field,
                 value=upload.family,
                 limit=family,

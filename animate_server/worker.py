@@ -34,7 +34,7 @@ from animate_server.estimate import estimate_render
 from animate_server.fetch import fetch
 from animate_server.files import check_free_disk
 from animate_server.jobs import Artefact, Job
-from animate_server.renderer import Load, Renderer
+from animate_server.renderer import Load, Renderer, RenderTask
 from animate_server.uploads import SCHEME
 from animate_server.workers import WorkerState
 
@@ -165,15 +165,23 @@ class Worker:
         report: OnProgress,
     ) -> _Take:
         """Render one result, unless an earlier attempt has."""
-        destination = workspace / f"output-{params.seed}.{params.file_type}"
+        suffix = "png" if job.kind == "preflight" else params.output_format
+        destination = workspace / f"output-{params.seed}.{suffix}"
         notes = destination.with_suffix(".json")
         if not (notes.is_file() and destination.is_file()):
-            folder = workspace / f"render-{params.seed}"
+            task = RenderTask(
+                kind=job.kind,
+                params=params,
+                inputs=inputs,
+                destination=destination,
+                workspace=workspace / f"render-{params.seed}",
+                report=report,
+            )
             try:
-                result = renderer(params, inputs=inputs, destination=destination, workspace=folder, report=report)
+                result = renderer(task)
             finally:
                 self._backend.reports.keep(job.id, destination)
-            if params.preflight == "only":
+            if job.kind == "preflight":
                 history = self._backend.store.recent_results()
                 result |= {"estimate": estimate_render(result["plan"], renderer.bundle["name"], history)}
             with written_whole(notes) as partial:

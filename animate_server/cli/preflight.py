@@ -38,7 +38,7 @@ def _check(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json:
     from animate_pipelines.request.params import RenderParams
     from animate_server.settings import load_settings
 
-    params = RenderParams.from_json(fields | {"preflight": "only"})
+    params = RenderParams.from_json(fields)
     settings = load_settings(bundle=bundle or None)
 
     from animate_weights.bundles import find_bundle

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.errors import AnimateError
 from animate_server.cli.console import print_error, print_json, progress_report
 from animate_server.cli.options import read_options, takes_fields
 
@@ -43,7 +43,7 @@ def render(
     from animate_server.settings import load_settings
 
     try:
-        params = _before_render(RenderParams.from_json(read_options(fields)))
+        params = RenderParams.from_json(read_options(fields))
         settings = load_settings(bundle=bundle or None, devices=device, shortcuts=shortcuts)
         models = _load(settings, params, ignore_memory=ignore_memory)
         takes = params.takes()
@@ -51,13 +51,6 @@ def render(
             _print_result(_render(models, take, destination, settings, as_json=as_json), as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
-
-
-def _before_render(params: RenderParams) -> RenderParams:
-    if params.preflight == "only":
-        message = "preflight must be warn, strict or off here; `animate-server preflight` renders nothing"
-        raise InvalidField(message, field="preflight", value="only", limit="warn, strict, off")
-    return params
 
 
 def _destinations(output: Path, number: int) -> list[Path]:

@@ -20,7 +20,7 @@ from animate_pipelines.media.stills import StillKind
 from animate_pipelines.request.params import RenderParams
 from animate_server.bodies import Body
 from animate_server.errors import JobNotFound
-from animate_server.jobs import Artefact, Job, JobStatus
+from animate_server.jobs import Artefact, Failure, Job, JobKind, JobStatus
 from animate_server.webhooks import Call, Webhook
 
 _PAGE = 200
@@ -118,6 +118,7 @@ class Desk(Protocol):
         caller: Caller,
         *,
         dialect: str,
+        kind: JobKind = "render",
         idempotency_key: str | None = None,
         webhooks: Sequence[Webhook] = (),
         terms: Terms | None = None,
@@ -220,6 +221,7 @@ class Dialect:
     """parse: request fields to params, no I/O, raising `InvalidField`. render: a job as this service shows it.
 
     render_error: any error as this service would have said it; error_view: the shape of that.
+    names: how a request with these fields calls those of `RenderParams` and `Terms`, where it calls them otherwise.
     prefix: all routes of `router` begin with it.
     schemas: the models of a job's request, by what a caller calls them; `docs/dialects.md` is written from them.
     ignored: their fields that are taken and change nothing, each with the reason; all others count or are refused.
@@ -235,6 +237,7 @@ class Dialect:
     error_view: type[BaseModel]
     schemas: Mapping[str, type[BaseModel]]
     ignored: Mapping[str, str]
+    names: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda fields: {}
     webhooks: WebhookRules | None = None
 
 
@@ -266,12 +269,20 @@ async def submit_fields(
     desk: Desk, caller: Caller, dialect: Dialect, body: Body, fields: Mapping[str, Any], terms: Terms | None = None
 ) -> Job:
     """Translate and store, for fields that are not exactly those of `body`. Raises like `submit_body`."""
+    names = dialect.names(fields)
     try:
         params = dialect.parse(fields)
         webhooks = dialect.webhooks.find(fields) if dialect.webhooks else ()
         return await desk.submit(params, body, caller, dialect=dialect.name, webhooks=webhooks, terms=terms)
     except JobNotFound as missing:
-        raise InvalidField(missing.message, field=missing.field, value=missing.value) from None
+        raise InvalidField(missing.template, field=missing.field, value=missing.value).named(names) from None
+    except AnimateError as error:
+        raise error.named(names) from None
+
+
+def failure_of(job: Job, dialect: Dialect) -> Failure | None:
+    """Return why a job failed, in the words of a dialect; None where it did not."""
+    return None if job.error is None else job.error.named(dialect.names(job.request or {}))
 
 
 def _has_not_expired(job: Job) -> bool:

@@ -26,7 +26,7 @@ from animate_pipelines.request.params import (
     draw_seed,
 )
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, failure_of, find_job, submit_body
 from animate_server.document import LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
@@ -46,7 +46,6 @@ _CONTENT = {
     "content": {media_type: {} for media_type in ("video/mp4", *STILL_TYPES.values())},
     "description": "The MP4 itself, or a picture of it.",
 }
-_THEIR_WORDS = {"reference_image": "input_reference", "resolution": "size"}
 
 
 class InputReference(BaseModel):
@@ -220,7 +219,7 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     result = job.result or {}
-    failure = job.error
+    failure = failure_of(job, dialect)
     return {
         "id": job.id,
         "object": "video",
@@ -236,8 +235,8 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "error": failure
         and {
             "code": "moderation_blocked" if failure.code == ContentRefused.code else failure.code,
-            "message": _in_their_words(failure.message),
-            "param": _param(failure.field),
+            "message": failure.message,
+            "param": failure.field,
         },
         "seed": job.params.seed,
         "warnings": result.get("warnings", []),
@@ -255,7 +254,7 @@ def render_error(error: AnimateError) -> Response:
         kind, code = "rate_limit_error", "rate_limit_exceeded"
     elif status >= 500:
         kind = "server_error"
-    shown = {"message": _in_their_words(error.message), "type": kind, "param": _param(error.field), "code": code}
+    shown = {"message": error.message, "type": kind, "param": error.field, "code": code}
     return JSONResponse({"error": shown}, status_code=status, headers=http_headers(error))
 
 
@@ -266,7 +265,7 @@ async def _find(video_id: str, desk: Desk, caller: Caller) -> Job:
 
 def _exists(job: Job) -> bool:
     """Not for their client: a video that was deleted while it was rendered, canceled, or has expired; a preflight."""
-    return not job.cancel_requested and job.status in _STATUSES and job.params.preflight != "only"
+    return not job.cancel_requested and job.status in _STATUSES and job.kind == "render"
 
 
 async def _page(desk: Desk, caller: Caller, after: str | None, limit: int, oldest_first: bool) -> list[Job]:
@@ -323,14 +322,6 @@ def _progress(job: Job) -> int:
     return min(99, int(100 * job.progress["fraction"])) if job.progress else 0
 
 
-def _param(field: str | None) -> str | None:
-    return _THEIR_WORDS.get(field, field) if field else None
-
-
-def _in_their_words(message: str) -> str:
-    return message.replace("reference_image", "input_reference")
-
-
 def _whole(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds)
 
@@ -345,4 +336,5 @@ dialect = Dialect(
     error_view=ErrorView,
     schemas={"POST /v1/videos": CreateRequest},
     ignored={},
+    names=lambda fields: {"reference_image": "input_reference", "resolution": "size"},
 )

@@ -28,7 +28,7 @@ from animate_pipelines.request.params import (
     draw_seed,
 )
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, submit_body
+from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, failure_of, find_job, submit_body
 from animate_server.document import LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body, show_schema
@@ -245,7 +245,7 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     status = "succeeded" if job.status is JobStatus.SUCCEEDED else _STATUSES[job.status]
-    output = None
+    output, failure = None, failure_of(job, dialect)
     if job.artefact is not None:
         url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
         output = {"video": url, "seed": job.params.seed, "warnings": (job.result or {}).get("warnings", [])}
@@ -255,15 +255,13 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "output": output,
         "created_at": datetime.fromtimestamp(job.created_at, UTC),
         "finished_at": None if job.finished_at is None else datetime.fromtimestamp(job.finished_at, UTC),
-        "error": _in_their_words(job.error.message) if job.error else None,
+        "error": failure.message if failure else None,
     }
 
 
 def render_error(error: AnimateError) -> Response:
     status = http_status(error)
-    message = _in_their_words(error.message)
-    field = _in_their_words(error.field) if error.field else None
-    shown = {"error_code": 1000 * status + 1, "error_message": message, "detail": field}
+    shown = {"error_code": 1000 * status + 1, "error_message": error.message, "detail": error.field}
     return JSONResponse(shown, status_code=status, headers=http_headers(error))
 
 
@@ -306,10 +304,6 @@ def _url(job: Job, caller: Caller) -> str:
     return f"{caller.base_url}/runcomfy/v1/requests/{job.id}"
 
 
-def _in_their_words(message: str) -> str:
-    return message.replace("reference_image", "image_url").replace("driving_video", "video_url")
-
-
 dialect = Dialect(
     name="runcomfy",
     prefix="/runcomfy/v1",
@@ -320,4 +314,5 @@ dialect = Dialect(
     error_view=ErrorView,
     schemas={", ".join(_MODELS): ModelRequest},
     ignored={},
+    names=lambda fields: {"reference_image": "image_url", "driving_video": "video_url"},
 )

@@ -18,7 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
 from animate_pipelines.request.params import AS_PERFORMED, RenderParams, draw_seed
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, count_jobs, find_job, submit_body
+from animate_server.dialects import (
+    Caller,
+    CallerDep,
+    Desk,
+    DeskDep,
+    Dialect,
+    count_jobs,
+    failure_of,
+    find_job,
+    submit_body,
+)
 from animate_server.document import FILE_FORM, HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body
@@ -34,7 +44,6 @@ _STATUSES = {
 }
 _FREE = {"credits": 0}
 _DAY_S = 24 * 3600.0
-_THEIR_WORDS = {"reference_image": "character.uri", "driving_video": "reference.uri"}
 
 
 class Character(BaseModel):
@@ -258,9 +267,8 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": job.id, "status": status, "createdAt": created}
     if job.artefact is not None:
         return shown | _succeeded(job, desk.artefact_url(job.artefact, caller, dialect=dialect.name))
-    if job.error is not None:
-        code = _failure_code(job.error)
-        return shown | {"failure": _in_their_words(job.error.message), "failureCode": code, "cost": _FREE}
+    if failure := failure_of(job, dialect):
+        return shown | {"failure": failure.message, "failureCode": _failure_code(failure), "cost": _FREE}
     if job.status is JobStatus.RUNNING:
         shown["progress"] = job.progress["fraction"] if job.progress else 0.0
     return shown | {"estimatedCost": _FREE}
@@ -270,10 +278,9 @@ def render_error(error: AnimateError) -> Response:
     status = http_status(error)
     if status in (409, 413, 422):
         status = 400
-    shown: dict[str, Any] = {"error": _in_their_words(error.message)}
+    shown: dict[str, Any] = {"error": error.message}
     if status == 400 and isinstance(error, RequestError) and not isinstance(error, BodyInvalid | BodyTooLarge):
-        field = _THEIR_WORDS.get(error.field or "", error.field or "")
-        issue = {"code": error.code, "path": _path(field), "message": _in_their_words(error.message)}
+        issue = {"code": error.code, "path": _path(error.field or ""), "message": error.message}
         shown = {"error": "Validation of body failed", "issues": [issue], "docUrl": "/docs"}
     return JSONResponse(shown, status_code=status, headers=http_headers(error))
 
@@ -321,10 +328,6 @@ def _path(field: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in field.split(".") if part]
 
 
-def _in_their_words(message: str) -> str:
-    return message.replace("reference_image", "character.uri").replace("driving_video", "reference.uri")
-
-
 dialect = Dialect(
     name="runway",
     prefix="/runway",
@@ -335,4 +338,5 @@ dialect = Dialect(
     error_view=ErrorView,
     schemas={"character_performance": PerformanceRequest},
     ignored={},
+    names=lambda fields: {"reference_image": "character.uri", "driving_video": "reference.uri"},
 )

@@ -19,7 +19,17 @@ from animate_pipelines.errors import AnimateError
 from animate_pipelines.request.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, find_job, follow_to_end, submit_body
+from animate_server.dialects import (
+    Caller,
+    CallerDep,
+    Desk,
+    DeskDep,
+    Dialect,
+    failure_of,
+    find_job,
+    follow_to_end,
+    submit_body,
+)
 from animate_server.document import HAND_OVER, LOOK, SUBMIT, Responses, raises
 from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
@@ -213,13 +223,13 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
 
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
-    failure = job.error
+    failure = failure_of(job, dialect)
     if job.status is JobStatus.CANCELED:
-        failure = Failure(code="canceled", message="The request was canceled")
+        failure = Failure(code="canceled", template="The request was canceled")
     return {
         "status": _STATUSES[job.status],
         "request_id": job.id,
-        "error": _in_their_words(failure.message) if failure else None,
+        "error": failure.message if failure else None,
         "metrics": _metrics(job),
         "output": desk.artefact_url(job.artefact, caller, dialect=dialect.name) if job.artefact else None,
         "seed": job.params.seed,
@@ -238,7 +248,7 @@ def render_error(error: AnimateError) -> Response:
     if isinstance(error, TryLater):
         reset = datetime.fromtimestamp(time.time() + error.retry_after_s, UTC)
         headers["x-rate-limit-reset-at-utc"] = reset.isoformat(timespec="seconds")
-    return JSONResponse({"error": _in_their_words(error.message)}, status_code=status, headers=headers)
+    return JSONResponse({"error": error.message}, status_code=status, headers=headers)
 
 
 async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
@@ -248,10 +258,6 @@ async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
 
 def _is_known(job: Job) -> bool:
     return job.status in _STATUSES and (job.finished_at is None or time.time() - job.finished_at < RECORD_S)
-
-
-def _in_their_words(message: str) -> str:
-    return message.replace("reference_image", "image").replace("driving_video", "video")
 
 
 def _code(job: Job) -> int:
@@ -287,4 +293,5 @@ dialect = Dialect(
     error_view=ErrorView,
     schemas={SLUG: AnimateRequest},
     ignored={},
+    names=lambda fields: {"reference_image": "image", "driving_video": "video"},
 )

@@ -118,10 +118,9 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
     media, sheet = write_media(tmp_path, frames), tmp_path / "sheet.png"
 
     def look(person: str | int) -> dict[str, Any]:
-        params = RenderParams(reference_image="-", driving_video="-", person=person, preflight="only")
-        return preflight(
-            models.family.readers, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None
-        )
+        params = RenderParams(reference_image="-", driving_video="-", person=person)
+        readers = models.family.readers
+        return preflight(readers, models.manifest, params, media, sheet, workspace=tmp_path / "work", masks=None)
 
     left, right = look("0.22,0.5@0.2"), look("0.78,0.5@0.2")
     assert left["following"] != right["following"]

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,12 @@ import uvicorn
 
 from animate_pipelines.errors import DeviceError, NoPersonFound
 from animate_pipelines.perception.detection_report import ReportFiles
-from animate_pipelines.progress.progress import OnProgress, Progress
+from animate_pipelines.progress.progress import Progress
 from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.app import create_app
 from animate_server.backend import Backend, open_backend
 from animate_server.jobs import NewJob
-from animate_server.renderer import Renderer
+from animate_server.renderer import Renderer, RenderTask
 from animate_server.settings import Settings
 from animate_server.worker import Worker
 
@@ -56,20 +56,15 @@ class FakeRenderer:
 
     bundle: dict[str, Any] = field(default_factory=lambda: {"name": "fake", "turbo_lora": None, "warning": "fake"})
     seen: list[RenderParams] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)  # beside what is always told
     given: dict[str, str] = field(default_factory=dict)  # paths of the optional inputs of the last job
     over: threading.Event = field(default_factory=threading.Event)  # the test has ended, and so does `endless`
 
-    def __call__(
-        self,
-        params: RenderParams,
-        *,
-        inputs: Mapping[str, Path],
-        destination: Path,
-        workspace: Path,
-        report: OnProgress,
-    ) -> dict[str, Any]:
+    def __call__(self, task: RenderTask) -> dict[str, Any]:
+        params, inputs, destination, report = task.params, task.inputs, task.destination, task.report
         assert all(path.stat().st_size > 0 for path in inputs.values())
+        self.kinds.append(task.kind)
         self.given = {name: str(path) for name, path in inputs.items() if name not in INPUTS[:2]}
         self.seen.append(params)
         ReportFiles.beside(destination).report.write_text('{"num_frames": 90}')

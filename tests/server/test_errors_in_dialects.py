@@ -11,7 +11,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from animate_pipelines.errors import AnimateError, ContentRefused, NoPersonFound
+from animate_pipelines.errors import AnimateError, ContentRefused, MediaError, NoPersonFound
 from animate_pipelines.request.params import RenderParams
 from animate_server.auth import Keyring
 from animate_server.backend import Backend
@@ -275,8 +275,8 @@ def test_a_full_queue(serve: Any, subtests: pytest.Subtests) -> None:
 
 
 def test_jobs_that_ended_without_a_video(idle: Any, subtests: pytest.Subtests) -> None:
-    nobody = NoPersonFound("nobody in driving_video", field="driving_video")
-    refused = ContentRefused("reference_image is refused", field="reference_image")
+    nobody = NoPersonFound("nobody in {field}", field="driving_video")
+    refused = ContentRefused("{field} is refused", field="reference_image")
     for name, speaker in SPEAKERS.items():
         ids = {
             "unknown": str(uuid.uuid4()),
@@ -285,6 +285,26 @@ def test_jobs_that_ended_without_a_video(idle: Any, subtests: pytest.Subtests) -
             "cancelled": _cancelled(idle.backend, name),
         }
         _check(subtests, name, {situation: _look(idle, speaker, job) for situation, job in ids.items()})
+
+
+def test_an_error_calls_its_field_as_it_is_told() -> None:
+    error = MediaError("{field} is {field_of_grass}", field="driving_video", value=5)
+    theirs = error.named({"driving_video": "video_url", "seed": "random_seed"})
+    assert (str(theirs), theirs.field, theirs.value) == ("video_url is {field_of_grass}", "video_url", 5)
+    assert isinstance(theirs, MediaError)
+    assert (str(error), error.to_json()["message"]) == ("driving_video is {field_of_grass}",) * 2
+    assert str(error.named({"seed": "random_seed"})) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("model", "field"), [("wan-v2-2-14b-animate-move", "video_url"), ("runway-act-two", "reference_uri")]
+)
+def test_a_failed_prediction_calls_its_field_as_its_model_does(idle: Any, model: str, field: str) -> None:
+    job, _ = _queued(idle.backend, "eachlabs", request={"model": model})
+    claimed = idle.backend.store.claim("w")
+    idle.backend.store.fail(claimed, MediaError("{field} is empty", field="driving_video"))
+    shown = idle.http.get(f"/eachlabs/v1/prediction/{job}").json()
+    assert shown["output"]["error"] == f"{field} is empty"
 
 
 def test_jobs_that_have_expired(serve: Any, subtests: pytest.Subtests) -> None:
@@ -301,10 +321,11 @@ def _look(idle: Any, speaker: Speaker, job_id: str) -> httpx.Response:
     return idle.http.request(method, path, json=body)  # type: ignore[no-any-return]
 
 
-def _queued(backend: Backend, dialect: str) -> tuple[str, str]:
+def _queued(backend: Backend, dialect: str, **values: Any) -> tuple[str, str]:
     owner = Keyring([KEY]).owner({"x-api-key": KEY})
     params = RenderParams(reference_image=IMAGE, driving_video=VIDEO)
-    return backend.store.add(NewJob(id=str(uuid.uuid4()), owner=owner, dialect=dialect, params=params)).id, owner
+    new = NewJob(id=str(uuid.uuid4()), owner=owner, dialect=dialect, params=params, **values)
+    return backend.store.add(new).id, owner
 
 
 def _failed(backend: Backend, dialect: str, error: AnimateError) -> str:

@@ -27,12 +27,12 @@ from animate_server.worker import Worker
 
 class Renderer:
     bundle = {"name": "fake"}
-    def __call__(self, params, *, inputs, destination, workspace, report):
+    def __call__(self, task):
         for step in range(4):
-            report(Progress(stage="render", fraction=step / 4, step=step, num_steps=4))
+            task.report(Progress(stage="render", fraction=step / 4, step=step, num_steps=4))
             time.sleep(0.01)
-        destination.write_bytes(params.prompt.encode())
-        return {"prompt": params.prompt}
+        task.destination.write_bytes(task.params.prompt.encode())
+        return {"prompt": task.params.prompt}
 
 settings = Settings(home=sys.argv[1], min_free_disk=0, lease_s=0.5, heartbeat_s=0.1, max_attempts=1000)
 with open_backend(settings) as backend:

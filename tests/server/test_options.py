@@ -66,7 +66,7 @@ def test_what_could_not_be_set_before_works(pair: list[str], tmp_path: Path) -> 
         (["--output-size", "96"], "output_size", "WIDTHxHEIGHT"),
         (["--mask-fit", "tight"], "mask_fit", "mask_fit is for the mode replace"),
         (["--mode", "speak"], "driving_video", "driving_video is for the mode animate or replace"),
-        (["--preflight", "only"], "preflight", "preflight must be warn, strict or off here"),
+        (["--preflight", "only"], "preflight", "preflight must be one of warn, strict, off"),
         (["--no-body-control", "--retarget"], "body_control", "without retarget"),
     ],
 )

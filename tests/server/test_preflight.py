@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from animate_pipelines.request.params import RenderParams
 from animate_server.backend import Backend
 from animate_server.cli import app
 from animate_server.estimate import estimate_render
@@ -42,8 +41,7 @@ def test_no_history_is_said() -> None:
 
 
 def test_a_preflight_comes_before_the_renders_that_wait(backend: Backend, new_job: Callable[..., NewJob]) -> None:
-    looked = RenderParams(**PAIR, preflight="only")
-    ids = [backend.store.add(job).id for job in (new_job(), new_job(), new_job(params=looked), new_job())]
+    ids = [backend.store.add(job).id for job in (new_job(), new_job(), new_job(kind="preflight"), new_job())]
     claimed = [job.id for job in iter(lambda: backend.store.claim("w"), None)]
     assert claimed == [ids[2], ids[0], ids[1], ids[3]]
 
@@ -57,8 +55,18 @@ def test_preflight_is_answered_with_its_report(served: Any, png: bytes, mp4: byt
     assert (answer.status_code, job["status"], job["result"]["score"]) == (200, "succeeded", 65)
     assert job["result"]["estimate"] == {"jobs": 0, "seconds": None, "peak_memory_bytes": None}
     assert job["artefacts"][0]["media_type"] == "image/png"
-    assert served.renderer.seen[-1].preflight == "only"
+    assert (served.renderer.kinds, job["params"]["preflight"]) == (["preflight"], "only")
     assert served.http.get("/v1/videos").json()["data"] == []  # it is no video
+
+
+def test_a_job_may_ask_for_preflight_only(served: Any, png: bytes, mp4: bytes) -> None:
+    served.renderer.result = {"plan": PLAN}
+    files = {"reference_image": ("a.png", png), "driving_video": ("b.mp4", mp4)}
+    created = served.http.post("/v1/jobs", files=files, data={"preflight": "only"}).json()
+    job = served.wait(created["id"], "succeeded")
+    assert (created["params"]["preflight"], job["params"]["preflight"]) == ("only", "only")
+    assert (served.renderer.kinds, served.renderer.seen[-1].preflight) == (["preflight"], "warn")
+    assert job["artefacts"][0]["media_type"] == "image/png"
 
 
 def test_preflight_that_takes_longer_is_a_job_to_look_at(idle: Any, png: bytes, mp4: bytes) -> None:

@@ -75,7 +75,7 @@ class Jobs:
         """No worker runs: those who wait for the end of their job get one so."""
         while not stopped.wait(0.05):
             for job in self._store.list(self._owner, status=JobStatus.QUEUED):
-                if job.dialect in ("segmind", "eachlabs") or job.params.preflight == "only":
+                if job.dialect in ("segmind", "eachlabs") or job.kind == "preflight":
                     with suppress(JobNotFound):  # deleted by a request meanwhile
                         self._store.request_cancel(job.id, self._owner)
 

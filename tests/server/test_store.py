@@ -1,32 +1,27 @@
 from __future__ import annotations
 
-import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Connection, Update, update
 
-import animate_server
 from animate_pipelines.errors import InvalidField, ServerError
 from animate_pipelines.progress.progress import Progress
+from animate_server import store as store_module
+from animate_server import tables
 from animate_server.backend import Backend
-from animate_server.database import SCHEMA, open_database
-from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull, SchemaUnknown
-from animate_server.jobs import TRANSITIONS, Artefact, JobStatus, NewJob
+from animate_server.database import open_database
+from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
+from animate_server.jobs import TRANSITIONS, Artefact, Job, JobStatus, NewJob
 from animate_server.store import Store
-from animate_server.tables import metadata
 
 ARTEFACT = Artefact(name="a" * 32 + ".mp4", seed=5, media_type="video/mp4", size_bytes=3, sha256="0" * 64)
 Make = Callable[..., NewJob]
@@ -191,6 +186,30 @@ def test_cancel(store: Store, new_job: Make) -> None:
     assert store.claim("w") is None
 
 
+def test_a_job_that_changes_while_it_is_looked_at_is_looked_at_again(
+    store: Store, new_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store.add(new_job()).id
+    store.add(new_job())
+    real = store_module._update
+    others: list[Update] = []
+
+    def update_late(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
+        if others:
+            connection.execute(others.pop())
+        return real(connection, job, values)
+
+    monkeypatch.setattr(store_module, "_update", update_late)
+    row = update(tables.jobs).where(tables.jobs.c.id == job_id)
+    others.append(row.values(status="running", worker="faster", token=1, lease_expires_at=9e12))
+    claimed = store.claim("w")
+    assert claimed is not None
+    assert claimed.id != job_id
+    others.append(row.values(status="running", worker="third", token=2))
+    canceled = store.request_cancel(job_id, "owner")
+    assert (canceled.cancel_requested, canceled.token, canceled.worker) == (True, 2, "third")
+
+
 @pytest.mark.parametrize("end", ["lost", "retried", "released"])
 def test_a_job_to_be_canceled_is_not_queued_again(store: Store, new_job: Make, end: str) -> None:
     store.add(new_job())
@@ -321,69 +340,6 @@ def test_an_id_is_taken_once_and_a_job_may_have_its_own_time(store: Store, new_j
         frozenset(),
         (),
     )
-
-
-def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
-    migrated = open_database(tmp_path / "a.sqlite3")
-    declared = create_engine(f"sqlite:///{tmp_path / 'b.sqlite3'}")
-    metadata.create_all(declared)
-    left, right = inspect(migrated), inspect(declared)
-    assert set(left.get_table_names()) == set(right.get_table_names()) | {"alembic_version"}
-    for table in right.get_table_names():
-        columns = [[(c["name"], str(c["type"]), c["nullable"]) for c in i.get_columns(table)] for i in (left, right)]
-        assert columns[0] == columns[1]
-        indexes = [{(i["name"], tuple(i["column_names"])) for i in x.get_indexes(table)} for x in (left, right)]
-        assert indexes[0] == indexes[1]
-    migrated.dispose()
-    declared.dispose()
-
-
-def test_a_database_of_the_first_schema_keeps_its_jobs_files_and_uploads(tmp_path: Path, new_job: Make) -> None:
-    path, params = tmp_path / "a.sqlite3", json.dumps(new_job().params.to_json() | {"seed": 11})
-    made = {"name": "b" * 32 + ".mp4", "media_type": "video/mp4", "size_bytes": 3, "sha256": "0" * 64}
-    create = create_engine(f"sqlite:///{path}")
-    with create.begin() as connection:
-        config = _migrations()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    create.dispose()
-    with closing(sqlite3.connect(path)) as old, old:
-        job = "INSERT INTO jobs (id, owner, dialect, status, params, created_at, attempts, token, cancel_requested, "
-        job += "fingerprint, artefact, artefact_name) VALUES (?, 'owner', 'native', ?, ?, 1, 1, 1, 0, '', ?, ?)"
-        old.execute(job, ("done", "succeeded", params, json.dumps(made), made["name"]))
-        old.execute(job, ("waiting", "queued", params, None, None))
-        old.execute("INSERT INTO uploads VALUES ('u', 'owner', 'image', 'image/png', 1, '0', 0, 1, 9e12)")
-        old.execute("INSERT INTO job_uploads VALUES ('waiting', 'u')")
-    engine = open_database(path)
-    store = Store(engine)
-    artefact = Artefact(**made, seed=11)
-    assert store.get("done").artefacts == (artefact,)
-    assert store.find_artefact(made["name"]) == artefact
-    assert store.get("waiting").artefacts == ()
-    with engine.begin() as connection:
-        assert connection.execute(text("SELECT * FROM job_uploads")).all() == [("waiting", "u")]
-        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
-    engine.dispose()
-
-
-def _migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(animate_server.__file__).parent / "migrations"))
-    return config
-
-
-def test_the_schema_constant_is_the_newest_migration() -> None:
-    assert ScriptDirectory.from_config(_migrations()).get_current_head() == SCHEMA
-
-
-def test_a_newer_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.sqlite3"
-    engine = open_database(path)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    engine.dispose()
-    with pytest.raises(SchemaUnknown):
-        open_database(path)
 
 
 def test_durability_settings(backend: Backend) -> None:

@@ -105,7 +105,7 @@ def ended(allowed: Backend, new_job: Callable[..., NewJob]) -> Callable[..., Job
         job = allowed.store.claim("w")
         assert job is not None
         if failed:
-            return allowed.store.fail(job, NoPersonFound("nobody in driving_video"))
+            return allowed.store.fail(job, NoPersonFound("nobody in {field}", field="driving_video"))
         artefact = Artefact(name="a" * 32 + ".mp4", media_type="video/mp4", size_bytes=1, sha256="0", seed=1)
         return allowed.store.finish(job, [artefact], {"warnings": []})
 
@@ -245,7 +245,7 @@ def test_nothing_is_put_for_a_job_that_failed(
     allowed.store.add(new_job(dialect="runware", webhooks=(Webhook(url=receiver.url, method="PUT"),)))
     job = allowed.store.claim("w")
     assert job is not None
-    allowed.store.fail(job, NoPersonFound("nobody in driving_video"))
+    allowed.store.fail(job, NoPersonFound("nobody in {field}", field="driving_video"))
     assert open_courier(allowed).send_one("PUT")
     assert (receiver.files, allowed.outbox.list(job.owner)) == ([], [])
 
@@ -304,7 +304,7 @@ def test_eachlabs_three_attempts_and_the_secret_verbatim(
     assert headers["x-webhook-secret"] == "s3cret"
     assert (body["exec_id"], body["flow_id"], body["status"], body["error"]) == (job.id, None, "failed", "")
     (output,) = body["output"]
-    assert (output["id"], output["status"], output["error"]) == (job.id, "error", "nobody in the video")
+    assert (output["id"], output["status"], output["error"]) == (job.id, "error", "nobody in video_url")
     assert output["output"]["error_code"] == "no_person_found"
 
 

@@ -3,20 +3,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from animate_pipelines.errors import BundleError, DeviceError
-from animate_pipelines.progress.progress import OnProgress, Progress
+from animate_pipelines.progress.progress import Progress
 from animate_pipelines.request.params import RenderParams
 from animate_server import worker as worker_module
 from animate_server.backend import Backend
 from animate_server.jobs import Job, JobStatus, NewJob
 from animate_server.logs import configure_logging
+from animate_server.renderer import RenderTask
 from animate_server.worker import Worker
 
 
@@ -41,24 +41,19 @@ class SegmentRenderer:
         self.gate = gate
         self.rendered: list[int] = []
 
-    def __call__(
-        self,
-        params: RenderParams,
-        *,
-        inputs: Mapping[str, Path],
-        destination: Path,
-        workspace: Path,
-        report: OnProgress,
-    ) -> dict[str, Any]:
+    def __call__(self, task: RenderTask) -> dict[str, Any]:
+        workspace = task.workspace
         workspace.mkdir(parents=True, exist_ok=True)
         first = len(list(workspace.glob("segment-*")))
         for segment in range(first, 3):
             for step in range(2):
-                report(Progress(stage="render", fraction=0.1, segment=segment, num_segments=3, step=step, num_steps=2))
+                task.report(
+                    Progress(stage="render", fraction=0.1, segment=segment, num_segments=3, step=step, num_steps=2)
+                )
                 self.gate(segment, step)
             (workspace / f"segment-{segment}").write_bytes(b"x")
             self.rendered.append(segment)
-        destination.write_bytes(b"video")
+        task.destination.write_bytes(b"video")
         return {"segments": 3}
 
 
@@ -146,9 +141,9 @@ class AsleepRenderer(SegmentRenderer):
 
     woken = threading.Event()
 
-    def __call__(self, params: RenderParams, **places: Any) -> dict[str, Any]:
+    def __call__(self, task: RenderTask) -> dict[str, Any]:
         try:
-            return super().__call__(params, **places)
+            return super().__call__(task)
         finally:
             self.woken.set()
 

@@ -23,11 +23,12 @@ from animate_server.dialects import (
     DeskDep,
     Dialect,
     WebhookRules,
+    failure_of,
     find_job,
     follow_to_end,
     submit_body,
 )
-from animate_server.dialects.eachlabs.models import MODELS, ModelView, show_model
+from animate_server.dialects.eachlabs.models import ANIMATE_NAMES, MODELS, ModelView, show_model
 from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
 from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
 from animate_server.fields import read_fields, show_body
@@ -162,9 +163,9 @@ async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) 
 async def run_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
     """Held open until the prediction has ended. A caller who hangs up has it canceled."""
     job = await follow_to_end(request, desk, caller, await submit_body(request, desk, caller, dialect))
-    said = job.error.message if job.error else ""
+    failure = failure_of(job, dialect)
     shown = {"status": _STATUSES[job.status], "message": "Prediction finished", "predictionID": job.id}
-    return shown | {"output": _output(job, desk, caller), "error": _in_their_words(said)}
+    return shown | {"output": _output(job, desk, caller), "error": failure.message if failure else ""}
 
 
 @router.get("/prediction/{prediction_id}/", include_in_schema=False)
@@ -278,9 +279,9 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
         raise InvalidField(f"model: must be one of {named}", field="model", value=asked.model, limit=named)
     try:
         return MODELS[asked.model].parse(asked.input)
-    except InvalidField as invalid:
-        invalid.field = f"input.{invalid.field}"
-        raise
+    except InvalidField as invalid:  # the path is of the whole request, the sentence of the model's own field
+        path = f"input.{invalid.field}"
+        raise type(invalid)(invalid.message, field=path, value=invalid.value, limit=invalid.limit) from None
 
 
 def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
@@ -308,10 +309,9 @@ def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | Non
         return None
     shown = {"exec_id": job.id, "flow_id": None, "status": "succeeded", "error": ""}
     output: Any = _output(job, desk, caller)
-    if job.error is not None:
-        said = _in_their_words(job.error.message)
+    if failure := failure_of(job, dialect):
         shown["status"] = "failed"
-        output = [{"id": job.id, "status": "error", "output": output, "error": said}]
+        output = [{"id": job.id, "status": "error", "output": output, "error": failure.message}]
     return shown | {"output": output}
 
 
@@ -319,16 +319,15 @@ def render_error(error: AnimateError) -> Response:
     status = http_status(error)
     if status in (409, 413, 422):
         status = 400
-    message = _in_their_words(error.message)
-    shown: dict[str, Any] = {"error": message}
+    shown: dict[str, Any] = {"error": error.message}
     if isinstance(error, NotAuthorized):
         shown = {"error": "Invalid or missing API key"}
     elif isinstance(error, TryLater):
-        shown = {"status": 429, "error": "too many requests", "details": message}
+        shown = {"status": 429, "error": "too many requests", "details": error.message}
     elif error.field == "model" and error.value is None:
         shown = {"error": "model field is required"}
     elif status == 400 and not isinstance(error, BodyInvalid):
-        shown = {"error": "Invalid input for model", "details": message}
+        shown = {"error": "Invalid input for model", "details": error.message}
     return JSONResponse(shown, status_code=status, headers=http_headers(error))
 
 
@@ -340,19 +339,19 @@ async def _find(prediction_id: str, desk: Desk, caller: Caller) -> Job:
 def _output(job: Job, desk: Desk, caller: Caller) -> str | dict[str, Any] | None:
     if job.artefact is not None:
         return desk.artefact_url(job.artefact, caller, dialect=dialect.name)
-    return _failed(job.error) if job.error else None
+    failure = failure_of(job, dialect)
+    return _failed(failure) if failure else None
 
 
 def _failed(failure: Failure) -> dict[str, Any]:
-    message = _in_their_words(failure.message)
     mine = failure.fault == "request"
     category = "user_error" if mine else "provider_error"
     if failure.code == ContentRefused.code:
         category = "content_policy"
     return {
-        "error": message,
+        "error": failure.message,
         "error_code": failure.code,
-        "error_message": message,
+        "error_message": failure.message,
         "classification": {"category": category},
         "retryable": not mine,
         "success": False,
@@ -386,9 +385,10 @@ def _input(params: RenderParams) -> dict[str, Any]:
     }
 
 
-def _in_their_words(message: str) -> str:
-    """Their models have several names for the two."""
-    return message.replace("reference_image", "the image").replace("driving_video", "the video")
+def _names(fields: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return how the model that is asked for calls our fields; as most of theirs do for a job asked for elsewhere."""
+    model = MODELS.get(str(fields.get("model")))
+    return model.names if model else ANIMATE_NAMES
 
 
 dialect = Dialect(
@@ -403,6 +403,7 @@ dialect = Dialect(
     ignored={
         "version": "there is one version of each model",
     },
+    names=_names,
     webhooks=WebhookRules(
         find=find_webhooks,
         render=render_webhook,

@@ -62,9 +62,14 @@ class ActTwoInput(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """parse: the fields of `input` to params. Raises `InvalidField`."""
+    """One of their models.
+
+    parse: read the fields of `input` as params; raises `InvalidField`.
+    names: how it calls fields of ours.
+    """
 
     title: str
+    names: Mapping[str, str]
     schema: type[BaseModel]
     parse: Callable[[Mapping[str, Any]], RenderParams]
 
@@ -117,12 +122,24 @@ def _parse_act_two(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
+ANIMATE_NAMES = {"reference_image": "image_url", "driving_video": "video_url"}
 MODELS: Mapping[str, Model] = {
     "wan-v2-2-14b-animate-move": Model(
-        title="Wan 2.2 14B Animate: move", schema=AnimateInput, parse=partial(_parse_animate, "animate")
+        title="Wan 2.2 14B Animate: move",
+        names=ANIMATE_NAMES,
+        schema=AnimateInput,
+        parse=partial(_parse_animate, "animate"),
     ),
     "wan-v2-2-14b-animate-replace": Model(
-        title="Wan 2.2 14B Animate: replace", schema=AnimateInput, parse=partial(_parse_animate, "replace")
+        title="Wan 2.2 14B Animate: replace",
+        names=ANIMATE_NAMES,
+        schema=AnimateInput,
+        parse=partial(_parse_animate, "replace"),
     ),
-    "runway-act-two": Model(title="Act-Two", schema=ActTwoInput, parse=_parse_act_two),
+    "runway-act-two": Model(
+        title="Act-Two",
+        names={"reference_image": "character_uri", "driving_video": "reference_uri"},
+        schema=ActTwoInput,
+        parse=_parse_act_two,
+    ),
 }

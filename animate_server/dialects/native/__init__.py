@@ -27,6 +27,7 @@ from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, S
 from animate_server.dialects.native.schema import (
     ASPECTS,
     BODY,
+    PREFLIGHT_ONLY,
     JobRequest,
     JobView,
     UploadView,
@@ -36,7 +37,7 @@ from animate_server.dialects.native.schema import (
 from animate_server.document import HAND_OVER, LOOK, SUBMIT, raises
 from animate_server.errors import JobNotFound, JobUnfinished, KeyReused, http_headers, http_status
 from animate_server.fields import read_fields
-from animate_server.jobs import Artefact, Job, JobStatus
+from animate_server.jobs import Artefact, Job, JobKind, JobStatus
 from animate_server.webhooks import Call, Webhook
 
 router = APIRouter(prefix="/v1", tags=["native"])
@@ -87,7 +88,13 @@ async def create_job(
         fields = _typed(body.fields) if body.is_form else body.fields
         params, webhooks = parse(fields), find_webhooks(fields)
         job = await desk.submit(
-            params, body, caller, dialect=dialect.name, idempotency_key=idempotency_key, webhooks=webhooks
+            params,
+            body,
+            caller,
+            dialect=dialect.name,
+            kind=read_kind(fields),
+            idempotency_key=idempotency_key,
+            webhooks=webhooks,
         )
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
     return render(job, desk, caller)
@@ -118,7 +125,7 @@ async def create_preflight(
         fields = _typed(body.fields) if body.is_form else body.fields
         if "preflight" in fields:
             raise InvalidField("preflight cannot be set here", field="preflight", value=fields["preflight"])
-        job = await desk.submit(parse(fields | {"preflight": "only"}), body, caller, dialect=dialect.name)
+        job = await desk.submit(parse(fields), body, caller, dialect=dialect.name, kind="preflight")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
             async for seen in desk.watch(job.id, caller, beat_s=KEEP_ALIVE_S):
@@ -283,9 +290,16 @@ async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> d
     return _upload(upload, desk, caller)
 
 
+def read_kind(fields: Mapping[str, Any]) -> JobKind:
+    """Return the kind of job that a request asks for: `preflight: "only"` renders nothing."""
+    return "preflight" if fields.get("preflight") == PREFLIGHT_ONLY else "render"
+
+
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """All fields of `RenderParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
+    """Read all fields of `RenderParams`, sizes also as "WxH", and `aspect_ratio`. Raises `InvalidField`."""
     values = {name: value for name, value in fields.items() if name != "webhook"}
+    if read_kind(values) == "preflight":
+        del values["preflight"]  # it says the job's kind, see `read_kind`
     for name in (name for name, field in fields_of(RenderParams).items() if field.kind == "size"):
         if isinstance(size := values.get(name), str):
             width, _, height = size.lower().partition("x")
@@ -347,7 +361,7 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "finished_at": _time(job.finished_at),
         "expires_at": _time(job.expires_at),
         "attempts": job.attempts,
-        "params": _shown(job.params),
+        "params": _shown(job),
         "progress": job.progress,
         "result": job.result,
         "error": job.error.to_json() if job.error else None,
@@ -404,9 +418,11 @@ def _upload(upload: StoredUpload, desk: Desk, caller: Caller) -> dict[str, Any]:
     }
 
 
-def _shown(params: RenderParams) -> dict[str, Any]:
-    """The params without the query strings of URLs, where presigned secrets are."""
-    values = params.to_json()
+def _shown(job: Job) -> dict[str, Any]:
+    """Return the params as they were asked for, without the query strings of URLs, where presigned secrets are."""
+    values = job.params.to_json()
+    if job.kind == "preflight":
+        values["preflight"] = PREFLIGHT_ONLY
     return values | {name: redact(values[name]) for name in INPUTS if values[name] is not None}
 
 

@@ -6,6 +6,7 @@ Requests are checked by `RenderParams`; the model of a request is made from its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -33,6 +34,7 @@ _PERSON: dict[str, Any] = {
         {"type": "string", "pattern": r"^\d*\.?\d+,\d*\.?\d+@\d*\.?\d+$"},
     ]
 }
+PREFLIGHT_ONLY = "only"  # what `preflight` is for a job of the kind preflight
 ASPECTS = {"9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "16:9": (16, 9)}
 
 
@@ -66,9 +68,16 @@ class _HttpFields(BaseModel):
 
 def job_request(params: type) -> type[BaseModel]:
     """Return the model of a request's body, made from the table of fields."""
-    defaults = defaults_of(params)
-    entries = {name: _entry(field, defaults.get(name)) for name, field in fields_of(params).items()}
+    table, defaults = fields_of(params), defaults_of(params)
+    table["preflight"] = _with_only(table["preflight"])
+    entries = {name: _entry(field, defaults.get(name)) for name, field in table.items()}
     return create_model("JobRequest", __base__=_HttpFields, __doc__=None, **cast(dict[str, Any], entries))
+
+
+def _with_only(field: RequestField) -> RequestField:
+    """Return the field `preflight` as HTTP has it, where it may also say the kind of the job."""
+    said = "only: nothing is rendered, and the artefact is a PNG of both under their skeletons."
+    return replace(field, choices=(*field.choices, PREFLIGHT_ONLY), help=f"{field.help} {said}")
 
 
 def _entry(field: RequestField, default: Any) -> tuple[Any, Any]:

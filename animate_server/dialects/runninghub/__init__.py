@@ -35,6 +35,7 @@ from animate_server.dialects import (
     Dialect,
     Terms,
     WebhookRules,
+    failure_of,
     find_job,
     submit_body,
     submit_fields,
@@ -73,7 +74,7 @@ from animate_server.errors import (
     http_headers,
 )
 from animate_server.fields import read_fields, show_body
-from animate_server.jobs import Job, JobStatus
+from animate_server.jobs import Failure, Job, JobStatus
 from animate_server.webhooks import CallStatus, Webhook
 
 router = APIRouter(prefix="/runninghub", tags=["runninghub"])
@@ -330,10 +331,9 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
     if job.artefact is not None:
         url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
         shown["results"] = [{"url": url, "nodeId": _NODE, "outputType": "mp4", "text": None}]
-    if job.error is not None:
-        code = _FAILURES.get(job.error.code, 1015)
-        said = {"errorCode": str(code), "errorMessage": _in_their_words(job.error.message)}
-        shown |= said | {"failedReason": _failed_reason(job)}
+    if failure := failure_of(job, dialect):
+        shown |= {"errorCode": str(_FAILURES.get(failure.code, 1015)), "errorMessage": failure.message}
+        shown["failedReason"] = _failed_reason(job)
     return shown
 
 
@@ -352,8 +352,7 @@ def render_error(error: AnimateError) -> Response:
     newer, older = next(((new, old) for kind, new, old in _CODES if isinstance(error, kind)), (1005, 500))
     if (error.field or "").partition(".")[0] == _NODES:
         newer, older = 1101, 803
-    message = _in_their_words(error.message)
-    shown = {"errorCode": str(newer), "errorMessage": message, "code": older, "msg": message, "data": None}
+    shown = {"errorCode": str(newer), "errorMessage": error.message, "code": older, "msg": error.message, "data": None}
     return JSONResponse(shown | {"taskId": "", "status": "FAILED", "results": None}, headers=http_headers(error))
 
 
@@ -426,17 +425,13 @@ def _cost_time(job: Job) -> str:
 
 
 def _failed_reason(job: Job) -> dict[str, Any]:
-    said = _in_their_words(job.error.message) if job.error else "the task was canceled"
-    return {"node_id": _NODE, "exception_type": job.error.code if job.error else "canceled", "exception_message": said}
+    failure = failure_of(job, dialect) or Failure(code="canceled", template="the task was canceled")
+    return {"node_id": _NODE, "exception_type": failure.code, "exception_message": failure.message}
 
 
 def _reference(given: str) -> str:
     uploaded = _UPLOADED.fullmatch(given)
     return f"upload:{uploaded[1]}" if uploaded else given
-
-
-def _in_their_words(message: str) -> str:
-    return message.replace("reference_image", IMAGE).replace("driving_video", VIDEO)
 
 
 dialect = Dialect(
@@ -461,6 +456,7 @@ dialect = Dialect(
         "addMetadata": "every video says how it was made",
         "fileType": "the bytes say what they are",
     },
+    names=lambda fields: {"reference_image": IMAGE, "driving_video": VIDEO},
     # theirs retries "about three times", at pauses that are not written down; these are ours
     webhooks=WebhookRules(find=find_webhooks, render=render_webhook, pauses_s=(10.0, 60.0, 300.0)),
 )

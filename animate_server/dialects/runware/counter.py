@@ -69,7 +69,13 @@ _CODES: tuple[tuple[type[AnimateError], str], ...] = (
     (WrongMethod, "unsupportedMethod"),
 )
 _KINDS = ((MissingField, "missing"), (UnsupportedField, "unsupported"), (InvalidField, "invalid"))
-_FIELDS = {"reference_image": "inputs.referenceImages", "ttl": "ttl", "id": "taskUUID"}
+# Our fields in their words. What they call the driving video depends on the model: a sentence has what fits both.
+NAMES = {
+    "reference_image": "inputs.referenceImages",
+    "driving_video": "the driving video",
+    "retention_s": "ttl",
+    "id": "taskUUID",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,20 +244,20 @@ def describe_error(error: AnimateError) -> dict[str, Any]:
     if code is None:
         code = _code_of(error, parameter) if error.fault == "request" else "internalServerError"
     named = {"parameter": parameter} if parameter else {}
-    return {"code": code, "message": _in_their_words(error.message)} | named
+    return {"code": code, "message": error.named(NAMES).message} | named
 
 
 def describe_failure(job: Job) -> dict[str, Any]:
-    """Of a job that has ended without a result."""
+    """Describe the end of a job without a result."""
     if job.error is None:
         code = "taskCancelled" if job.status is JobStatus.CANCELED else "taskFailedOrNotFound"
         return {"code": code, "message": f"the task is {job.status}"}
-    parameter = _parameter(job.error.field)
+    parameter, message = _parameter(job.error.field), job.error.named(NAMES).message
     if job.error.code == ContentRefused.code:
-        return {"code": "invalidContent", "message": _in_their_words(job.error.message), "parameter": parameter}
+        return {"code": "invalidContent", "message": message, "parameter": parameter}
     code = f"invalid{_last(parameter) or 'Input'}" if job.error.fault == "request" else "inferenceError"
     named = {"parameter": parameter} if parameter else {}
-    return {"code": code, "message": _in_their_words(job.error.message)} | named
+    return {"code": code, "message": message} | named
 
 
 def _code_of(error: AnimateError, parameter: str) -> str:
@@ -263,16 +269,12 @@ def _parameter(path: str | None) -> str:
     """`inputs.referenceImages` of `inputs.referenceImages.0` or `inputs.referenceImages[0]`, or of our own name."""
     if path == "driving_video":
         return "inputs.referenceVideos"
-    return _FIELDS.get(path or "", re.sub(r"[.\[]\d+\]?", "", path or ""))
+    return NAMES.get(path or "", re.sub(r"[.\[]\d+\]?", "", path or ""))
 
 
 def _last(parameter: str) -> str:
     name = parameter.rpartition(".")[2]
     return name[:1].upper() + name[1:]
-
-
-def _in_their_words(message: str) -> str:
-    return message.replace("reference_image", "inputs.referenceImages").replace("driving_video", "the driving video")
 
 
 def _detach_base64(body: Body) -> None:

@@ -30,5 +30,5 @@ def given_masks(
     if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
         said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
         wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
-        raise MediaError(f"mask_video must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
+        raise MediaError(f"{{field}} must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
     return DrivingFrames(Clip(mezzanine), "replace", frames.size)

@@ -74,7 +74,7 @@ def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits)
         return None
     frame = fitted_size((source.width, source.height), params.output_size, params.fit)
     if max(frame) > limits.max_side_px:
-        message = f"driving_video padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
+        message = f"{{field}} padded to {frame[0]}x{frame[1]} is over {limits.max_side_px} pixels a side"
         raise MediaTooLarge(message, field="driving_video", value=f"{frame[0]}x{frame[1]}", limit=limits.max_side_px)
     return frame
 

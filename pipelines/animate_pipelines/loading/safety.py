@@ -39,7 +39,10 @@ class SafetyChecker:
             score = float(scores[:, index].max())
             if label.lower() not in _HARMLESS and score >= MIN_SCORE:
                 raise ContentRefused(
-                    f"the safety checker finds {label} in {field}", field=field, value=round(score, 3), limit=MIN_SCORE
+                    f"the safety checker finds {label} in {{field}}",
+                    field=field,
+                    value=round(score, 3),
+                    limit=MIN_SCORE,
                 )
 
 

@@ -80,8 +80,10 @@ def child_error(outcome: Outcome, bounds: Bounds, *, field: str | None, reason: 
     too_much = _used_up(outcome, bounds)
     if too_much is not None:
         what, limit = too_much
-        return MediaTooLarge(f"reading {field} takes more than {limit} of {what}", field=field, value=what, limit=limit)
-    return MediaError(f"{field} cannot be read: {reason or 'the decoder failed'}", field=field, value=reason or None)
+        return MediaTooLarge(
+            f"reading {{field}} takes more than {limit} of {what}", field=field, value=what, limit=limit
+        )
+    return MediaError(f"{{field}} cannot be read: {reason or 'the decoder failed'}", field=field, value=reason or None)
 
 
 def last_error(stderr: str) -> str:

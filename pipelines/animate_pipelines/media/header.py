@@ -61,14 +61,14 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
         return MediaKind(family="keypoints", container="json")
     found = _name_of(head)
     accepted = " or ".join(ACCEPTED.values())
-    raise MediaError(f"{field} is {found}; it must be {accepted}", field=field, value=found, limit=accepted)
+    raise MediaError(f"{{field}} is {found}; it must be {accepted}", field=field, value=found, limit=accepted)
 
 
 def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
     """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
     kind = sniff(head, field=field)
     if kind.family != family:
-        message = f"{field} must be {with_article(family)}, but the file is {with_article(kind.family)}"
+        message = f"{{field}} must be {with_article(family)}, but the file is {with_article(kind.family)}"
         raise MediaError(f"{message} ({kind.container})", field=field, value=kind.family, limit=ACCEPTED.get(family))
     return kind
 
@@ -89,10 +89,10 @@ def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimi
 def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None:
     """`MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
     if size_bytes == 0:
-        raise MediaError(f"{field} is empty", field=field, value=0)
+        raise MediaError("{field} is empty", field=field, value=0)
     if size_bytes > limits.max_file_bytes:
         raise MediaTooLarge(
-            f"{field} has {size_bytes} bytes; the limit is {limits.max_file_bytes}",
+            f"{{field}} has {size_bytes} bytes; the limit is {limits.max_file_bytes}",
             field=field,
             value=size_bytes,
             limit=limits.max_file_bytes,
@@ -103,7 +103,7 @@ def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: st
     """`MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
     value = f"{width}x{height}"
     if width * height > limits.max_image_pixels:
-        message = f"{field} is {value}, {width * height} pixels; the limit is {limits.max_image_pixels}"
+        message = f"{{field}} is {value}, {width * height} pixels; the limit is {limits.max_image_pixels}"
         raise MediaTooLarge(message, field=field, value=value, limit=f"{limits.max_image_pixels} pixels")
     check_shape(width, height, limits, field=field)
 
@@ -112,10 +112,10 @@ def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> 
     """`MediaError` when a side is too short or the picture is a mere strip."""
     value = f"{width}x{height}"
     if min(width, height) < limits.min_side_px:
-        message = f"{field} is {value}; each side must have at least {limits.min_side_px} pixels"
+        message = f"{{field}} is {value}; each side must have at least {limits.min_side_px} pixels"
         raise MediaError(message, field=field, value=value, limit=f"at least {limits.min_side_px} px a side")
     if max(width, height) > limits.max_aspect * min(width, height):
-        message = f"{field} is {value}; one side may be at most {limits.max_aspect:g} times the other"
+        message = f"{{field}} is {value}; one side may be at most {limits.max_aspect:g} times the other"
         raise MediaError(message, field=field, value=value, limit=f"aspect at most {limits.max_aspect:g}")
 
 

@@ -35,7 +35,7 @@ def read_image(path: Path, limits: MediaLimits, *, field: str = "reference_image
     line, _, pixels = outcome.stdout.partition(b"\n")
     answer = json.loads(line)
     if "error" in answer:
-        raise MediaError(f"{field} cannot be read: {answer['error']}", field=field, value=answer["error"])
+        raise MediaError(f"{{field}} cannot be read: {answer['error']}", field=field, value=answer["error"])
     width, height = answer["size"]
     check_image_sides(width, height, limits, field=field)
     return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)

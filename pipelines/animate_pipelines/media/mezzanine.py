@@ -177,7 +177,8 @@ def _read(path: Path, limits: MediaLimits, *, field: str | None) -> Mezzanine:
     text = run_ffmpeg(arguments, header_bounds(limits), field=field).stdout.decode("ascii", "replace")
     packets, sides = packets_of(text, 0), _SIDES.search(text)
     if not packets.times or sides is None:
-        raise MediaError(f"{field or 'the mezzanine'} has no frames that can be decoded", field=field, value=0)
+        subject = "{field}" if field else "the mezzanine"
+        raise MediaError(f"{subject} has no frames that can be decoded", field=field, value=0)
     step, off = divmod(packets.times[-1] - packets.times[0], max(1, len(packets.times) - 1))
     step = step or packets.durations[0]
     if off or packets.times != tuple(range(packets.times[0], packets.times[0] + step * len(packets.times), step)):
@@ -194,5 +195,5 @@ def _read(path: Path, limits: MediaLimits, *, field: str | None) -> Mezzanine:
 def _check_complete(mezzanine: Mezzanine, info: VideoInfo, *, field: str) -> None:
     expected = round(info.duration_s * info.fps)
     if mezzanine.num_frames < 0.9 * expected - 1:
-        message = f"{field} is damaged: only {mezzanine.num_frames} of {expected} frames can be decoded"
+        message = f"{{field}} is damaged: only {mezzanine.num_frames} of {expected} frames can be decoded"
         raise MediaError(message, field=field, value=mezzanine.num_frames, limit=expected)

@@ -96,12 +96,12 @@ def check_timing(timing: Timing, limits: MediaLimits, *, field: str) -> None:
 
 
 def _too_fast(fps: float, limits: MediaLimits, *, field: str) -> MediaTooLarge:
-    message = f"{field} has {fps:g} frames a second; the limit is {limits.max_fps}"
+    message = f"{{field}} has {fps:g} frames a second; the limit is {limits.max_fps}"
     return MediaTooLarge(message, field=field, value=round(fps, 3), limit=f"{limits.max_fps} fps")
 
 
 def _too_long(duration_s: float, limits: MediaLimits, *, field: str) -> MediaTooLarge:
-    message = f"{field} lasts {duration_s:.1f} s; the limit is {limits.max_duration_s:g} s"
+    message = f"{{field}} lasts {duration_s:.1f} s; the limit is {limits.max_duration_s:g} s"
     return MediaTooLarge(message, field=field, value=round(duration_s, 3), limit=f"{limits.max_duration_s:g} s")
 
 
@@ -112,10 +112,10 @@ def _read_header(path: Path, container: Container, limits: MediaLimits, *, field
     lines = _header_lines(outcome.stderr)
     videos, audios = _streams(lines, "Video"), _streams(lines, "Audio")
     if len(videos) != 1:
-        message = f"{field} has {len(videos)} video streams; it must have exactly one"
+        message = f"{{field}} has {len(videos)} video streams; it must have exactly one"
         raise MediaError(message, field=field, value=len(videos), limit=1)
     if len(audios) > limits.max_audio_streams:
-        message = f"{field} has {len(audios)} audio streams; the limit is {limits.max_audio_streams}"
+        message = f"{{field}} has {len(audios)} audio streams; the limit is {limits.max_audio_streams}"
         raise MediaTooLarge(message, field=field, value=len(audios), limit=limits.max_audio_streams)
     rotations = [match[1] for line in lines if (match := _ROTATION.search(line))]
     index, description = videos[0]
@@ -155,7 +155,7 @@ def _duration(lines: list[str]) -> float | None:
 def _sides(header: _Header, *, field: str) -> tuple[int, int, int, int]:
     match = _SIDES.search(header.description)
     if match is None:
-        raise MediaError(f"{field} has a video stream of no known size", field=field)
+        raise MediaError("{field} has a video stream of no known size", field=field)
     stored_width, stored_height = int(match[1]), int(match[2])
     aspect = Fraction(int(match[3] or 1), int(match[4] or 1) or 1) or Fraction(1)
     width, height = _square(stored_width, stored_height, aspect)
@@ -180,7 +180,7 @@ def _check_sides(
 ) -> None:
     longest = max(width, height, stored_width, stored_height)
     if longest > limits.max_side_px:
-        message = f"{field} is {width}x{height}; the limit is {limits.max_side_px} pixels a side"
+        message = f"{{field}} is {width}x{height}; the limit is {limits.max_side_px} pixels a side"
         raise MediaTooLarge(message, field=field, value=f"{width}x{height}", limit=f"{limits.max_side_px} px")
     check_shape(width, height, limits, field=field)
 
@@ -209,7 +209,7 @@ def _read_packets(
     outcome = run_ffmpeg(arguments, header_bounds(limits), field=field)
     for sign in _CUT_SHORT:
         if sign in outcome.stderr:
-            raise MediaError(f"{field} is cut short: the file ends before its content does", field=field)
+            raise MediaError("{field} is cut short: the file ends before its content does", field=field)
     text = outcome.stdout.decode("ascii", "replace")
     audio = packets_of(text, 1) if header.audio_index is not None else None
     return packets_of(text, 0), audio if audio is not None and audio.times else None

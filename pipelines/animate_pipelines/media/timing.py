@@ -67,7 +67,7 @@ def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field
     stated_fps: what the header says, rounded; it decides between rates that a short clip cannot tell apart.
     """
     if not packets.times:
-        raise MediaError(f"{field} has no frames", field=field, value=0)
+        raise MediaError("{field} has no frames", field=field, value=0)
     steps = sorted(after - before for before, after in pairwise(packets.times))
     median = steps[len(steps) // 2] if steps else packets.durations[0]
     last = packets.durations[-1] or median or 1

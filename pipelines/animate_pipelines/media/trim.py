@@ -18,7 +18,7 @@ def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo
     first = round(Fraction(start_s) * info.fps)
     if first >= num_frames:
         raise InvalidField(
-            f"start is at {start_s:g} s of a driving video of {float(info.duration_s):.3f} s",
+            f"{{field}} is at {start_s:g} s of a driving video of {float(info.duration_s):.3f} s",
             field="start",
             value=start_s,
             limit=round(float(info.duration_s), 3),
@@ -27,7 +27,7 @@ def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo
     wanted = left if duration_s is None else round(Fraction(duration_s) * info.fps)
     if not 1 <= wanted <= left:
         raise InvalidField(
-            f"duration is {duration_s:g} s; {float(left / info.fps):.3f} s of the driving video follow its start, "
+            f"{{field}} is {duration_s:g} s; {float(left / info.fps):.3f} s of the driving video follow its start, "
             f"and one frame lasts {float(1 / info.fps):.3f} s",
             field="duration",
             value=duration_s,

@@ -135,4 +135,4 @@ def _check_ranges(poses: np.ndarray) -> None:
 
 def _invalid(what: str, value: object, limit: str) -> InvalidField:
     shown = value if isinstance(value, int | float) and math.isfinite(value) else str(value)[:80]
-    return InvalidField(f"keypoints: {what} must be {limit}, not {shown}", field=_FIELD, value=shown, limit=limit)
+    return InvalidField(f"{{field}}: {what} must be {limit}, not {shown}", field=_FIELD, value=shown, limit=limit)

@@ -65,7 +65,7 @@ def require_pose(readers: Readers, picture: np.ndarray, *, field: str) -> np.nda
     box = detect_person(readers.detector, picture)
     if box is None:
         raise NoPersonFound(
-            f"no person was found in {field}, whose pose is needed for what was asked", field=field, value=0, limit=1
+            "no person was found in {field}, whose pose is needed for what was asked", field=field, value=0, limit=1
         )
     return estimate_pose(readers.pose, picture, box)
 

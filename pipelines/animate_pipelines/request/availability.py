@@ -16,7 +16,7 @@ def check_task(params: RenderParams, *, tasks: Collection[str], bundle: object) 
     if params.mode not in tasks:
         done = ", ".join(tasks)
         raise InvalidField(
-            f"mode {params.mode} is not available: the bundle {bundle} does {done}",
+            f"{{field}} {params.mode} is not available: the bundle {bundle} does {done}",
             field="mode",
             value=params.mode,
             limit=done,
@@ -27,7 +27,7 @@ def check_fields(params: RenderParams, *, refuses: Collection[str], family: obje
     """Raise `InvalidField` for a field that is given and that the bundle's family cannot follow."""
     for name in params.given:
         if name in refuses:
-            raise InvalidField(f"{name} is not taken by the family {family}", field=name, limit=None)
+            raise InvalidField(f"{{field}} is not taken by the family {family}", field=name, limit=None)
 
 
 def check_turbo(turbo: bool, *, bundle: object, lora: object) -> None:

@@ -19,24 +19,24 @@ def check_value(name: str, field: Field, value: object) -> None:
 
 def _check_text(name: str, field: Field, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidField(f"{name} must be text, not {value!r}", field=name, value=value, limit="text")
+        raise InvalidField(f"{{field}} must be text, not {value!r}", field=name, value=value, limit="text")
     if not field.low <= len(value) <= field.high or "\0" in value:
         # Only its length is shown: a URL may hold secrets.
         limit = f"{field.low} to {field.high} characters, none of them NUL"
         raise InvalidField(
-            f"{name} has {len(value)} characters, not {limit}", field=name, value=len(value), limit=limit
+            f"{{field}} has {len(value)} characters, not {limit}", field=name, value=len(value), limit=limit
         )
 
 
 def _check_choice(name: str, field: Field, value: object) -> None:
     if value not in field.choices or isinstance(value, bool):
         options = ", ".join(map(str, field.choices))
-        raise InvalidField(f"{name} must be one of {options}, not {value!r}", field=name, value=value, limit=options)
+        raise InvalidField(f"{{field}} must be one of {options}, not {value!r}", field=name, value=value, limit=options)
 
 
 def _check_switch(name: str, field: Field, value: object) -> None:
     if not isinstance(value, bool):
-        raise InvalidField(f"{name} must be of type bool, not {value!r}", field=name, value=value)
+        raise InvalidField(f"{{field}} must be of type bool, not {value!r}", field=name, value=value)
 
 
 def _check_whole(name: str, field: Field, value: object) -> None:
@@ -56,7 +56,7 @@ def _check_range(name: str, field: Field, value: object, kind: type) -> None:
     is_number = isinstance(value, int) or (kind is float and isinstance(value, float))
     if not is_number or isinstance(value, bool) or not field.low <= cast(float, value) <= field.high:
         limit = f"{kind.__name__} from {kind(field.low)} to {kind(field.high)}"
-        raise InvalidField(f"{name} must be a {limit}, not {value!r}", field=name, value=value, limit=limit)
+        raise InvalidField(f"{{field}} must be a {limit}, not {value!r}", field=name, value=value, limit=limit)
 
 
 def _check_size(name: str, field: Field, value: object) -> None:
@@ -64,7 +64,7 @@ def _check_size(name: str, field: Field, value: object) -> None:
     is_whole = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if not is_whole or not all(field.low <= side <= field.high and not (field.even and side % 2) for side in sides):
         limit = f"WIDTHxHEIGHT, each {field.low} to {field.high} px" + (" and even" if field.even else "")
-        raise InvalidField(f"{name} must be {limit}, not {value!r}", field=name, value=str(value), limit=limit)
+        raise InvalidField(f"{{field}} must be {limit}, not {value!r}", field=name, value=str(value), limit=limit)
 
 
 def _check_person(name: str, field: Field, value: object) -> None:

@@ -21,7 +21,7 @@ Task = Literal["animate", "replace", "image-to-video", "speak"]
 Drive = Literal["video", "audio", "prompt"]
 Resolution = Literal["480p", "580p", "720p", "1080p"]
 Overlap = Literal[1, 5]
-Preflight = Literal["warn", "strict", "off", "only"]
+Preflight = Literal["warn", "strict", "off"]
 ReferenceKind = Literal["image", "video"]
 MaskFit = Literal["box", "blocks", "tight"]
 Fit = Literal["pad", "crop"]
@@ -299,8 +299,7 @@ class RenderParams:
         group="job",
         tasks=_BY_VIDEO,
         help="Whether image and video go together is looked at first. warn: and told with the result; strict: and a "
-        "pair with problems fails before anything is rendered; only: nothing is rendered, and the result is a PNG of "
-        "both under their skeletons.",
+        "pair with problems fails before anything is rendered.",
     )
     safety_check: bool = fields.switch(
         False,
@@ -337,11 +336,6 @@ class RenderParams:
             return self.reference_kind
         return FILE_KINDS[name]
 
-    @property
-    def file_type(self) -> str:
-        """Return the suffix of what is made, without a dot."""
-        return "png" if self.preflight == "only" else self.output_format
-
     def takes(self) -> tuple[RenderParams, ...]:
         """Return one for each of the results: the same render with the next seed."""
         if self.num_results == 1:
@@ -363,7 +357,7 @@ class RenderParams:
                 raise InvalidField(f"unknown field {name!r}", field=name, limit=sorted(table))
         for name in table.keys() - defaults_of(cls).keys() - values.keys():
             if not _is_drawn(cls, name):
-                raise InvalidField(f"{name} is required", field=name)
+                raise InvalidField("{field} is required", field=name)
         sizes = {name: values[name] for name, field in table.items() if field.kind == "size" and name in values}
         return cls(**values | {name: tuple(side) if isinstance(side, list) else side for name, side in sizes.items()})
 
@@ -385,10 +379,10 @@ def _check_tasks(params: RenderParams) -> None:
     for name, field in fields_of(type(params)).items():
         value = getattr(params, name)
         if params.mode in field.required_by and value is None:
-            raise InvalidField(f"{name} is required", field=name)
+            raise InvalidField("{field} is required", field=name)
         if field.tasks and params.mode not in field.tasks and value != defaults[name]:
             raise InvalidField(
-                f"{name} is for the mode {' or '.join(field.tasks)}",
+                f"{{field}} is for the mode {' or '.join(field.tasks)}",
                 field=name,
                 value=None if field.kind == "file" else value,
                 limit=defaults[name],
@@ -398,13 +392,13 @@ def _check_tasks(params: RenderParams) -> None:
 def _check_neutral(params: RenderParams) -> None:
     given = [name for name in _NEUTRAL if getattr(params, name) is not None]
     if given and not params.retarget:
-        raise InvalidField(f"{given[0]} is for retarget", field=given[0], limit=None)
+        raise InvalidField("{field} is for retarget", field=given[0], limit=None)
     for name in _NEUTRAL:
         if given and name not in given:
-            raise InvalidField(f"{name} is required with {given[0]}: limbs are compared in both", field=name)
+            raise InvalidField(f"{{field}} is required with {given[0]}: limbs are compared in both", field=name)
 
 
 def _check_held_body(params: RenderParams) -> None:
     if params.retarget and not params.body_control:
-        message = "body_control: a body is held without retarget"
+        message = "{field}: a body is held without retarget"
         raise InvalidField(message, field="body_control", value=False, limit=True)
