@@ -13,7 +13,7 @@ from animate_server.cli.console import progress_report
 
 if TYPE_CHECKING:
     from animate_pipelines.families.registry import Models
-    from animate_pipelines.request.params import Task
+    from animate_pipelines.request.choices import Task
     from animate_pipelines.result import RenderResult
 
 

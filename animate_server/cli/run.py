@@ -11,7 +11,8 @@ import typer
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.progress.progress import OnProgress, Progress
-from animate_pipelines.request.params import INPUTS, Task
+from animate_pipelines.request.choices import Task
+from animate_pipelines.request.params import INPUTS
 from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
 from animate_server.cli.options import read_options, takes_fields
 

@@ -15,14 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_pipelines.media.stills import STILL_TYPES
+from animate_pipelines.request.choices import Resolution, Task
 from animate_pipelines.request.params import (
     DEFAULT_PROMPT,
     MAX_FPS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
     RenderParams,
-    Resolution,
-    Task,
     draw_seed,
 )
 from animate_server.addresses import check_length

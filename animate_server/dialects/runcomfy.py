@@ -17,14 +17,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, InvalidField
+from animate_pipelines.request.choices import Resolution, Task
 from animate_pipelines.request.params import (
     DEFAULT_PROMPT,
     MAX_FPS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
     RenderParams,
-    Resolution,
-    Task,
     draw_seed,
 )
 from animate_server.addresses import check_length

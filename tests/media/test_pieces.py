@@ -18,7 +18,7 @@ from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
 from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.media.writer import VideoWriter
-from animate_pipelines.request.params import OutputFormat
+from animate_pipelines.request.choices import OutputFormat
 from tests.media.conftest import Studio
 
 SIZE = (64, 48)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from animate_pipelines.media.size import output_size
-from animate_pipelines.request.params import Resolution
+from animate_pipelines.request.choices import Resolution
 
 
 @pytest.mark.parametrize(

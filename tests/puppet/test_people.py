@@ -28,7 +28,8 @@ from animate_pipelines.perception.scan import Footage
 from animate_pipelines.progress.progress import Progress
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.render import render_video
-from animate_pipelines.request.params import RenderParams, Task
+from animate_pipelines.request.choices import Task
+from animate_pipelines.request.params import RenderParams
 from animate_weights.puppet import Character, Performance, Pose, draw
 from animate_weights.puppet.backdrop import Backdrop
 from animate_weights.puppet.camera import Camera

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, RenderParams, Task, draw_seed
+from animate_pipelines.request.choices import Task
+from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.fields import read_fields, show_schema
 

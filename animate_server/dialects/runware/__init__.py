@@ -15,7 +15,8 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
-from animate_pipelines.request.params import DEFAULT_PROMPT, OutputFormat, RenderParams, draw_seed
+from animate_pipelines.request.choices import OutputFormat
+from animate_pipelines.request.params import DEFAULT_PROMPT, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
 from animate_server.dialects import Caller, Desk, DeskDep, Dialect, WebhookRules

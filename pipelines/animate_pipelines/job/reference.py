@@ -19,7 +19,7 @@ from animate_pipelines.perception.keypoints import BODY
 from animate_pipelines.perception.observation import Observation, observe
 from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.perception.readers import Readers
-from animate_pipelines.request.params import ReferenceKind
+from animate_pipelines.request.choices import ReferenceKind
 
 # Frames of the character's video that are looked at, evenly over all of it: about a second each on a CPU.
 _LOOKED_AT = 16

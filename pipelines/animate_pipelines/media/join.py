@@ -15,7 +15,8 @@ from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, hea
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import packets_of, ticks_per_second
 from animate_pipelines.media.video_info import AudioInfo, VideoInfo
-from animate_pipelines.request.params import DEFAULT_QUALITY, OutputFormat
+from animate_pipelines.request.choices import OutputFormat
+from animate_pipelines.request.params import DEFAULT_QUALITY
 
 AudioTreatment = Literal["none", "copied", "encoded"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from animate_pipelines.request.params import Fit, Resolution
+from animate_pipelines.request.choices import Fit, Resolution
 from animate_pipelines.request.size import Size
 
 _LINES: dict[Resolution, int] = {"480p": 480, "580p": 580, "720p": 720, "1080p": 1080}

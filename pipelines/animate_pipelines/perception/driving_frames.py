@@ -8,7 +8,7 @@ import numpy as np
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.resize import inner_box, padding_resize, resize_interpolation
-from animate_pipelines.request.params import Task
+from animate_pipelines.request.choices import Task
 from animate_pipelines.request.person import PersonAt
 from animate_pipelines.request.size import Size
 

@@ -13,7 +13,7 @@ from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.perception.masked_frames import MaskedFrame, MaskPreview
 from animate_pipelines.perception.masks import MaskSource, fit_mask
 from animate_pipelines.perception.observations import Observations
-from animate_pipelines.request.params import MaskFit
+from animate_pipelines.request.choices import MaskFit
 
 _MOST_FRAMES = 8
 

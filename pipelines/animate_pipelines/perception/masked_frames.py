@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from animate_pipelines.request.params import MaskFit
+from animate_pipelines.request.choices import MaskFit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from animate_pipelines.perception.confidence import JOINT_FOUND
-from animate_pipelines.request.params import MaskFit
+from animate_pipelines.request.choices import MaskFit
 
 _KERNEL_PX = 7
 _DILATIONS = 3

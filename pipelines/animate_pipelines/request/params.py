@@ -14,18 +14,19 @@ from typing import Any, Literal, get_args
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.request import fields
 from animate_pipelines.request.checks import check_value
+from animate_pipelines.request.choices import (
+    Drive,
+    Fit,
+    MaskFit,
+    OutputFormat,
+    Overlap,
+    Preflight,
+    ReferenceKind,
+    Resolution,
+    Task,
+)
 from animate_pipelines.request.fields import FileKind, defaults_of, fields_of
 from animate_pipelines.request.size import Size
-
-Task = Literal["animate", "replace", "image-to-video", "speak"]
-Drive = Literal["video", "audio", "prompt"]
-Resolution = Literal["480p", "580p", "720p", "1080p"]
-Overlap = Literal[1, 5]
-Preflight = Literal["warn", "strict", "off"]
-ReferenceKind = Literal["image", "video"]
-MaskFit = Literal["box", "blocks", "tight"]
-Fit = Literal["pad", "crop"]
-OutputFormat = Literal["mp4", "mov", "webm"]
 
 # The model was trained with this one prompt; English: "the person in the video is performing actions".
 DEFAULT_PROMPT = "视频中的人在做动作"

@@ -17,7 +17,7 @@ from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.face import crop_face
 from animate_pipelines.perception.masks import fit_mask
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
-from animate_pipelines.request.params import MaskFit
+from animate_pipelines.request.choices import MaskFit
 from animate_pipelines.request.size import Size
 
 _SHARED = 5  # frames that one segment may share with the next, at most

@@ -13,7 +13,7 @@ from animate_pipelines.perception.driving_frames import DrivingFrames
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.perception.mask_preview import masks_used
-from animate_pipelines.request.params import MaskFit
+from animate_pipelines.request.choices import MaskFit
 from animate_pipelines.sheets.mask_sheet import SHEET_PX, draw_masks
 from animate_pipelines.sheets.timeline import draw_timeline
 
