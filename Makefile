@@ -27,6 +27,7 @@ test-clients: $(CLIENTS)/.ready
 docs: $(READY)
 	$(BIN)/python docs/write_dialects.py
 	$(BIN)/python docs/write_options.py
+	$(BIN)/python docs/write_settings.py
 
 .PHONY: bench-cpu
 bench-cpu: $(READY)

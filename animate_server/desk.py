@@ -80,8 +80,8 @@ class JobDesk:
             self._policy,
             board.bundle,
             self._generated,
-            full_steps=settings.turbo_without_lora == "full_steps",
-            refuse_unchecked=settings.unchecked == "refuse",
+            full_steps=settings.when_no_turbo_lora == "full_steps",
+            refuse_unchecked=settings.when_no_safety_checker == "refuse",
         )
 
     @property
@@ -293,7 +293,7 @@ class JobDesk:
         for webhook in webhooks:
             self._check_webhook(webhook)
         self._check_retention(terms.retention_s)
-        if terms.longest_s is not None and self._settings.service_limits == "keep":
+        if terms.longest_s is not None and self._settings.hosted_limits == "keep":
             params = dataclasses.replace(params, longest_s=terms.longest_s)
         print_of = fingerprint(dialect, body.fields, body.parts) if idempotency_key else ""
         accepted = self._gate.accept(params, body.parts, caller.owner, caller.base_url)

@@ -97,10 +97,10 @@ class BundleRenderer:
             wanted.safety_check,
             bundle=self._bundle["name"],
             checker=self._bundle["safety_checker"],
-            refuse=self._settings.unchecked == "refuse",
+            refuse=self._settings.when_no_safety_checker == "refuse",
         )
         params = wanted
-        if self._settings.turbo_without_lora == "full_steps" and self._bundle["turbo_lora"] is None:
+        if self._settings.when_no_turbo_lora == "full_steps" and self._bundle["turbo_lora"] is None:
             params = with_full_steps(wanted)
         result = render_video(
             self._models,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
+import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -33,69 +36,112 @@ DialectName = Literal[
 ]  # each the name of a module in `dialects`
 
 
+RENAMED = {
+    "turbo_without_lora": "when_no_turbo_lora",
+    "unchecked": "when_no_safety_checker",
+    "service_limits": "hosted_limits",
+}
+# Variables of the product that are no settings of the server: where a TOML file is, and what the client commands read.
+OTHER_VARIABLES = frozenset({"ANIMATE_CONFIG", "ANIMATE_SERVER", "ANIMATE_API_KEY", "ANIMATE_HUB", "ANIMATE_HUB_TOKEN"})
+
+
+def _setting(group: str, default: Any, description: str, *, unit: str = "", **limits: Any) -> Any:
+    """Return a setting for the table that `docs/settings.md` and `animate-server settings` show."""
+    return Field(default, description=description, json_schema_extra={"group": group, "unit": unit}, **limits)
+
+
+_list = NoDecode  # lists are comma-separated text in a variable
+
+
 class Settings(BaseSettings):
     """Sizes in bytes, times in seconds, as the names say. A variable wins over the file named by `ANIMATE_CONFIG`."""
 
     model_config = SettingsConfigDict(env_prefix="ANIMATE_", frozen=True, extra="forbid")
 
-    home: Path = Field(Path("~/.cache/animate-server"), description="Database, uploads, artefacts and bundles.")
-    bundle: str = Field("puppet", min_length=1, description="Name or path of the bundle of weights.")
-    turbo_without_lora: Literal["refuse", "full_steps"] = Field(
-        "refuse", description="What becomes of `turbo` where the bundle has no few-step LoRA; full_steps says so."
+    home: Path = _setting("Models", Path("~/.cache/animate-server"), "Database, uploads, artefacts and bundles.")
+    bundle: str = _setting("Models", "puppet", "Name or path of the bundle of weights.", min_length=1)
+    devices: Annotated[tuple[str, ...], _list] = _setting(
+        "Models", ("auto",), "One worker for each: cpu, cuda:0, ...; auto: every GPU, or cpu.", min_length=1
     )
-    devices: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("auto",), min_length=1, description="One worker for each: cpu, cuda:0, ...; auto: every GPU, or cpu."
-    )
-    shortcuts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Comma-separated approximations for speed: fp8-linears, 8-bit-attention, density-0.2, ..."
-    )
-
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    public_url: str = Field("", description="Base of the URLs that are given out; empty: as the caller addressed us.")
-    files_urls: Annotated[dict[str, str], NoDecode] = Field(
-        {}, description="Comma-separated `dialect=URL`: another base for the files of that interface's results."
-    )
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Comma-separated. `sha256:HEX` gives a key by its hash."
-    )
-    dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(
-        get_args(DialectName), min_length=1, description="Which interfaces are served; all of them by default."
+    shortcuts: Annotated[tuple[str, ...], _list] = _setting(
+        "Models",
+        (),
+        "Comma-separated approximations for speed: fp8-linears, 8-bit-attention, density-0.2, half-first-step, ...",
     )
 
-    fetch_public: bool = Field(True, description="Whether input URLs may point at public addresses at all.")
-    fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Hosts, addresses and CIDR ranges that input URLs may point at beyond public ones."
+    host: str = _setting("Listening", "127.0.0.1", "Address to listen on; beyond loopback only with keys.")
+    port: int = _setting("Listening", 8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    public_url: str = _setting(
+        "Listening", "", "Base of the URLs that are given out; empty: as the caller addressed us."
     )
-    fetch_timeout_s: float = Field(300.0, gt=0)
+    files_urls: Annotated[dict[str, str], _list] = _setting(
+        "Listening", {}, "Comma-separated `dialect=URL`: another base for the files of that interface's results."
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], _list] = _setting(
+        "Listening", (), "Comma-separated. `sha256:HEX` gives a key by its hash."
+    )
+    dialects: Annotated[tuple[DialectName, ...], _list] = _setting(
+        "Listening", get_args(DialectName), "Which interfaces are served; all of them by default.", min_length=1
+    )
 
-    max_file_bytes: int = Field(500_000_000, gt=0, description="One input, image or video.")
-    max_duration_s: float = Field(600.0, gt=0, description="The driving video.")
-    max_image_pixels: int = Field(50_000_000, gt=0)
-    max_json_bytes: int = Field(64 * MIB, gt=0, description="A JSON body, data URIs included.")
-    unchecked: Literal["render", "refuse"] = Field(
-        "render", description="What becomes of a safety check where the bundle has no checker; render says so."
+    fetch_public: bool = _setting("Fetching", True, "Whether input URLs may point at public addresses at all.")
+    fetch_allow: Annotated[tuple[str, ...], _list] = _setting(
+        "Fetching", (), "Hosts, addresses and CIDR ranges that input URLs may point at beyond public ones."
     )
-    service_limits: Literal["keep", "lift"] = Field(
-        "keep", description="What becomes of a hosted service's own limit on the length of driving videos."
-    )
-    preprocess_cache_bytes: int = Field(
-        4 * 1024 * MIB, ge=0, description="Keypoints and masks of driving videos, kept for later jobs; 0 keeps none."
-    )
-    max_queued: int = Field(1_000, gt=0)
-    max_running_per_key: int | None = Field(
-        None, ge=1, description="Jobs of one key that run at a time; its others wait while those of other keys run."
-    )
-    max_requests_per_minute: int = Field(600, gt=0, description="Submits and uploads of one key.")
-    min_free_disk: float = Field(0.05, ge=0, lt=1, description="Part of the disk that must stay free.")
+    fetch_timeout_s: float = _setting("Fetching", 300.0, "How long fetching one input may take.", unit="s", gt=0)
 
-    job_retention_s: float = Field(7 * 24 * 3600.0, gt=0)
-    upload_retention_s: float = Field(24 * 3600.0, gt=0)
-    lease_s: float = Field(30.0, gt=0, description="A worker silent for this long is taken for dead.")
-    heartbeat_s: float = Field(5.0, gt=0, le=10)
-    max_attempts: int = Field(3, ge=1)
-    drain_s: float = Field(120.0, ge=0, description="How long a worker may take to finish its segment on SIGTERM.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_file_bytes: int = _setting("Limits", 500_000_000, "One input, image or video.", unit="bytes", gt=0)
+    max_duration_s: float = _setting("Limits", 600.0, "The driving video.", unit="s", gt=0)
+    max_image_pixels: int = _setting("Limits", 50_000_000, "The reference image.", unit="pixels", gt=0)
+    max_json_bytes: int = _setting("Limits", 64 * MIB, "A JSON body, data URIs included.", unit="bytes", gt=0)
+    max_queued: int = _setting("Limits", 1_000, "Jobs that wait, of all keys together.", unit="jobs", gt=0)
+    max_running_per_key: int | None = _setting(
+        "Limits",
+        None,
+        "Jobs of one key that run at a time; its others wait while those of other keys run.",
+        unit="jobs",
+        ge=1,
+    )
+    max_requests_per_minute: int = _setting(
+        "Limits", 600, "Submits and uploads of one key in a minute.", unit="requests", gt=0
+    )
+    min_free_disk: float = _setting("Limits", 0.05, "Part of the disk that must stay free.", ge=0, lt=1)
+
+    when_no_turbo_lora: Literal["refuse", "full_steps"] = _setting(
+        "Policies",
+        "refuse",
+        "What becomes of `turbo` where the bundle has no few-step LoRA; full_steps renders in full and says so.",
+    )
+    when_no_safety_checker: Literal["render", "refuse"] = _setting(
+        "Policies",
+        "render",
+        "What becomes of a safety check where the bundle has no checker; render says that nothing was checked.",
+    )
+    hosted_limits: Literal["keep", "lift"] = _setting(
+        "Policies", "keep", "What becomes of a hosted service's own limit on the length of driving videos."
+    )
+
+    preprocess_cache_bytes: int = _setting(
+        "Keeping",
+        4 * 1024 * MIB,
+        "Keypoints and masks of driving videos, kept for later jobs; 0 keeps none.",
+        unit="bytes",
+        ge=0,
+    )
+    job_retention_s: float = _setting(
+        "Keeping", 7 * 24 * 3600.0, "How long a finished job and its files are kept.", unit="s", gt=0
+    )
+    upload_retention_s: float = _setting(
+        "Keeping", 24 * 3600.0, "How long an upload is kept that no job reads.", unit="s", gt=0
+    )
+
+    lease_s: float = _setting("Workers", 30.0, "A worker silent for this long is taken for dead.", unit="s", gt=0)
+    heartbeat_s: float = _setting("Workers", 5.0, "How often a worker says that it lives.", unit="s", gt=0, le=10)
+    max_attempts: int = _setting("Workers", 3, "How often a job is taken up before it fails for good.", ge=1)
+    drain_s: float = _setting(
+        "Workers", 120.0, "How long a worker may take to finish its segment on SIGTERM.", unit="s", ge=0
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("Workers", "info", "What is logged.")
 
     @field_validator("devices", "shortcuts", "api_keys", "dialects", "fetch_allow", mode="before")
     @classmethod
@@ -202,14 +248,53 @@ def load_settings(
     config = os.environ.get("ANIMATE_CONFIG")
     if config and not Path(config).is_file():
         raise InvalidField(f"ANIMATE_CONFIG: there is no file {config}", field="ANIMATE_CONFIG", value=config)
+    _check_names(os.environ, _toml_names(config))
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as invalid:
         first = invalid.errors(include_input=False)[0]  # the input may be a key
-        name = f"ANIMATE_{first['loc'][0]}".upper() if first["loc"] else "settings"
+        name = variable_of(str(first["loc"][0])) if first["loc"] else "settings"
         raise InvalidField(f"{name}: {first['msg']}", field=name) from None
     except ValueError as invalid:  # a TOML file that is none
         raise InvalidField(f"ANIMATE_CONFIG: {invalid}", field="ANIMATE_CONFIG", value=config) from None
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"ANIMATE_{name}".upper()
+
+
+def source_of(name: str) -> str:
+    """Return where the value of a setting comes from: its variable, the TOML file, or "default"."""
+    if variable_of(name) in os.environ:
+        return variable_of(name)
+    config = os.environ.get("ANIMATE_CONFIG")
+    return str(config) if name in _toml_names(config) else "default"
+
+
+def _toml_names(config: str | None) -> Collection[str]:
+    """Return the settings that a TOML file has; what is wrong with the file is said when it is read in full."""
+    if not config:
+        return ()
+    try:
+        return tomllib.loads(Path(config).read_text()).keys()
+    except (OSError, ValueError):
+        return ()
+
+
+def _check_names(variables: Collection[str], in_file: Collection[str]) -> None:
+    """Refuse a setting under a former name, which must not be dropped silently, and variables that are no setting."""
+    for old, new in RENAMED.items():
+        if variable_of(old) in variables or old in in_file:
+            raise InvalidField(
+                f"{variable_of(old)} is now {variable_of(new)}", field=variable_of(old), limit=variable_of(new)
+            )
+    known = {*map(variable_of, Settings.model_fields), *OTHER_VARIABLES}
+    for variable in sorted(variables):
+        if variable.startswith("ANIMATE_") and variable not in known:
+            nearest = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; the nearest is {nearest[0]}" if nearest else ""
+            raise InvalidField(f"{variable} is no setting{hint}", field=variable, limit=nearest[0] if nearest else None)
 
 
 def check_exposure(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from animate_server.cli.preflight import preflight
 from animate_server.cli.render import render
 from animate_server.cli.run import run
 from animate_server.cli.serve import serve
+from animate_server.cli.settings import settings
 from animate_server.cli.weights import weights
 from animate_server.cli.worker import worker
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, render, preflight, serve, worker, run, login, doctor):
+for command in (demo, render, preflight, serve, worker, run, login, doctor, settings):
     app.command()(command)
 app.add_typer(weights)
 

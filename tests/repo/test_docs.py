@@ -5,6 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,6 +19,7 @@ def test_dialects_page_is_what_make_docs_writes() -> None:
     assert page.count("plain HTTP:\n\n```python") == 3
 
 
-def test_options_page_is_what_make_docs_writes() -> None:
-    writer = runpy.run_path(str(ROOT / "docs/write_options.py"))
-    assert writer["write_page"]() == (ROOT / "docs/options.md").read_text(), "make docs"
+@pytest.mark.parametrize("page", ["options", "settings"])
+def test_tables_are_what_make_docs_writes(page: str) -> None:
+    writer = runpy.run_path(str(ROOT / f"docs/write_{page}.py"))
+    assert writer["write_page"]() == (ROOT / f"docs/{page}.md").read_text(), "make docs"

@@ -107,7 +107,7 @@ def test_an_earlier_task_is_the_next_ones_video(served: Any, inline: dict[str, s
 
 
 def test_the_limit_of_30_s_can_be_lifted(serve: Any, inline: dict[str, str]) -> None:
-    with serve(service_limits="lift") as served:
+    with serve(hosted_limits="lift") as served:
         wait(served, served.http.post(SUBMIT, json=inline).json()["taskId"], "SUCCESS")
         assert served.renderer.seen[0].longest_s is None
 

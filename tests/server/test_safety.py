@@ -49,7 +49,7 @@ def test_a_refused_picture_in_each_dialect(backend: Backend, new_job: Callable[.
 
 @pytest.mark.parametrize(("unchecked", "disable", "status"), [("refuse", False, 400), ("refuse", True, 200)])
 def test_a_server_may_refuse_what_it_cannot_check(serve: Any, unchecked: str, disable: bool, status: int) -> None:
-    with serve(unchecked=unchecked) as served:
+    with serve(when_no_safety_checker=unchecked) as served:
         served.backend.board.beat("fake", "ready", {"name": "fake", "turbo_lora": None, "safety_checker": False})
         answer = served.http.post("/segmind/v2/p-video-animate", json=INPUTS | {"disable_safety_checker": disable})
         assert answer.status_code == status

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from animate_pipelines.errors import InvalidField
 from animate_server.auth import ANONYMOUS, Keyring
+from animate_server.cli import app
 from animate_server.errors import NotAuthorized
 from animate_server.settings import check_exposure, load_settings
 from animate_server.supervisor import find_devices
@@ -119,3 +122,52 @@ def test_shortcuts_are_names_that_exist(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(InvalidField, match="'fp9' is none of") as wrong:
         load_settings(shortcuts="fp9")
     assert wrong.value.field == "ANIMATE_SHORTCUTS"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("UNCHECKED", "WHEN_NO_SAFETY_CHECKER"),
+        ("TURBO_WITHOUT_LORA", "WHEN_NO_TURBO_LORA"),
+        ("SERVICE_LIMITS", "HOSTED_LIMITS"),
+    ],
+)
+def test_a_former_name_stops_the_start_with_the_new_one(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(f"ANIMATE_{old}", "refuse")
+    with pytest.raises(InvalidField, match=f"^ANIMATE_{old} is now ANIMATE_{new}$") as stopped:
+        load_settings()
+    assert (stopped.value.field, stopped.value.limit) == (f"ANIMATE_{old}", f"ANIMATE_{new}")
+    monkeypatch.delenv(f"ANIMATE_{old}")
+    (tmp_path / "animate.toml").write_text(f'{old.lower()} = "refuse"\n')
+    monkeypatch.setenv("ANIMATE_CONFIG", str(tmp_path / "animate.toml"))
+    with pytest.raises(InvalidField, match=f"^ANIMATE_{old} is now ANIMATE_{new}$"):
+        load_settings()
+
+
+def test_a_variable_that_is_no_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in ("ANIMATE_SERVER", "ANIMATE_API_KEY", "ANIMATE_HUB", "ANIMATE_HUB_TOKEN"):
+        monkeypatch.setenv(other, "x")
+    load_settings()
+    monkeypatch.setenv("ANIMATE_MAX_QUEUE", "7")
+    with pytest.raises(InvalidField, match="ANIMATE_MAX_QUEUE is no setting; the nearest is ANIMATE_MAX_QUEUED"):
+        load_settings()
+
+
+def test_settings_are_shown_with_where_they_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "animate.toml"
+    file.write_text("port = 81\nmax_queued = 5\n")
+    monkeypatch.setenv("ANIMATE_CONFIG", str(file))
+    monkeypatch.setenv("ANIMATE_PORT", "82")
+    monkeypatch.setenv("ANIMATE_API_KEYS", "secret-one,two")
+    shown = json.loads(CliRunner().invoke(app, ["settings", "--json"]).stdout)
+    assert shown["port"] == {"value": 82, "source": "ANIMATE_PORT"}
+    assert shown["max_queued"] == {"value": 5, "source": str(file)}
+    assert shown["host"] == {"value": "127.0.0.1", "source": "default"}
+    assert shown["api_keys"]["value"] == "2 keys"
+    text = CliRunner().invoke(app, ["settings"]).stdout
+    assert "when_no_safety_checker" in text
+    assert "secret-one" not in text
+    monkeypatch.setenv("ANIMATE_UNCHECKED", "refuse")
+    assert CliRunner().invoke(app, ["settings"]).exit_code == 65

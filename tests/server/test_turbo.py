@@ -50,14 +50,14 @@ def urls(png: bytes, mp4: bytes) -> Any:
 
 
 def _renderer(bundle: dict[str, Any], setting: str) -> BundleRenderer:
-    settings: Any = SimpleNamespace(turbo_without_lora=setting, unchecked="render", media_limits=None)
+    settings: Any = SimpleNamespace(when_no_turbo_lora=setting, when_no_safety_checker="render", media_limits=None)
     models: Any = None
     cache: Any = None
     return BundleRenderer(models, bundle, settings, cache)
 
 
 def test_full_steps_are_rendered_and_every_interface_says_so(serve: Any, bundle: dict[str, Any], urls: Any) -> None:
-    with serve(real=_renderer(bundle, "full_steps"), turbo_without_lora="full_steps") as served:
+    with serve(real=_renderer(bundle, "full_steps"), when_no_turbo_lora="full_steps") as served:
         image, video = urls(served)
         asked = {"reference_image": image, "driving_video": video, "turbo": True, "steps": 4}
         shown = served.wait(served.http.post("/v1/jobs", json=asked).json()["id"], "succeeded")
@@ -83,7 +83,7 @@ def test_nothing_else_changes(
     asked: dict[str, Any], lora: str | None, num_steps: int, serve: Any, bundle: dict[str, Any], urls: Any
 ) -> None:
     renderer = _renderer(bundle | {"turbo_lora": lora}, "full_steps")
-    with serve(real=renderer, turbo_without_lora="full_steps") as served:
+    with serve(real=renderer, when_no_turbo_lora="full_steps") as served:
         image, video = urls(served)
         answer = served.http.post("/v1/jobs", json={"reference_image": image, "driving_video": video} | asked)
         result = served.wait(answer.json()["id"], "succeeded")["result"]
