@@ -32,7 +32,7 @@ COURIER_CLOSE_S = 1.0
 
 
 def create_app(backend: Backend) -> FastAPI:
-    """`app.state.desk` is the desk; set its `closing` to make the server let go of waiting callers."""
+    """Return the application. `app.state.desk` is the desk; setting its `closing` lets go of waiting callers."""
     settings = backend.settings
     desk = JobDesk(
         settings,
@@ -81,7 +81,7 @@ def create_app(backend: Backend) -> FastAPI:
 
 
 def make_courier(backend: Backend, desk: Desk, dialects: Sequence[Dialect]) -> Courier:
-    """What calls webhooks and sends files, under the same rules as input URLs are fetched."""
+    """Return what calls webhooks and sends files, under the rules by which input URLs are fetched."""
     rules = {dialect.name: dialect.webhooks for dialect in dialects if dialect.webhooks is not None}
     settings = backend.settings
     policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
@@ -89,7 +89,7 @@ def make_courier(backend: Backend, desk: Desk, dialects: Sequence[Dialect]) -> C
 
 
 def load_dialects(names: Sequence[str]) -> list[Dialect]:
-    """Each from the module of its name, those with the longest prefix first: /v1/videos lies below /v1."""
+    """Load each dialect from the module of its name, the longest prefix first: /v1/videos lies below /v1."""
     found = [cast(Dialect, import_module(f"animate_server.dialects.{name}").dialect) for name in names]
     return sorted(found, key=lambda dialect: len(dialect.prefix), reverse=True)
 
@@ -111,7 +111,7 @@ def _install_errors(app: FastAPI, dialects: Sequence[Dialect]) -> None:
 
 
 def _typed(error: Exception, request: Request) -> AnimateError:
-    """Any exception as one of ours. What we did not foresee is a `ServerError` that tells nothing of itself."""
+    """Return any exception as one of ours. An unforeseen one is a `ServerError` that reveals nothing."""
     if isinstance(error, AnimateError):
         if error.fault != "request":
             log.error("%s %s: %s", request.method, request.url.path, error.message)

@@ -21,11 +21,11 @@ class Keyring:
         self._hashes = tuple(_hash(key) for key in keys)
 
     def owner(self, headers: Mapping[str, str]) -> str:
-        """A stable id for the key in `Authorization: Bearer` or `x-api-key`. Raises `NotAuthorized`."""
+        """Return a stable id for the key in `Authorization: Bearer` or `x-api-key`. Raises `NotAuthorized`."""
         return self.owner_of(_presented(headers))
 
     def owner_of(self, presented: str) -> str:
-        """The same for a key that came otherwise."""
+        """Return the same for a key that came otherwise."""
         if not self._hashes:
             return ANONYMOUS
         if not presented:

@@ -45,7 +45,7 @@ class Part:
     data_uri: str = ""
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes, a megabyte at a time. Raises `InvalidField` where a data URI is not valid base64."""
+        """Yield the bytes, a megabyte at a time. Raises `InvalidField` where a data URI is not valid base64."""
         if self.file is None:
             yield from self._decoded()
             return
@@ -106,10 +106,10 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
 
 
 async def read_tasks(request: Request, *, max_bytes: int, on_first: Callable[[dict[str, Any]], None]) -> list[Body]:
-    """A JSON array of objects, a `Body` each; an object alone is an array of one.
+    """Read a JSON array of objects into a `Body` each; an object alone is an array of one.
 
-    on_first: given the first object when `FIRST_BYTES` are read; what it raises ends the reading. Raises like
-    `read_body`.
+    on_first: given the first object when `FIRST_BYTES` are read; what it raises ends the reading.
+    Raises like `read_body`.
     """
     text, seen = bytearray(), False
     async for chunk in _limited(request, max_bytes):
@@ -134,7 +134,7 @@ def parse_tasks(text: bytes | bytearray | str) -> list[Body]:
 
 
 async def read_file(request: Request, *, name: str, max_bytes: int, more_fields: bool = False) -> Body:
-    """A body that is one file, either raw or as the form field `name`, as the one part of the answer.
+    """Read a body that is one file, either raw or as the form field `name`; it is the one part of the result.
 
     more_fields: whether the form may have text fields beside it.
     """
@@ -244,7 +244,7 @@ def _loaded(text: bytes | bytearray | str) -> Any:
 
 
 def _first_object(text: bytearray) -> dict[str, Any]:
-    """The first object of an array of which there may be only the beginning; empty when there is none."""
+    """Return the first object of an array that may be cut short; empty when there is none."""
     head = text[:FIRST_BYTES].decode("utf-8", "ignore").lstrip().removeprefix("[").lstrip()
     try:
         first, _ = json.JSONDecoder().raw_decode(head)
@@ -264,7 +264,7 @@ def _refuse(constant: str) -> None:
 
 
 def _detach(value: Any, path: str, parts: dict[str, Part]) -> Any:
-    """`value` with each data URI replaced by a placeholder, under which `parts` then has the data."""
+    """Return `value` with each data URI replaced by a placeholder, under which `parts` then has the data."""
     if isinstance(value, dict):
         return {key: _detach(inner, f"{path}.{key}" if path else key, parts) for key, inner in value.items()}
     if isinstance(value, list):

@@ -51,7 +51,7 @@ class Courier:
         self._resolver = resolver
 
     def run(self, method: Method, stopped: threading.Event) -> None:
-        """Until `stopped`. Several threads, of several servers too, may run at once."""
+        """Send what is due until `stopped`. Several threads, of several servers too, may run at once."""
         while not stopped.is_set():
             try:
                 if not self.send_one(method):

@@ -35,7 +35,7 @@ def open_database(path: Path) -> Engine:
 
 
 def writing(engine: Engine) -> Engine:
-    """The same pool, with transactions that take the write lock when they begin.
+    """Return the same pool with transactions that take the write lock when they begin.
 
     A transaction that reads first and writes later could otherwise fail half-way when another writer came between.
     """

@@ -136,12 +136,12 @@ _STATUSES: tuple[tuple[type[AnimateError], int], ...] = (
 
 
 def http_status(error: AnimateError) -> int:
-    """The HTTP status that says whose fault it is: 4xx the caller's, 5xx ours."""
+    """Return the HTTP status that says whose fault it is: 4xx the caller's, 5xx ours."""
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
 def http_headers(error: AnimateError) -> dict[str, str]:
-    """What HTTP wants said beside the status."""
+    """Return the headers that belong to the status."""
     if isinstance(error, TryLater):
         return {"Retry-After": str(error.retry_after_s)}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthorized) else {}

@@ -22,7 +22,7 @@ class Written:
 
 
 def unguessable(suffix: str = "") -> str:
-    """A file name of 122 random bits: a UUID's digits, so that services which name files by UUID can name it."""
+    """Return a file name of 122 random bits: a UUID's digits, because some services name files by UUID."""
     return uuid.uuid4().hex + suffix
 
 
@@ -50,7 +50,7 @@ def write_limited(chunks: Iterable[bytes], path: Path, *, limit_bytes: int, fiel
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """A megabyte at a time."""
+    """Yield a file's bytes, a megabyte at a time."""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk

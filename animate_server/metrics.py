@@ -15,7 +15,7 @@ from animate_server.workers import WorkerBoard
 
 
 def render_metrics(store: Store, board: WorkerBoard) -> bytes:
-    """The text format of Prometheus. No URL, key or name of a file is in it."""
+    """Return the text format of Prometheus. It holds no URL, key or name of a file."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Reader(store, board))
     return generate_latest(registry)

@@ -30,7 +30,7 @@ class Outbox:
         self.clock = clock
 
     def take_due(self, method: Method = "POST") -> Call | None:
-        """The call by that method that is due longest; nobody else is given it for `HOLD_S`."""
+        """Take the call by that method that is due longest; nobody else is given it for `HOLD_S`."""
         is_due = (webhooks.c.due_at <= self.clock()) & (webhooks.c.method == method)
         due = select(webhooks).where(is_due).order_by(webhooks.c.due_at).limit(1)
         with self._engine.begin() as connection:
@@ -55,19 +55,19 @@ class Outbox:
             connection.execute(changed)
 
     def drop(self, call: Call) -> None:
-        """The service does not call at such an end."""
+        """Drop a call, because the service does not call at such an end."""
         with self._writer.begin() as connection:
             connection.execute(delete(webhooks).where(webhooks.c.id == call.id))
 
     def of_job(self, job_id: str, owner: str) -> Call:
-        """Of its end. Raises `JobNotFound`, also for a job without a webhook."""
+        """Return the call about the end of a job. Raises `JobNotFound`, also for a job without a webhook."""
         for call in self.list(owner, job_id=job_id):
             if call.method == "POST":
                 return call
         raise JobNotFound(f"job {job_id} has no webhook", field="id", value=job_id)
 
     def list(self, owner: str, *, job_id: str | None = None, dialect: str | None = None) -> Sequence[Call]:
-        """The newest hundred of `owner`."""
+        """Return the newest hundred calls of `owner`."""
         query = select(webhooks).where(webhooks.c.owner == owner).order_by(webhooks.c.seq.desc()).limit(100)
         if job_id is not None:
             query = query.where(webhooks.c.job_id == job_id)
@@ -119,7 +119,7 @@ def _owed(webhook: Webhook, new: NewJob, now: float) -> dict[str, Any]:
 
 
 def arm_calls(connection: Connection, job_id: str, now: float) -> None:
-    """The job has ended."""
+    """Make the calls of a job that has ended due."""
     owed = (webhooks.c.job_id == job_id) & (webhooks.c.status == CallStatus.WAITING)
     connection.execute(update(webhooks).where(owed).values(status=CallStatus.PENDING, due_at=now, updated_at=now))
 

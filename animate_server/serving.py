@@ -33,9 +33,10 @@ class _Server(uvicorn.Server):
 
 
 def run_server(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT; then the API closes, and workers finish their segments and give their jobs back.
+    """Serve until SIGTERM or SIGINT; then the API closes, and workers finish their segments and give jobs back.
 
-    A second signal kills the workers. Raises `InvalidField` for settings that would serve strangers without keys.
+    A second signal kills the workers.
+    Raises `InvalidField` for settings that would serve strangers without keys.
     """
     check_exposure(settings)
     with open_backend(settings) as backend:

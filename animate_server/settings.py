@@ -237,7 +237,7 @@ def load_settings(
     devices: str | None = None,
     shortcuts: str | None = None,
 ) -> Settings:
-    """From the environment; what is given here wins. `InvalidField` names the setting that is wrong."""
+    """Load the settings from environment and TOML file; arguments win. `InvalidField` names a wrong setting."""
     given: dict[str, Any] = {
         "host": host,
         "port": port,

@@ -37,7 +37,7 @@ class Slots:
         return self._slot(unguessable(), owner, int(self._clock() + self._lifetime_s))
 
     def redeem(self, token: str) -> Slot:
-        """The slot that this token was made for. Raises `JobNotFound` for a forged or expired one."""
+        """Return the slot that this token was made for. Raises `JobNotFound` for a forged or expired one."""
         upload_id, _, rest = token.partition(".")
         owner, _, rest = rest.partition(".")
         expires = rest.partition(".")[0]
@@ -54,7 +54,7 @@ class Slots:
 
 
 def read_secret(path: Path) -> bytes:
-    """The server's own secret, drawn at its first start; only this user may read the file."""
+    """Return the server's own secret, drawn at its first start; only this user may read the file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     drawn = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     drawn.touch(mode=0o600)

@@ -38,7 +38,7 @@ app.add_typer(weights)
 
 
 def main() -> None:
-    """The entry point, and the outer wall: an error of ours becomes one line and an exit code."""
+    """Run a command. An error of ours becomes one line and an exit code."""
     try:
         app()
     except SystemExit as exit_:

@@ -15,7 +15,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @contextmanager
 def byte_progress(title: str, total_bytes: int, *, as_json: bool = False) -> Iterator[OnBytes]:
-    """A function to call with the number of bytes just dealt with. On stderr; as JSON a line on stdout instead."""
+    """Yield a function to call with the number of bytes just processed; it shows them on stderr, or as JSON on stdout."""
     if not as_json and sys.stderr.isatty():
         with _bar(title, total_bytes) as on_bytes:
             yield on_bytes

@@ -46,11 +46,11 @@ class ServerClient:
         self._http.close()
 
     def check(self) -> None:
-        """Whether the server answers and takes the key."""
+        """Check that the server answers and takes the key."""
         self._ask("GET", "/jobs?limit=1")
 
     def upload(self, path: Path) -> str:
-        """The `upload:ID` of a file."""
+        """Upload a file and return its `upload:ID`."""
         with path.open("rb") as file:
             headers = {"content-type": "application/octet-stream", "content-length": str(path.stat().st_size)}
             chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
@@ -63,7 +63,7 @@ class ServerClient:
         self._ask("DELETE", f"/jobs/{job_id}")
 
     def wait(self, job: dict[str, Any], poll_s: float, on_change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """The job once it has ended. A server that restarts meanwhile is waited for."""
+        """Return the job once it has ended, waiting also for a server that restarts meanwhile."""
         seen_at = time.monotonic()
         while job["status"] in ("queued", "running"):
             on_change(job)

@@ -41,14 +41,14 @@ def exit_code(error: AnimateError) -> int:
 
 
 def describe(error: dict[str, Any]) -> str:
-    """One line of an error's JSON: the message, and whichever of field, value and limit are known."""
+    """Return an error's JSON on one line: the message, and whichever of field, value and limit are known."""
     known = [f"{name}: {error[name]}" for name in ("field", "value", "limit") if error.get(name) is not None]
     details = f" [{'; '.join(known)}]" if known else ""
     return " ".join(f"{error['message']}{details}".split())
 
 
 def print_error(error: AnimateError, *, as_json: bool = False) -> int:
-    """One line: to stderr for people, to stdout as JSON for machines. Returns the exit code."""
+    """Print one line, to stderr for people or to stdout as JSON for machines, and return the exit code."""
     if as_json:
         print_json({"status": "failed", "error": error.to_json()})
     else:
@@ -62,9 +62,9 @@ def print_json(value: dict[str, Any]) -> None:
 
 @contextmanager
 def progress_report(title: str, *, as_json: bool = False) -> Iterator[OnProgress]:
-    """A `OnProgress` that shows progress on stderr: a bar in a terminal, now and then a line in a pipe.
+    """Yield an `OnProgress` that shows progress on stderr: a bar in a terminal, now and then a line in a pipe.
 
-    as_json: every report is a line of JSON on stdout instead, `{"status": "running", "progress": {...}}`.
+    as_json: print every report as a line of JSON on stdout instead, `{"status": "running", "progress": {...}}`.
     """
     if as_json:
         yield lambda progress: print_json({"status": "running", "progress": progress.to_json()})

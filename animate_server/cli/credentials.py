@@ -24,7 +24,7 @@ def credentials_path() -> Path:
 
 
 def find_credentials(server: str | None, key: str | None) -> Credentials:
-    """The stored key goes to the stored server only, never to another one."""
+    """Return server and key. A stored key goes to its own server only, never to another one."""
     stored = _read()
     server = (server or os.environ.get("ANIMATE_SERVER") or stored.get("server") or DEFAULT_SERVER).rstrip("/")
     own = stored.get("key", "") if server == stored.get("server") else ""

@@ -49,7 +49,7 @@ def demo(
 
 
 def _render(models: Models, image: Path, video: Path, mode: Task, seed: int) -> list[Path]:
-    """The video and its contact sheet."""
+    """Render one mode, and return the video and its contact sheet."""
     from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.job.workspace import Workspace
     from animate_pipelines.render import render_video

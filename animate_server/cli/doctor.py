@@ -164,7 +164,7 @@ def _bundle(settings: Settings) -> Finding:
 
 
 def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iterator[Finding]:
-    """For that area, or each of the bundle's: the predicted need, and how each GPU would share its memory."""
+    """Yield, for that area or each of the bundle's, the predicted need and how each GPU would share its memory."""
     import torch
 
     from animate_pipelines.diffusion.segments import plan_segments

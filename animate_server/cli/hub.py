@@ -59,7 +59,7 @@ class Hub:
         self._client.close()
 
     def list(self, repository: str, patterns: Sequence[str], revision: str = "main") -> list[HubFile]:
-        """The repository's files that match one of the patterns, sorted by path."""
+        """Return the repository's files that match one of the patterns, sorted by path."""
         url = f"{self._endpoint}/api/models/{repository}/tree/{quote(revision, safe='')}?recursive=true"
         entries: list[dict[str, Any]] = []
         while url:

@@ -77,7 +77,7 @@ def _read_fields(text: str) -> dict[str, Any]:
 
 
 def _upload_files(client: ServerClient, fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with the local paths among the inputs handed over; all of them are looked for first."""
+    """Return `fields` with local files uploaded. All of them are looked for before the first one is sent."""
     local: dict[str, Path] = {}
     for name in INPUTS:
         value = fields.get(name)

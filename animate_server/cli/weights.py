@@ -37,7 +37,7 @@ def list_(
     form: Annotated[Form, typer.Option(help="Which of the two published layouts.")] = Form.ORIGINAL,
     as_json: _Json = False,
 ) -> None:
-    """What a bundle needs: files, size, licence, purpose, and what works without it."""
+    """List what a bundle needs: files, size, licence, purpose, and what works without it."""
     from animate_weights.catalogue import CATALOGUE
     from animate_weights.layouts import find_layout
 
@@ -165,7 +165,7 @@ def quantize(
 
 
 def _fetch_items(hub: Hub, items: Sequence[Item], folder: Path, *, as_json: bool) -> None:
-    """All files of the items, and what a bundle says of them: hashes, and a manifest where there is a few-step LoRA."""
+    """Fetch all files of the items, and write hashes, and a manifest where there is a few-step LoRA."""
     import json
 
     from animate_weights.hashes import hash_file, write_hashes
@@ -215,7 +215,7 @@ def _find(bundle: str) -> Path:
 
 
 def _place(name: str) -> Path:
-    """Where a new bundle of that name goes: a path when it looks like one, else under the home folder."""
+    """Return where a new bundle of that name goes: the path when it looks like one, else under the home folder."""
     from animate_server.settings import load_settings
 
     path = Path(name).expanduser()
@@ -233,7 +233,7 @@ def _size(path: Path) -> int:
 
 
 def _guarded(work: Callable[[], Result], as_json: bool) -> Result:
-    """What `work` gives; an error of ours becomes one line and an exit code."""
+    """Return the result of `work`; an error of ours becomes one line and an exit code."""
     try:
         return work()
     except AnimateError as error:
