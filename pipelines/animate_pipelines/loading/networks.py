@@ -38,7 +38,7 @@ class NetworkFiles:
     rename: Rename
 
     def build_empty(self) -> nn.Module:
-        """The network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
+        """Build the network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
         try:
             with init_empty_weights(include_buffers=False):
                 network = self.build()
@@ -47,7 +47,7 @@ class NetworkFiles:
             raise BundleError(f"{self.component} cannot be built: {error}", field="bundle") from error
 
     def match(self) -> Matching:
-        """Every tensor against every parameter; nothing is read."""
+        """Hold every tensor against every parameter; nothing is read."""
         return match_tensors(self.checkpoint, network_shapes(self.build_empty()), self.rename)
 
     def load(
@@ -59,10 +59,11 @@ class NetworkFiles:
         fp8: bool = False,
         on_host: str | None = None,
     ) -> Any:
-        """The network with its values. Holds one copy: a tensor is read, converted, moved and assigned at a time.
+        """Return the network with its values.
 
-        fp8: keep a transformer's matrices in 8 bits. on_host: name of the part that ends in host memory instead.
-        `BundleError` names the first tensor that is missing, extra or of the wrong shape.
+        Holds one copy: a tensor is read, converted, moved and assigned at a time. fp8: keep a transformer's matrices in
+        8 bits. on_host: name of the part that ends in host memory instead. `BundleError` names the first tensor that is
+        missing, extra or of the wrong shape.
         """
         network = self.build_empty()
         if fp8:
@@ -81,7 +82,7 @@ class NetworkFiles:
 
 
 def open_network(bundle: Path, component: Component, *, chosen: str | None = None) -> NetworkFiles:
-    """One network of a bundle of either layout. `BundleError` says what is missing or unreadable.
+    """Open one network of a bundle of either layout. `BundleError` says what is missing or unreadable.
 
     chosen: the transformer's file where the manifest names one.
     """
@@ -160,12 +161,12 @@ def _assign(network: nn.Module, name: str, tensor: torch.Tensor, home: torch.dev
 
 
 def _tied(network: nn.Module) -> nn.Module:
-    """The text encoder's two names of its embedding are one parameter; assigning parts them."""
+    """Tie the text encoder's two names of its embedding: they are one parameter, and assigning parts them."""
     if isinstance(network, UMT5EncoderModel):
         network.tie_weights()
     return network
 
 
 def network_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of the parameters, by name; shared ones once, under the first name."""
+    """Return the parameters' shapes by name; shared ones once, under the first name."""
     return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}

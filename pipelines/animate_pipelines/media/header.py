@@ -46,7 +46,7 @@ class MediaKind:
 
 
 def sniff(head: bytes, *, field: str) -> MediaKind:
-    """The kind of the file that begins with `head`. `MediaError` on `field` when it is none we accept."""
+    """Return the kind of the file that begins with `head`. `MediaError` on `field` when it is none we accept."""
     if head.startswith(b"\xff\xd8\xff"):
         return MediaKind(family="image", container="jpeg")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -65,7 +65,7 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
 
 
 def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
-    """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
+    """Do as `sniff` does, and raise `MediaError` when an image was given for a video or a video for an image."""
     kind = sniff(head, field=field)
     if kind.family != family:
         message = f"{{field}} must be {with_article(family)}, but the file is {with_article(kind.family)}"
@@ -74,7 +74,8 @@ def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
 
 
 def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimits, *, field: str) -> MediaKind:
-    """All that can be said of an input before decoding: its family, its size, and a picture's sides where `head` tells.
+    """Check all that can be said of an input before decoding: its family, its size, and a picture's sides where `head`
+    tells.
 
     head: the first bytes, `HEAD_BYTES` of them where the file has as many. size_bytes: of the whole file.
     """
@@ -87,7 +88,7 @@ def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimi
 
 
 def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
+    """Raise `MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
     if size_bytes == 0:
         raise MediaError("{field} is empty", field=field, value=0)
     if size_bytes > limits.max_file_bytes:
@@ -100,7 +101,7 @@ def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None
 
 
 def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
+    """Raise `MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
     value = f"{width}x{height}"
     if width * height > limits.max_image_pixels:
         message = f"{{field}} is {value}, {width * height} pixels; the limit is {limits.max_image_pixels}"
@@ -109,7 +110,7 @@ def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: st
 
 
 def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaError` when a side is too short or the picture is a mere strip."""
+    """Raise `MediaError` when a side is too short or the picture is a mere strip."""
     value = f"{width}x{height}"
     if min(width, height) < limits.min_side_px:
         message = f"{{field}} is {value}; each side must have at least {limits.min_side_px} pixels"

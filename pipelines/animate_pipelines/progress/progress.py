@@ -35,4 +35,4 @@ class OnProgress(Protocol):
 
 
 def silent(progress: Progress) -> None:
-    """A report for nobody."""
+    """Report to nobody."""

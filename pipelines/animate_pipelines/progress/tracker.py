@@ -30,18 +30,18 @@ class ProgressTracker:
         self.seconds: dict[str, float] = {}
 
     def enter(self, stage: Stage) -> None:
-        """The stage before is over."""
+        """Begin this stage: the one before is over."""
         self._close_stage()
         self._stage = stage
         self._report(Progress(stage=stage, fraction=self._before()))
 
     def close(self) -> None:
-        """The render is over."""
+        """End the last stage: the render is over."""
         self._close_stage()
         self._report(Progress(stage="finish", fraction=1.0, seconds_left=0.0))
 
     def advance(self, done: float, total: float) -> None:
-        """`done` of `total` of this stage is done."""
+        """Say that `done` of `total` of this stage is done."""
         self._report(self._progress(done / total))
 
     def count_steps(self, num_steps: int, segments: Sequence[Numbered]) -> Callable[[Numbered, int], None]:
