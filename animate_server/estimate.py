@@ -10,9 +10,11 @@ _SAME_AREA = 1.5  # attention grows faster than the picture: only renders of abo
 
 
 def estimate_render(plan: Mapping[str, Any], bundle: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`seconds`, `peak_memory_bytes`, and of how many jobs they are the median and the maximum; None without history.
+    """Return `seconds`, `peak_memory_bytes`, and `jobs`: how many they are the median and the maximum of.
 
-    plan: `RenderPlan.to_json()`. results: `RenderResult.to_json()` of finished jobs, newest first.
+    The first two are None without history.
+    plan: `RenderPlan.to_json()`.
+    results: `RenderResult.to_json()` of finished jobs, newest first.
     """
     alike = [result for result in results if result.get("bundle") == bundle and _is_alike(plan, result)]
     if not alike:
@@ -37,5 +39,5 @@ def _area(render: Mapping[str, Any]) -> int:
 
 
 def _work(render: Mapping[str, Any]) -> int:
-    """Pixels denoised: the segments are of one length."""
+    """Return the pixels denoised: the segments are of one length."""
     return int(_area(render) * render["num_segments"] * render["num_steps"])
