@@ -1,4 +1,4 @@
-"""The ASGI application: dialects, health and files over one desk. Imports no torch, and starts in under a second."""
+"""The ASGI application: dialects, health and files. Imports no torch, and starts in under a second."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
-from importlib import import_module
-from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,13 +14,15 @@ from starlette.exceptions import HTTPException
 
 from animate_pipelines.errors import AnimateError, InvalidField, RequestError, ServerError
 from animate_server import __version__, health
+from animate_server.adapters import make_ports
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
-from animate_server.desk import JobDesk
-from animate_server.dialects import Desk, Dialect, find_dialect, native
+from animate_server.dialect import Dialect
+from animate_server.dialects import find_dialect, load_dialects
 from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
+from animate_server.ports.files import Files
 from animate_server.webhooks import Method
 
 log = logging.getLogger(__name__)
@@ -32,19 +32,14 @@ COURIER_CLOSE_S = 1.0
 
 
 def create_app(backend: Backend) -> FastAPI:
-    """Return the application. `app.state.desk` is the desk; setting its `closing` lets go of waiting callers."""
-    settings = backend.settings
-    desk = JobDesk(
-        settings,
-        store=backend.store,
-        uploads=backend.uploads,
-        artefacts=backend.artefacts,
-        reports=backend.reports,
-        board=backend.board,
-        outbox=backend.outbox,
-    )
-    dialects = load_dialects(settings.dialects)
-    courier = make_courier(backend, desk, dialects)
+    """Return the application over `backend`.
+
+    Its state has the `backend`, the `ports`, and the event `closing`: set it to let go of callers who wait for a job.
+    """
+    closing = threading.Event()
+    ports = make_ports(backend, closing)
+    dialects = load_dialects(backend.settings.dialects)
+    courier = make_courier(backend, ports.files, dialects)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +53,7 @@ def create_app(backend: Backend) -> FastAPI:
         for thread in (sweeper, *couriers):
             thread.start()
         yield
-        desk.closing.set()
+        closing.set()
         stopped.set()
         sweeper.join()
         for thread in couriers:
@@ -70,28 +65,22 @@ def create_app(backend: Backend) -> FastAPI:
         description="One reference image and one driving video in, one animated MP4 out.",
         lifespan=lifespan,
     )
-    app.state.desk = desk
+    app.state.backend, app.state.ports, app.state.closing = backend, ports, closing
     for dialect in dialects:
         app.include_router(dialect.router)
     app.include_router(health.router)
-    speakers = [*dialects, native.dialect]  # ours answers for what no served dialect has, such as /files
-    _install_errors(app, speakers)
-    app.openapi = cache(partial(write_document, app, speakers))  # type: ignore[method-assign]
+    answering = [*dialects, *load_dialects(["native"])]  # ours answers for what no served dialect has, such as /files
+    _install_errors(app, answering)
+    app.openapi = cache(partial(write_document, app, answering))  # type: ignore[method-assign]
     return app
 
 
-def make_courier(backend: Backend, desk: Desk, dialects: Sequence[Dialect]) -> Courier:
-    """Return what calls webhooks and sends files, under the rules by which input URLs are fetched."""
+def make_courier(backend: Backend, files: Files, dialects: Sequence[Dialect]) -> Courier:
+    """Return what calls webhooks and sends files, under the same rules as input URLs are fetched."""
     rules = {dialect.name: dialect.webhooks for dialect in dialects if dialect.webhooks is not None}
     settings = backend.settings
     policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
-    return Courier(backend.outbox, backend.store, backend.artefacts, desk, rules, policy)
-
-
-def load_dialects(names: Sequence[str]) -> list[Dialect]:
-    """Load each dialect from the module of its name, the longest prefix first: /v1/videos lies below /v1."""
-    found = [cast(Dialect, import_module(f"animate_server.dialects.{name}").dialect) for name in names]
-    return sorted(found, key=lambda dialect: len(dialect.prefix), reverse=True)
+    return Courier(backend.outbox, backend.store, backend.artefacts, files, rules, policy)
 
 
 def _sweep(backend: Backend, stopped: threading.Event) -> None:
@@ -111,7 +100,7 @@ def _install_errors(app: FastAPI, dialects: Sequence[Dialect]) -> None:
 
 
 def _typed(error: Exception, request: Request) -> AnimateError:
-    """Return any exception as one of ours. An unforeseen one is a `ServerError` that reveals nothing."""
+    """Return any exception as one of ours. What we did not foresee is a `ServerError` that tells nothing of itself."""
     if isinstance(error, AnimateError):
         if error.fault != "request":
             log.error("%s %s: %s", request.method, request.url.path, error.message)

@@ -23,6 +23,8 @@ _STRAY_S = 3600.0  # a file this old that no job names is left over from a crash
 
 
 class Artefacts:
+    """The folder of finished files."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -39,18 +41,19 @@ class Artefacts:
         )
 
     def path(self, artefact: Artefact) -> Path:
-        """Raises `JobNotFound` when the file is gone, or is not the whole file any more."""
+        """Return where a file is. Raises `JobNotFound` when it is gone, or is not the whole file any more."""
         path = self._folder / artefact.name
         if not _NAME.fullmatch(artefact.name) or not path.is_file() or path.stat().st_size != artefact.size_bytes:
             raise JobNotFound("there is no such file")
         return path
 
     def remove(self, artefacts: Iterable[Artefact]) -> None:
+        """Delete files."""
         for artefact in artefacts:
             (self._folder / artefact.name).unlink(missing_ok=True)
 
     def strays(self, known: frozenset[str]) -> list[Path]:
-        """Old files that none of the artefacts named `known` is."""
+        """Return old files whose names are not among `known`."""
         if not self._folder.is_dir():
             return []
         before = time.time() - _STRAY_S
@@ -58,18 +61,18 @@ class Artefacts:
 
 
 def respond_file(path: Path, media_type: str, headers: dict[str, str] | None = None) -> FileResponse:
-    """GET and HEAD with Range, Content-Length, ETag and the right type."""
+    """Answer GET and HEAD with a file: Range, Content-Length, ETag and the right type."""
     fixed = {"x-content-type-options": "nosniff", "cache-control": "private, max-age=3600"}
     return FileResponse(path, media_type=media_type, headers=fixed | (headers or {}))
 
 
 def base_url(request: HTTPConnection, public_url: str) -> str:
-    """Scheme and host that the caller can reach us by: as configured, else as the proxy or the caller said it."""
+    """Return scheme and host by which the caller reaches us: as configured, else as the proxy or the caller has it."""
     if public_url:
         return public_url
-    spoken = {"ws": "http", "wss": "https"}.get(request.url.scheme, request.url.scheme)
-    scheme = request.headers.get("x-forwarded-proto", spoken).split(",")[0].strip().lower()
+    direct = {"ws": "http", "wss": "https"}.get(request.url.scheme, request.url.scheme)
+    scheme = request.headers.get("x-forwarded-proto", direct).split(",")[0].strip().lower()
     host = request.headers.get("x-forwarded-host", request.headers.get("host", "")).split(",")[0].strip()
     if scheme not in ("http", "https") or not _HOST.fullmatch(host):
-        return f"{spoken}://{request.base_url.netloc}"
+        return f"{direct}://{request.base_url.netloc}"
     return f"{scheme}://{host}"

@@ -17,20 +17,22 @@ from animate_server.outbox import Outbox
 from animate_server.reports import Reports
 from animate_server.settings import Settings
 from animate_server.store import Store
-from animate_server.uploads import Uploads
-from animate_server.workers import WorkerBoard
+from animate_server.uploads import UploadStore
+from animate_server.workers import WorkerRegistry
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
+    """Everything that is shared. Use it as a context: it closes the database."""
+
     settings: Settings
     store: Store
-    uploads: Uploads
+    uploads: UploadStore
     artefacts: Artefacts
     reports: Reports
-    board: WorkerBoard
+    workers: WorkerRegistry
     outbox: Outbox
     engine: Engine
 
@@ -52,22 +54,22 @@ class Backend:
             self.reports.remove(job.id)
         self.store.purge()
         self.uploads.sweep()
-        self.board.forget()
+        self.workers.prune()
         for stray in self.artefacts.strays(self.store.artefact_names()):
             stray.unlink(missing_ok=True)
         self._drop_workspaces()
 
     def _drop_workspaces(self) -> None:
         folder = self.settings.work_dir
-        found = list(folder.iterdir()) if folder.is_dir() else []
-        live = self.store.live_ids()  # read after the listing: a job that starts in between is not in `found`
-        for workspace in found:
+        workspaces = list(folder.iterdir()) if folder.is_dir() else []
+        live = self.store.live_ids()  # read after the listing: one of a job that starts in between is not listed
+        for workspace in workspaces:
             if workspace.name not in live:
                 shutil.rmtree(workspace, ignore_errors=True)
 
 
 def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) -> Backend:
-    """Makes the folders, readable by this user only, and opens the database."""
+    """Make the folders, readable by this user only, and open the database."""
     for folder in (
         settings.home,
         settings.uploads_dir,
@@ -86,22 +88,20 @@ def open_backend(settings: Settings, *, clock: Callable[[], float] = time.time) 
         max_running=settings.max_running_per_key,
         retention_s=settings.job_retention_s,
     )
-    uploads = Uploads(
+    uploads = UploadStore(
         engine,
         settings.uploads_dir,
         limits=settings.media_limits,
         retention_s=settings.upload_retention_s,
         clock=clock,
     )
-    board = WorkerBoard(engine, silent_s=settings.lease_s, clock=clock)
-    artefacts = Artefacts(settings.artefacts_dir)
     return Backend(
         settings=settings,
         store=store,
         uploads=uploads,
-        artefacts=artefacts,
+        artefacts=Artefacts(settings.artefacts_dir),
         reports=Reports(settings.reports_dir),
-        board=board,
+        workers=WorkerRegistry(engine, silent_s=settings.lease_s, clock=clock),
         outbox=Outbox(engine, clock=clock),
         engine=engine,
     )

@@ -12,11 +12,13 @@ from functools import partial
 from animate_pipelines.errors import AnimateError
 from animate_server.addresses import AddressPolicy, redact
 from animate_server.artefacts import Artefacts
-from animate_server.dialects import Caller, Desk, WebhookRules
+from animate_server.dialect import WebhookRules
 from animate_server.errors import JobNotFound
 from animate_server.fetch import Resolver, post, put_file, resolve
 from animate_server.jobs import Job, JobStatus
 from animate_server.outbox import Outbox
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
 from animate_server.store import Store
 from animate_server.webhooks import Attempt, Call, Method
 
@@ -27,14 +29,18 @@ JITTER = 0.2  # of a pause, either way: receivers that come back must not be met
 
 
 class Courier:
-    """rules: by the name of the dialect. jitter: a number between the two given."""
+    """Makes the calls that are due.
+
+    rules: by the name of the dialect.
+    jitter: draws a number between the two given.
+    """
 
     def __init__(
         self,
         outbox: Outbox,
         store: Store,
         artefacts: Artefacts,
-        desk: Desk,
+        files: Files,
         rules: Mapping[str, WebhookRules],
         policy: AddressPolicy,
         *,
@@ -44,14 +50,14 @@ class Courier:
         self._outbox = outbox
         self._store = store
         self._artefacts = artefacts
-        self._desk = desk
+        self._files = files
         self._rules = rules
         self._policy = policy
         self._jitter = jitter
         self._resolver = resolver
 
     def run(self, method: Method, stopped: threading.Event) -> None:
-        """Send what is due until `stopped`. Several threads, of several servers too, may run at once."""
+        """Make calls until `stopped`. Several threads, of several servers too, may run at once."""
         while not stopped.is_set():
             try:
                 if not self.send_one(method):
@@ -61,7 +67,7 @@ class Courier:
                 stopped.wait(POLL_S)
 
     def send_one(self, method: Method = "POST") -> bool:
-        """Make the call by that method that is due longest. False when none is."""
+        """Make the call by that method that is due longest. Return False when none is."""
         call = self._outbox.take_due(method)
         if call is None:
             return False
@@ -76,7 +82,7 @@ class Courier:
         return True
 
     def _job_of(self, call: Call) -> Job:
-        """Raises `JobNotFound` when there is no job to tell of, or nobody to tell."""
+        """Return the job of a call. Raises `JobNotFound` when there is no job to tell of, or nobody to tell."""
         if call.dialect not in self._rules:
             raise JobNotFound(f"the interface {call.dialect} is switched off")
         job = self._store.get(call.job_id)
@@ -88,7 +94,7 @@ class Courier:
         rules, now = self._rules[call.dialect], self._outbox.clock()
         text = call.body
         if text is None:
-            body = rules.render(job, self._desk, Caller(owner=call.owner, base_url=call.base_url))
+            body = rules.render(job, self._files, Caller(owner=call.owner, base_url=call.base_url))
             if body is None:  # the service does not call at such an end
                 self._outbox.drop(call)
                 return
@@ -114,8 +120,8 @@ class Courier:
         if not attempt.delivered and call.tries < len(pauses_s):
             again_at = now + pauses_s[call.tries] * self._jitter(1 - JITTER, 1 + JITTER)
         self._outbox.note(call, body, attempt, again_at)
-        said = attempt.status_code or attempt.error
-        log.info("job %s: %s %s: %s, attempt %d", call.job_id, call.method, redact(call.url), said, call.tries + 1)
+        outcome = attempt.status_code or attempt.error
+        log.info("job %s: %s %s: %s, attempt %d", call.job_id, call.method, redact(call.url), outcome, call.tries + 1)
 
     def _failed(self, error: AnimateError) -> Attempt:
         return Attempt(at=self._outbox.clock(), status_code=None, error=error.message)

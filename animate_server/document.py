@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from animate_pipelines.errors import AnimateError, FetchError, InvalidField, MediaError, MediaTooLarge
-from animate_server.dialects import Dialect, find_dialect
+from animate_server.dialect import Dialect
+from animate_server.dialects import find_dialect
 from animate_server.errors import (
     BodyInvalid,
     BodyTooLarge,
@@ -28,25 +29,22 @@ from animate_server.fields import show_schema
 Errors = tuple[type[AnimateError], ...]
 Responses = dict[int | str, dict[str, Any]]
 
-LOOK: Errors = (NotAuthorized, JobNotFound)
-ASK: Errors = (NotAuthorized, BodyInvalid, BodyTooLarge, InvalidField)
-READ: Errors = (*ASK, TooManyRequests, DiskFull)
-HAND_OVER: Errors = (*READ, MediaError, MediaTooLarge)
-SUBMIT: Errors = (*HAND_OVER, FetchError, QueueFull)
-FILE_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}  # what a route takes that reads one file
+# What routes can end with, by what they do.
+LOOKUP_ERRORS: Errors = (NotAuthorized, JobNotFound)
+QUERY_ERRORS: Errors = (NotAuthorized, BodyInvalid, BodyTooLarge, InvalidField)  # a lookup whose request has a body
+BODY_ERRORS: Errors = (*QUERY_ERRORS, TooManyRequests, DiskFull)
+UPLOAD_ERRORS: Errors = (*BODY_ERRORS, MediaError, MediaTooLarge)
+SUBMIT_ERRORS: Errors = (*UPLOAD_ERRORS, FetchError, QueueFull)
+
+_BYTES = {"type": "string", "format": "binary"}
+_RAW_FILE = {"application/octet-stream": {"schema": _BYTES}}
+_FILE_FORM = {
+    "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {"file": _BYTES}}}
+}
+# `openapi_extra` of routes that read one file: as the whole body, as a form's `file`, or as either.
+RAW_FILE: dict[str, Any] = {"requestBody": {"required": True, "content": _RAW_FILE}}
+FILE_FORM: dict[str, Any] = {"requestBody": {"required": True, "content": _FILE_FORM}}
+RAW_FILE_OR_FORM: dict[str, Any] = {"requestBody": {"required": True, "content": _RAW_FILE | _FILE_FORM}}
 _FILE_TYPES = (
     "video/mp4",
     "video/quicktime",
@@ -56,7 +54,7 @@ _FILE_TYPES = (
     "image/png",
     "image/webp",
 )
-FILE: Responses = {  # what Range asks for, and what is said where it asks for nothing that is there
+FILE: Responses = {  # with Range, good and bad
     200: {"description": "The file.", "content": {media_type: {} for media_type in _FILE_TYPES}},
     206: {"description": "The part asked for by Range."},
     400: {"description": "Range cannot be read.", "content": {"text/plain": {}}},
@@ -66,12 +64,12 @@ _MARK = "x-errors"
 
 
 def raises(*errors: type[AnimateError]) -> Responses:
-    """For a route's `responses`: that it can end with these errors, and with no others of the request's fault."""
+    """Say, for a route's `responses`, that it can end with these errors, and with no others of the request's fault."""
     return {"default": {"description": "", _MARK: [kind.__name__ for kind in errors]}}
 
 
 def write_document(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
-    """What /openapi.json answers. Routes that do not say `raises` keep what they say."""
+    """Return what /openapi.json answers. Routes that do not say `raises` keep what they say."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     kinds = _tree(AnimateError)
     for path, item in document["paths"].items():
@@ -87,27 +85,27 @@ def write_document(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
 
 
 def _tree(root: type[AnimateError]) -> dict[str, type[AnimateError]]:
-    """Every error there is, by name."""
-    found = {root.__name__: root}
+    """Return every error there is, by name."""
+    tree = {root.__name__: root}
     for kind in root.__subclasses__():
-        found |= _tree(kind)
-    return found
+        tree |= _tree(kind)
+    return tree
 
 
 def _answers(dialect: Dialect, errors: Sequence[type[AnimateError]]) -> dict[str, dict[str, Any]]:
-    """By status, in order."""
-    found: dict[str, list[str]] = {}
+    """Return the answers to errors by status, in order."""
+    by_status: dict[str, list[str]] = {}
     for kind in errors:
-        sentences = found.setdefault(str(dialect.render_error(kind()).status_code), [])
-        said = (kind.__doc__ or "").partition("\n")[0]
-        if said not in sentences:
-            sentences.append(said)
+        sentences = by_status.setdefault(str(dialect.render_error(kind()).status_code), [])
+        sentence = (kind.__doc__ or "").partition("\n")[0]
+        if sentence not in sentences:
+            sentences.append(sentence)
     content = {"application/json": {"schema": show_schema(dialect.error_view)}}
-    return {status: {"description": " ".join(found[status]), "content": content} for status in sorted(found)}
+    return {status: {"description": " ".join(by_status[status]), "content": content} for status in sorted(by_status)}
 
 
 def _or_error(good: dict[str, Any], error: dict[str, Any]) -> None:
-    """For services that answer errors with 200 too: either body."""
+    """Document either body, for services that answer errors with 200 too."""
     body, other = (answer["content"]["application/json"] for answer in (good, error))
     body["schema"] = {"anyOf": [body["schema"], other["schema"]]}
     good["description"] += f" Or: {error['description']}"

@@ -140,8 +140,14 @@ def http_status(error: AnimateError) -> int:
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
+def coarse_status(error: AnimateError) -> int:
+    """Return `http_status`, with 400 for 409, 413 and 422: some services know these not, or mean something else."""
+    status = http_status(error)
+    return 400 if status in (409, 413, 422) else status
+
+
 def http_headers(error: AnimateError) -> dict[str, str]:
-    """Return the headers that belong to the status."""
+    """Return the headers that HTTP wants beside the status."""
     if isinstance(error, TryLater):
         return {"Retry-After": str(error.retry_after_s)}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthorized) else {}

@@ -10,9 +10,9 @@ _SAME_AREA = 1.5  # attention grows faster than the picture: only renders of abo
 
 
 def estimate_render(plan: Mapping[str, Any], bundle: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return `seconds`, `peak_memory_bytes`, and the number of jobs they are the median and the maximum of.
+    """Return `seconds`, `peak_memory_bytes`, and `jobs`: how many they are the median and the maximum of.
 
-    Both are None without history.
+    The first two are None without history.
     plan: `RenderPlan.to_json()`.
     results: `RenderResult.to_json()` of finished jobs, newest first.
     """
@@ -39,5 +39,5 @@ def _area(render: Mapping[str, Any]) -> int:
 
 
 def _work(render: Mapping[str, Any]) -> int:
-    """Pixels denoised: the segments are of one length."""
+    """Return the pixels denoised: the segments are of one length."""
     return int(_area(render) * render["num_segments"] * render["num_steps"])

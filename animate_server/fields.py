@@ -16,7 +16,7 @@ _LIMITS = ("expected", "ge", "le", "max_length", "min_length")
 
 
 def read_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
-    """Raises `InvalidField` for the first field that is wrong, named by its path: "character.uri"."""
+    """Read fields into a model. Raises `InvalidField` for the first that is wrong, named by its path: "input.seed"."""
     try:
         return model.model_validate(dict(fields))
     except ValidationError as invalid:
@@ -24,14 +24,14 @@ def read_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
 
 
 def show_body(model: type[BaseModel], *content_types: str) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads `model` by `read_fields`; as JSON, unless other types are named."""
+    """Return `openapi_extra` for a route that reads `model` by `read_fields`: as JSON, unless other types are named."""
     schema = show_schema(model)
     content = {content_type: {"schema": schema} for content_type in content_types or ("application/json",)}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def show_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON Schema with the inner models in place of references: in the API's document these would point nowhere."""
+    """Return a JSON Schema with inner models in place of references: in the API's document they would point nowhere."""
     schema = model.model_json_schema()
     inner = schema.pop("$defs", {})
 
@@ -53,10 +53,10 @@ def _invalid(invalid: ValidationError) -> InvalidField:
     name = ".".join(map(str, first["loc"])) or "body"
     value = first["input"] if not isinstance(first["input"], dict | list) else None
     shown = value[:80] if isinstance(value, str) else value
-    what = first["msg"].removeprefix("Value error, ")
-    said = "" if first["type"] in ("missing", "value_error") else f", not {shown!r}"
+    reason = first["msg"].removeprefix("Value error, ")
+    but = "" if first["type"] in ("missing", "value_error") else f", not {shown!r}"
     kind = _KINDS.get(first["type"], InvalidField)
-    return kind(f"{{field}}: {what[0].lower()}{what[1:]}{said}", field=name, value=shown, limit=_limit(first))
+    return kind(f"{{field}}: {reason[0].lower()}{reason[1:]}{but}", field=name, value=shown, limit=_limit(first))
 
 
 def _limit(first: Mapping[str, Any]) -> Any:

@@ -17,12 +17,14 @@ CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
+    """Size and hash of what was written."""
+
     size_bytes: int
     sha256: str
 
 
 def unguessable(suffix: str = "") -> str:
-    """Return a file name of 122 random bits: a UUID's digits, because some services name files by UUID."""
+    """Return a file name of 122 random bits: a UUID's digits, for services that name files by UUID."""
     return uuid.uuid4().hex + suffix
 
 
@@ -50,16 +52,17 @@ def write_limited(chunks: Iterable[bytes], path: Path, *, limit_bytes: int, fiel
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """Yield a file's bytes, a megabyte at a time."""
+    """Yield the bytes of a file, a megabyte at a time."""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
 def too_large(size_bytes: int, limit_bytes: int, field: str | None = None) -> BodyTooLarge:
-    what = "{field}" if field else "the body"
+    """Return the error for more bytes than are taken, of a field or of the whole body."""
+    subject = "{field}" if field else "the body"
     return BodyTooLarge(
-        f"{what} has at least {size_bytes} bytes, the limit is {limit_bytes}",
+        f"{subject} has at least {size_bytes} bytes, the limit is {limit_bytes}",
         field=field,
         value=size_bytes,
         limit=limit_bytes,
@@ -79,6 +82,7 @@ def move_durably(source: Path, target: Path) -> Written:
 
 
 def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -87,7 +91,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_free_disk(folder: Path, part: float) -> None:
-    """Raises `DiskFull` when less than `part` of the disk is free."""
+    """Raise `DiskFull` when less than `part` of the disk is free."""
     folder.mkdir(parents=True, exist_ok=True)
     usage = shutil.disk_usage(folder)
     if usage.free < part * usage.total:

@@ -26,7 +26,7 @@ class JobStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Nothing will be computed for this job any more."""
+        """Return whether nothing will be computed for the job any more."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -43,7 +43,11 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A file that a job made. `name` is unguessable and is all one needs to fetch it. seed: what it was drawn with."""
+    """A file that a job made.
+
+    name: unguessable, and all one needs to fetch the file.
+    seed: what it was drawn with.
+    """
 
     name: str
     seed: int
@@ -88,12 +92,15 @@ class Failure:
 class Job:
     """Times are seconds since the epoch. `owner` is a hash of the API key that submitted it.
 
-    attempts: how often a worker took it up. token: the fencing token of the latest of these; a worker that shows
-    an older one is refused. progress: `Progress.to_json()` of the running attempt. result: `RenderResult.to_json()`
-    of the first artefact; the others differ from it in nothing but the seed. artefacts: one for each of
-    `params.takes()` when the job has succeeded, else none. request: the fields as they came, with `inline:` names for
-    data. retention_s: how long it is kept once ended; None: as others. waiting: queued behind the owner's own jobs, of
-    which as many run as one key may have.
+    attempts: how often a worker took it up.
+    token: the fencing token of the latest attempt; a worker that shows an older one is refused.
+    progress: `Progress.to_json()` of the running attempt.
+    result: `RenderResult.to_json()` of the first artefact; the others differ from it in nothing but the seed. Of a
+        preflight its report.
+    artefacts: one for each of `params.takes()` when the job has succeeded, else none.
+    request: the fields as they came, with `inline:` names for data.
+    retention_s: how long it is kept once it has ended; None: as others.
+    waiting: queued while as many jobs of the owner run as one key may have.
     """
 
     id: str
@@ -120,16 +127,22 @@ class Job:
 
     @property
     def artefact(self) -> Artefact | None:
-        """The first: the only one, where a service has no field to ask for more."""
+        """Return the first artefact: the only one, where a service has no field to ask for more."""
         return next(iter(self.artefacts), None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what the caller should know of the result."""
+        return list((self.result or {}).get("warnings", []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A request that passed the gate and is about to be stored.
 
+    id: as the caller chose it, where the service lets callers choose.
     fingerprint: a hash of the whole request, compared when an idempotency key comes a second time.
-    uploads: ids of the uploads it reads. id: as the caller chose it, where the service lets callers choose.
+    uploads: ids of the uploads it reads.
     base_url: scheme and host by which the caller reaches us: the URLs in webhooks' bodies begin with it.
     """
 

@@ -11,20 +11,20 @@ from prometheus_client.registry import Collector
 from animate_server import __version__
 from animate_server.jobs import JobStatus
 from animate_server.store import Store
-from animate_server.workers import WorkerBoard
+from animate_server.workers import WorkerRegistry
 
 
-def render_metrics(store: Store, board: WorkerBoard) -> bytes:
-    """Return the text format of Prometheus. It holds no URL, key or name of a file."""
+def render_metrics(store: Store, workers: WorkerRegistry) -> bytes:
+    """Return the text format of Prometheus. No URL, key or name of a file is in it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reader(store, board))
+    registry.register(_Reader(store, workers))
     return generate_latest(registry)
 
 
 class _Reader(Collector):
-    def __init__(self, store: Store, board: WorkerBoard) -> None:
+    def __init__(self, store: Store, workers: WorkerRegistry) -> None:
         self._store = store
-        self._board = board
+        self._registry = workers
 
     def collect(self) -> Iterator[Metric]:
         yield _info()
@@ -56,9 +56,9 @@ class _Reader(Collector):
     def _workers(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("animate_worker_up", "1: loaded and alive; 0: starting.", labels=["worker", "device"])
         busy = GaugeMetricFamily("animate_worker_busy", "1 while it renders.", labels=["worker", "device"])
-        for worker in self._board.alive():
+        for worker in self._registry.alive():
             labels = [worker.name, worker.device]
-            up.add_metric(labels, worker.state in ("ready", "busy"))
+            up.add_metric(labels, worker.can_take_jobs)
             busy.add_metric(labels, worker.state == "busy")
         yield from (up, busy)
 

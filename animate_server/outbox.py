@@ -30,7 +30,7 @@ class Outbox:
         self.clock = clock
 
     def take_due(self, method: Method = "POST") -> Call | None:
-        """Take the call by that method that is due longest; nobody else is given it for `HOLD_S`."""
+        """Return the call by that method that is due longest; nobody else is given it for `HOLD_S`."""
         is_due = (webhooks.c.due_at <= self.clock()) & (webhooks.c.method == method)
         due = select(webhooks).where(is_due).order_by(webhooks.c.due_at).limit(1)
         with self._engine.begin() as connection:
@@ -38,10 +38,14 @@ class Outbox:
                 return None  # the common case takes no write lock
         with self._writer.begin() as connection:
             row = connection.execute(due).one_or_none()
-            return None if row is None else self._change(connection, row.id, {"due_at": self.clock() + HOLD_S[method]})
+            return None if row is None else self._update(connection, row.id, {"due_at": self.clock() + HOLD_S[method]})
 
     def note(self, call: Call, body: str | None, attempt: Attempt, again_at: float | None) -> None:
-        """Log an attempt, if the job is still there. again_at: when the next one is due; None when none will be."""
+        """Log an attempt, if the job is still there.
+
+        body: what was sent, None of a file.
+        again_at: when the next attempt is due; None when none will be.
+        """
         ended = CallStatus.DELIVERED if attempt.delivered else CallStatus.FAILED
         values = {
             "body": body,
@@ -55,12 +59,12 @@ class Outbox:
             connection.execute(changed)
 
     def drop(self, call: Call) -> None:
-        """Drop a call, because the service does not call at such an end."""
+        """Delete a call that the service does not make at such an end."""
         with self._writer.begin() as connection:
             connection.execute(delete(webhooks).where(webhooks.c.id == call.id))
 
     def of_job(self, job_id: str, owner: str) -> Call:
-        """Return the call about the end of a job. Raises `JobNotFound`, also for a job without a webhook."""
+        """Return the call about a job's end. Raises `JobNotFound`, also for a job without a webhook."""
         for call in self.list(owner, job_id=job_id):
             if call.method == "POST":
                 return call
@@ -77,7 +81,10 @@ class Outbox:
             return [_call(row) for row in connection.execute(query)]
 
     def resend(self, call_id: str, owner: str, url: str | None = None) -> Call:
-        """Due now, with all its attempts before it. Raises `JobNotFound`; `JobUnfinished` before the job has ended."""
+        """Make a call due now, with all its attempts before it.
+
+        Raises `JobNotFound`; `JobUnfinished` before the job has ended.
+        """
         with self._writer.begin() as connection:
             mine = (webhooks.c.id == call_id) & (webhooks.c.owner == owner)
             row = connection.execute(select(webhooks).where(mine)).one_or_none()
@@ -86,16 +93,16 @@ class Outbox:
             if row.status == CallStatus.WAITING:
                 raise JobUnfinished(f"job {row.job_id} has not ended; nothing was sent yet", field="status")
             due = {"status": CallStatus.PENDING, "due_at": self.clock(), "tries": 0, "url": url or row.url}
-            return self._change(connection, call_id, due)
+            return self._update(connection, call_id, due)
 
-    def _change(self, connection: Connection, call_id: str, values: Mapping[str, Any]) -> Call:
+    def _update(self, connection: Connection, call_id: str, values: Mapping[str, Any]) -> Call:
         changed = dict(values) | {"updated_at": self.clock()}
         statement = update(webhooks).where(webhooks.c.id == call_id).values(changed).returning(webhooks)
         return _call(connection.execute(statement).one())
 
 
 def add_calls(connection: Connection, new: NewJob, now: float) -> None:
-    """Owed once the job has ended."""
+    """Add the calls that are owed once the job has ended."""
     for webhook in new.webhooks:
         connection.execute(insert(webhooks).values(_owed(webhook, new, now)))
 
@@ -119,7 +126,7 @@ def _owed(webhook: Webhook, new: NewJob, now: float) -> dict[str, Any]:
 
 
 def arm_calls(connection: Connection, job_id: str, now: float) -> None:
-    """Make the calls of a job that has ended due."""
+    """Make the calls due of a job that has ended."""
     owed = (webhooks.c.job_id == job_id) & (webhooks.c.status == CallStatus.WAITING)
     connection.execute(update(webhooks).where(owed).values(status=CallStatus.PENDING, due_at=now, updated_at=now))
 

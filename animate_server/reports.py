@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from animate_pipelines.perception.detection_report import ReportFiles
 from animate_server.errors import JobNotFound
 from animate_server.files import move_durably
+from animate_server.ports.files import ReportKind
 
-ReportKind = Literal["report.json", "timeline.png", "masks.png"]
 REPORT_TYPES: dict[ReportKind, str] = {
     "report.json": "application/json",
     "timeline.png": "image/png",
@@ -18,6 +17,8 @@ REPORT_TYPES: dict[ReportKind, str] = {
 
 
 class Reports:
+    """The folder of reports."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -30,7 +31,7 @@ class Reports:
                 move_durably(file, self._folder / f"{job_id}.{kind}")
 
     def path(self, job_id: str, kind: ReportKind) -> Path:
-        """Raises `JobNotFound` when there is none (yet)."""
+        """Return where a job's report is. Raises `JobNotFound` when there is none (yet)."""
         path = self._folder / f"{job_id}.{kind}"
         if not path.is_file():
             raise JobNotFound(
@@ -39,5 +40,6 @@ class Reports:
         return path
 
     def remove(self, job_id: str) -> None:
+        """Delete all reports of a job."""
         for kind in REPORT_TYPES:
             (self._folder / f"{job_id}.{kind}").unlink(missing_ok=True)

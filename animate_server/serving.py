@@ -62,7 +62,7 @@ def run_server(settings: Settings) -> None:
         )
 
         def stop() -> None:
-            app.state.desk.closing.set()
+            app.state.closing.set()
             crew.stop()
 
         with crew:

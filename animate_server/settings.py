@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -22,18 +22,9 @@ from pydantic_settings import (
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_pipelines.media.limits import MediaLimits
+from animate_server.dialects import DIALECT_NAMES
 
 MIB = 1024**2
-DialectName = Literal[
-    "native",
-    "segmind",
-    "openai",
-    "runway",
-    "eachlabs",
-    "runcomfy",
-    "runninghub",
-    "runware",
-]  # each the name of a module in `dialects`
 
 
 RENAMED = {
@@ -80,8 +71,8 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], _list] = _setting(
         "Listening", (), "Comma-separated. `sha256:HEX` gives a key by its hash."
     )
-    dialects: Annotated[tuple[DialectName, ...], _list] = _setting(
-        "Listening", get_args(DialectName), "Which interfaces are served; all of them by default.", min_length=1
+    dialects: Annotated[tuple[str, ...], _list] = _setting(
+        "Listening", DIALECT_NAMES, "Which interfaces are served; all of them by default.", min_length=1
     )
 
     fetch_public: bool = _setting("Fetching", True, "Whether input URLs may point at public addresses at all.")
@@ -157,6 +148,13 @@ class Settings(BaseSettings):
             raise ValueError(str(unknown)) from None
         return value
 
+    @field_validator("dialects")
+    @classmethod
+    def _served(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(DIALECT_NAMES):
+            raise ValueError(f"each must be one of {', '.join(DIALECT_NAMES)}")
+        return value
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -179,7 +177,7 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if name not in get_args(DialectName):
+            if name not in DIALECT_NAMES:
                 raise ValueError("each must be the name of a dialect, =, and a URL")
         return {name: cls._origin(url) for name, url in value.items() if url}
 

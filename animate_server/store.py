@@ -118,21 +118,23 @@ class Store:
             raise JobNotFound("there is no such file")
         return next(artefact for artefact in _job(row).artefacts if artefact.name == name)
 
-    def find_generated(self, name: str, owner: str) -> Artefact:
-        """Return a file by its name, the owner's file of that UUID, or the first file of the owner's job of that id.
+    def find_result(self, result_id: str, owner: str) -> Artefact:
+        """Return the owner's artefact whose file has that UUID, or the first one of the owner's job of that id.
 
         Raises `JobNotFound`.
         """
-        if "-" not in name and not name.isdigit():
-            return self.find_artefact(name)
-        stem = name.replace("-", "")
-        query = select(jobs).outerjoin(files, files.c.job_id == jobs.c.id).where(jobs.c.owner == owner).limit(1)
+        of_owner = jobs.c.owner == owner
+        stem = result_id.replace("-", "")
+        by_file = select(files.c.name, jobs).join(jobs, files.c.job_id == jobs.c.id).where(of_owner)
         with self._engine.begin() as connection:
-            row = connection.execute(query.where((jobs.c.id == name) | files.c.name.startswith(stem))).one_or_none()
+            row = connection.execute(by_file.where(files.c.name.startswith(stem + ".", autoescape=True))).first()
+            if row is not None:
+                return next(artefact for artefact in _job(row).artefacts if artefact.name == row.name)
+            row = connection.execute(select(jobs).where(jobs.c.id == result_id, of_owner)).one_or_none()
         artefacts = () if row is None else _job(row).artefacts
         if not artefacts:
-            raise JobNotFound(f"there is no generated video {name}", value=name)
-        return next((artefact for artefact in artefacts if artefact.name.startswith(stem)), artefacts[0])
+            raise JobNotFound(f"there is no generated video {result_id}", value=result_id)
+        return artefacts[0]
 
     def request_cancel(self, job_id: str, owner: str) -> Job:
         """Cancel a queued job here and now, and a running one when its worker sees it; leave a finished one."""

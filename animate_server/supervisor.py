@@ -103,13 +103,13 @@ class Supervisor:
         silent_s = self.backend.settings.lease_s
         if age_s < 2 * silent_s:
             return  # it may still be importing
-        if not any(worker.name == name_of(device, process.pid) for worker in self.backend.board.alive()):
+        if not any(worker.name == name_of(device, process.pid) for worker in self.backend.workers.alive()):
             log.error("the worker on %s has been silent for %g s: killed", device, silent_s)
             process.kill()
 
     def _give_back(self, process: subprocess.Popen[bytes], device: str) -> None:
         name = name_of(device, process.pid)
-        self.backend.board.leave(name)
+        self.backend.workers.unregister(name)
         for job in self.backend.store.requeue_lost(worker=name):
             log.warning("job %s: its worker died; now %s", job.id, job.status)
 

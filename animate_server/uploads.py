@@ -1,4 +1,4 @@
-"""`Uploads`: files that callers have handed over, to be named by id in the jobs that read them."""
+"""`UploadStore`: files that callers have handed over, kept until no job needs them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from animate_server.database import writing
 from animate_server.errors import JobNotFound
 from animate_server.files import unguessable, write_limited
 from animate_server.jobs import JobStatus
+from animate_server.ports.uploads import Upload
 from animate_server.tables import job_uploads, jobs, uploads
 
-SCHEME = "upload:"
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _STRAY_S = 3600.0
 _MEDIA_TYPES = {
@@ -35,21 +34,8 @@ _MEDIA_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """`family` is what its first bytes say it is. `expires_at` in seconds since the epoch."""
-
-    id: str
-    owner: str
-    family: FileKind
-    media_type: str
-    size_bytes: int
-    sha256: str
-    expires_at: float
-
-
-class Uploads:
-    """Rows in the database, bytes in `folder` under their ids. `retention_s`: how long an unused upload is kept."""
+class UploadStore:
+    """Rows in the database, bytes in `folder` under their ids. retention_s: how long an unused upload is kept."""
 
     def __init__(
         self,
@@ -79,9 +65,10 @@ class Uploads:
     ) -> Upload:
         """Check the head, then write everything. Nothing is left behind on an error.
 
-        family: what it must be; None takes both. inline: it came inside a job's request and goes with the job.
-        upload_id: drawn unless it was promised; then `InvalidField` when it is taken. Raises `MediaError`,
-        `BodyTooLarge`, and whatever `chunks` raises.
+        family: what it must be; None takes any.
+        inline: it came inside a job's request and goes with the job.
+        upload_id: drawn unless it was promised; then `InvalidField` when it is taken.
+        Raises `MediaError`, `BodyTooLarge`, and whatever `chunks` raises.
         """
         head, rest = _peek(chunks)
         family = family or sniff(head, field=field).family
@@ -113,7 +100,7 @@ class Uploads:
             raise
 
     def get(self, upload_id: str, owner: str | None = None) -> Upload:
-        """Raises `JobNotFound`, also when it belongs to another than `owner` or has expired."""
+        """Return an upload. Raises `JobNotFound`, also when it belongs to another than `owner` or has expired."""
         query = select(uploads).where(uploads.c.id == upload_id, uploads.c.expires_at > self._clock())
         if owner is not None:
             query = query.where(uploads.c.owner == owner)
@@ -124,13 +111,17 @@ class Uploads:
         return _upload(row)
 
     def has(self, upload_id: str, owner: str) -> bool:
+        """Return whether the owner has such an upload."""
         try:
             return bool(self.get(upload_id, owner))
         except JobNotFound:
             return False
 
     def find(self, upload_id: str, owner: str, *, family: FileKind, field: str) -> Upload:
-        """The upload that the field of a request names. Raises `JobNotFound`, and `MediaError` for the wrong family."""
+        """Return the upload that the field of a request names.
+
+        Raises `JobNotFound`, and `MediaError` for the wrong family.
+        """
         try:
             upload = self.get(upload_id, owner)
         except JobNotFound:
@@ -147,13 +138,14 @@ class Uploads:
         return upload
 
     def path(self, upload_id: str) -> Path:
-        """Where its bytes are. Raises `JobNotFound` for what is no id, or when they are gone."""
+        """Return where an upload's bytes are. Raises `JobNotFound` for what is no id, or when they are gone."""
         path = self._folder / upload_id
         if not _ID.fullmatch(upload_id) or not path.is_file():
             raise JobNotFound("there is no such upload", field="upload", value=upload_id[:64])
         return path
 
     def remove(self, upload_id: str) -> None:
+        """Delete an upload at once."""
         with self._writer.begin() as connection:
             connection.execute(delete(uploads).where(uploads.c.id == upload_id))
         (self._folder / upload_id).unlink(missing_ok=True)
@@ -165,7 +157,7 @@ class Uploads:
             connection.execute(update(uploads).where(uploads.c.id == upload.id).values(expires_at=0.0))
 
     def sweep(self) -> int:
-        """Delete expired uploads that no unfinished job reads, and files without a row. Returns how many rows."""
+        """Delete expired uploads that no unfinished job reads, and files without a row. Return how many rows."""
         unfinished = [status for status in JobStatus if not status.is_final]
         in_use = exists(
             select(job_uploads.c.job_id)

@@ -1,4 +1,4 @@
-"""`Webhook`: where a caller wants to hear of a job's end, or be sent its file, and what came of that. Data only."""
+"""`Webhook`: where a caller wants to hear of a job's end, or be sent its file, and what came of that."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from animate_pipelines.errors import AnimateError, InvalidField
+from animate_server.addresses import AddressPolicy, check_url
+
 Method = Literal["POST", "PUT"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """url: where to. secret: what the service's own way of signing needs. field: the request's name for the URL.
+    """What a caller wants to be sent.
 
+    url: where to.
+    secret: what the service's own way of signing needs.
+    field: the request's name for the URL.
     method: POST tells of the job's end in the words of its dialect; PUT sends the finished file itself.
     """
 
@@ -20,6 +26,14 @@ class Webhook:
     secret: str = ""
     field: str = "webhook"
     method: Method = "POST"
+
+
+def check_webhook(webhook: Webhook, policy: AddressPolicy) -> None:
+    """Raise `InvalidField` for a URL that may not be called."""
+    try:
+        check_url(webhook.url, policy)
+    except AnimateError as error:
+        raise InvalidField(f"{{field}}: {error.message}", field=webhook.field, value=error.value) from None
 
 
 class CallStatus(StrEnum):
@@ -31,7 +45,11 @@ class CallStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """status_code: None when there was no answer; `error` then says why. response: how the answer begins."""
+    """One try to make a call.
+
+    status_code: None when there was no answer; `error` then says why.
+    response: how the answer begins.
+    """
 
     at: float
     status_code: int | None
@@ -40,6 +58,7 @@ class Attempt:
 
     @property
     def delivered(self) -> bool:
+        """Return whether the receiver took it."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
@@ -47,8 +66,10 @@ class Attempt:
 class Call:
     """One job's call to one of its webhooks. Times are seconds since the epoch.
 
-    id: the same at each attempt, for the receiver to know a repetition by. base_url: begins the URLs in the body.
-    body: JSON text, made at the first attempt; None of a PUT. tries: attempts since it was last asked for.
+    id: the same at each attempt, for the receiver to know a repetition by.
+    base_url: begins the URLs in the body.
+    body: JSON text, made at the first attempt; None of a PUT.
+    tries: attempts since it was last asked for.
     """
 
     id: str

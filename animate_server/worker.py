@@ -34,8 +34,8 @@ from animate_server.estimate import estimate_render
 from animate_server.fetch import fetch
 from animate_server.files import check_free_disk
 from animate_server.jobs import Artefact, Job
+from animate_server.references import UPLOAD
 from animate_server.renderer import Load, Renderer, RenderTask
-from animate_server.uploads import SCHEME
 from animate_server.workers import WorkerState
 
 log = logging.getLogger(__name__)
@@ -82,13 +82,13 @@ class Worker:
 
     def run(self) -> None:
         """Until drained. Raises `BundleError` when the bundle cannot be loaded, `DeviceError` when the device fails."""
-        self._backend.board.enter(self.name, self._device)
+        self._backend.workers.register(self.name, self._device)
         heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         heart.start()
         try:
             renderer = self._load()
             self._bundle, self._state = renderer.bundle, "ready"
-            self._backend.board.beat(self.name, "ready", renderer.bundle)
+            self._backend.workers.heartbeat(self.name, "ready", renderer.bundle)
             log.info("%s has loaded %s", self.name, renderer.bundle.get("name"))
             if renderer.bundle.get("warning"):
                 log.warning("%s", renderer.bundle["warning"])
@@ -97,7 +97,7 @@ class Worker:
         finally:
             self._left.set()
             heart.join()
-            self._backend.board.leave(self.name)
+            self._backend.workers.unregister(self.name)
 
     # ---------------------------------------------------------------- one job
 
@@ -201,8 +201,8 @@ class Worker:
     def _input(self, job: Job, field: str, workspace: Path, report: _JobReport) -> Path:
         """The file of an input; a URL is fetched once for all attempts."""
         reference: str = getattr(job.params, field)
-        if reference.startswith(SCHEME):
-            return self._backend.uploads.path(reference.removeprefix(SCHEME))
+        if reference.startswith(UPLOAD):
+            return self._backend.uploads.path(reference.removeprefix(UPLOAD))
         path = workspace / field
         if path.is_file():
             return path
@@ -225,7 +225,7 @@ class Worker:
         stuck_since: float | None = None
         while not self._left.wait(self._settings.heartbeat_s):
             try:
-                self._backend.board.beat(self.name, self._shown_state(), self._bundle)
+                self._backend.workers.heartbeat(self.name, self._shown_state(), self._bundle)
                 stuck_since = self._keep_lease(stuck_since)
             except Exception:
                 log.exception("%s could not say that it lives", self.name)  # the next beat may; the lease decides

@@ -9,14 +9,13 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
-from animate_server.app import load_dialects
-from animate_server.dialects import Dialect
+from animate_server.dialect import Dialect
+from animate_server.dialects import load_dialects
 from animate_server.fields import show_schema
-from animate_server.settings import DialectName
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/dialects.md"
@@ -26,16 +25,16 @@ _LANGUAGES = {".py": "python", ".cjs": "js"}
 
 
 def write_page(page: str) -> str:
-    """`page` with its generated part made anew."""
+    """Return `page` with its generated part made anew."""
     before, _, rest = page.partition(BEGIN)
     after = rest.partition(END)[2]
     snippets = list(_snippets())
-    parts = [part for dialect in load_dialects(get_args(DialectName)) for part in _section(dialect, snippets)]
+    parts = [part for dialect in load_dialects() for part in _section(dialect, snippets)]
     return before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after
 
 
 def _snippets() -> Iterator[tuple[str, str, str]]:
-    """Dialect, client, and the lines as a code block."""
+    """Yield dialect, client, and the lines as a code block."""
     for file in sorted((ROOT / "tests/clients").glob("*.*")):
         for dialect, client, lines in _SNIPPET.findall(file.read_text() if file.suffix in _LANGUAGES else ""):
             yield dialect, client, f"```{_LANGUAGES[file.suffix]}\n{textwrap.dedent(lines)}```\n"
@@ -64,7 +63,7 @@ def _rows(model: type[BaseModel], dialect: Dialect, inside: str) -> Iterator[str
 
 
 def _values(field: dict[str, Any]) -> str:
-    """What a field may be, in few words: `integer 1 to 4`."""
+    """Return what a field may be, in few words: `integer 1 to 4`."""
     if "anyOf" in field and "type" not in field:
         return " or ".join(dict.fromkeys(_values(choice) for choice in field["anyOf"] if choice.get("type") != "null"))
     if "enum" in field or "const" in field:

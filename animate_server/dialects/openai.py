@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,11 +25,17 @@ from animate_pipelines.request.params import (
     draw_seed,
 )
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, failure_of, find_job, submit_body
-from animate_server.document import LOOK, SUBMIT, raises
-from animate_server.errors import JobNotFound, NotAuthorized, TryLater, http_headers, http_status
+from animate_server.dialect import Dialect
+from animate_server.document import LOOKUP_ERRORS, SUBMIT_ERRORS, raises
+from animate_server.errors import JobNotFound, NotAuthorized, TryLater, coarse_status, http_headers
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Job, JobStatus
+from animate_server.lookup import failure_of, find_job, iterate_jobs
+from animate_server.ports import BodiesDep, CallerDep, FilesDep, JobsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.ports.jobs import Jobs
+from animate_server.submission import submit_body
 
 router = APIRouter(prefix="/v1/videos", tags=["openai"])
 MAX_PAGE = 100
@@ -134,70 +140,83 @@ class ErrorView(BaseModel):
     error: ErrorBody
 
 
+def _exists(job: Job) -> bool:
+    """Return whether their client may see a job: not a preflight, nor a video that was deleted, canceled or expired."""
+    return not job.cancel_requested and job.status in _STATUSES and job.kind == "render"
+
+
+async def _find(video_id: str, jobs: JobsDep, caller: CallerDep) -> Job:
+    missing = JobNotFound(f"Video {video_id} not found", field="video_id", value=video_id)
+    return await find_job(video_id, jobs, caller, missing, _exists)
+
+
+VideoJob = Annotated[Job, Depends(_find)]
+
+
 @router.post(
     "",
     response_model=Video,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(CreateRequest, "application/json", "multipart/form-data"),
     summary="Submit",
 )
-async def create_video(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return render(await submit_body(request, desk, caller, dialect), desk, caller)
+async def create_video(
+    request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
+) -> dict[str, Any]:
+    return render(await submit_body(request, bodies, jobs, caller, dialect), files, caller)
 
 
-@router.get("", response_model=VideoList, responses=raises(*LOOK, InvalidField), summary="List")
+@router.get("", response_model=VideoList, responses=raises(*LOOKUP_ERRORS, InvalidField), summary="List")
 async def list_videos(
-    desk: DeskDep,
+    jobs: JobsDep,
+    files: FilesDep,
     caller: CallerDep,
     after: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> dict[str, Any]:
-    page = await _page(desk, caller, after, limit + 1, order == "asc")
-    data = [render(job, desk, caller) for job in page[:limit]]
+    page = await _page(jobs, caller, after, limit + 1, order == "asc")
+    data = [render(job, files, caller) for job in page[:limit]]
     ids = [video["id"] for video in data] or [None]
     return {"object": "list", "data": data, "first_id": ids[0], "last_id": ids[-1], "has_more": len(page) > limit}
 
 
-@router.get("/{video_id}", response_model=Video, responses=raises(*LOOK), summary="Look at a video")
-async def get_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return render(await _find(video_id, desk, caller), desk, caller)
+@router.get("/{video_id}", response_model=Video, responses=raises(*LOOKUP_ERRORS), summary="Look at a video")
+async def get_video(job: VideoJob, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
+    return render(job, files, caller)
 
 
 @router.get(
     "/{video_id}/content",
     response_class=Response,
-    responses=raises(*LOOK, InvalidField) | {200: _CONTENT},
+    responses=raises(*LOOKUP_ERRORS, InvalidField) | {200: _CONTENT},
     summary="Download",
 )
 async def get_content(
-    video_id: str,
-    desk: DeskDep,
-    caller: CallerDep,
+    job: VideoJob,
+    files: FilesDep,
     variant: Annotated[
         Literal["video", "thumbnail", "spritesheet"],
         Query(description="thumbnail: its middle as WebP; spritesheet: 16 frames, 4 by 4, as JPEG."),
     ] = "video",
 ) -> Response:
-    job = await _find(video_id, desk, caller)
     if job.artefact is None or job.result is None:
         state = _STATUSES[job.status]
-        raise InvalidField(f"the video is {state} and has no content", field="video_id", value=video_id)
+        raise InvalidField(f"the video is {state} and has no content", field="video_id", value=job.id)
     if variant == "video":
-        return desk.artefact_response(job.artefact, {})
-    return await desk.still(job.artefact, variant, num_frames=job.result["num_frames"])
+        return files.respond(job.artefact, {})
+    return await files.still(job.artefact, variant, num_frames=job.result["num_frames"])
 
 
-@router.delete("/{video_id}", response_model=Deleted, responses=raises(*LOOK), summary="Delete")
-async def delete_video(video_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+@router.delete("/{video_id}", response_model=Deleted, responses=raises(*LOOKUP_ERRORS), summary="Delete")
+async def delete_video(job: VideoJob, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
     """A render that is under way is stopped; from now on the video does not exist."""
-    job = await _find(video_id, desk, caller)
-    await desk.discard(job.id, caller)
+    await jobs.discard(job.id, caller)
     return {"id": job.id, "object": "video.deleted", "deleted": True}
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """Raises `InvalidField`, naming OpenAI's field."""
+    """Translate the fields of a create. Raises `InvalidField`, naming OpenAI's field."""
     asked = read_fields(CreateRequest, _nested(fields))
     reference = _reference(asked.input_reference)
     check_length(reference, "input_reference")
@@ -216,7 +235,7 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     result = job.result or {}
     failure = failure_of(job, dialect)
     return {
@@ -238,14 +257,12 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
             "param": failure.field,
         },
         "seed": job.params.seed,
-        "warnings": result.get("warnings", []),
+        "warnings": job.warnings,
     }
 
 
 def render_error(error: AnimateError) -> Response:
-    status = http_status(error)
-    if status in (409, 413, 422):
-        status = 400  # their client would send a 409 again
+    status = coarse_status(error)  # their client would send a 409 again
     kind, code = "invalid_request_error", error.code
     if isinstance(error, NotAuthorized):
         code = "invalid_api_key"
@@ -257,29 +274,18 @@ def render_error(error: AnimateError) -> Response:
     return JSONResponse({"error": shown}, status_code=status, headers=http_headers(error))
 
 
-async def _find(video_id: str, desk: Desk, caller: Caller) -> Job:
-    missing = JobNotFound(f"Video {video_id} not found", field="video_id", value=video_id)
-    return await find_job(video_id, desk, caller, missing, _exists)
-
-
-def _exists(job: Job) -> bool:
-    """Not for their client: a video that was deleted while it was rendered, canceled, or has expired; a preflight."""
-    return not job.cancel_requested and job.status in _STATUSES and job.kind == "render"
-
-
-async def _page(desk: Desk, caller: Caller, after: str | None, limit: int, oldest_first: bool) -> list[Job]:
+async def _page(jobs: Jobs, caller: Caller, after: str | None, limit: int, oldest_first: bool) -> list[Job]:
     page: list[Job] = []
-    while len(page) < limit:
-        found = await desk.list(caller, limit=limit, after=after, oldest_first=oldest_first)
-        page += [job for job in found if _exists(job)]
-        if len(found) < limit:
+    async for job in iterate_jobs(jobs, caller, after=after, oldest_first=oldest_first):
+        if _exists(job):
+            page.append(job)
+        if len(page) == limit:
             break
-        after = found[-1].id
-    return page[:limit]
+    return page
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`input_reference[image_url]` of a form as the object it spells."""
+    """Return fields with `input_reference[image_url]` of a form as the object it spells."""
     flat, head = dict(fields), "input_reference["
     inner = {name[len(head) : -1]: flat.pop(name) for name in fields if name.startswith(head) and name.endswith("]")}
     return flat | {"input_reference": inner} if inner else flat
@@ -327,13 +333,11 @@ def _whole(seconds: float | None) -> int | None:
 
 dialect = Dialect(
     name="openai",
-    prefix="/v1/videos",
     router=router,
     parse=parse,
     render=render,
     render_error=render_error,
     error_view=ErrorView,
     schemas={"POST /v1/videos": CreateRequest},
-    ignored={},
     names=lambda fields: {"reference_image": "input_reference", "resolution": "size"},
 )

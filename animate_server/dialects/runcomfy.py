@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,11 +27,16 @@ from animate_pipelines.request.params import (
     draw_seed,
 )
 from animate_server.addresses import check_length
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, failure_of, find_job, submit_body
-from animate_server.document import LOOK, SUBMIT, raises
+from animate_server.dialect import Dialect
+from animate_server.document import LOOKUP_ERRORS, SUBMIT_ERRORS, raises
 from animate_server.errors import JobNotFound, NotAuthorized, http_headers, http_status
 from animate_server.fields import read_fields, show_body, show_schema
 from animate_server.jobs import Job, JobStatus
+from animate_server.lookup import failure_of, find_job, result_url
+from animate_server.ports import BodiesDep, CallerDep, FilesDep, JobsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.submission import submit_fields
 
 router = APIRouter(prefix="/runcomfy/v1", tags=["runcomfy"])
 CATEGORY = "video-to-video"
@@ -142,40 +147,53 @@ class ErrorView(BaseModel):
     detail: str | None
 
 
+async def _find(request_id: str, jobs: JobsDep, caller: CallerDep) -> Job:
+    missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
+    return await find_job(request_id, jobs, caller, missing)
+
+
+RequestedJob = Annotated[Job, Depends(_find)]
+
+
 @router.post(
     "/models/{model_id:path}",
     response_model=Submitted,
-    responses=raises(*SUBMIT, JobNotFound),
+    responses=raises(*SUBMIT_ERRORS, JobNotFound),
     openapi_extra=show_body(ModelRequest),
 )
-async def submit(model_id: str, request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def submit(
+    model_id: str, request: Request, bodies: BodiesDep, jobs: JobsDep, caller: CallerDep
+) -> dict[str, Any]:
     _check_model(model_id)
-    job = await submit_body(request, desk, caller, dialect, {"model_id": model_id})
+    with await bodies.read(request, caller) as body:
+        if "model_id" in body.fields:
+            raise InvalidField("{field}: extra inputs are not permitted", field="model_id")
+        job = await submit_fields(body, body.fields | {"model_id": model_id}, jobs, caller, dialect)
     url = _url(job, caller)
     urls = {"status_url": f"{url}/status", "result_url": f"{url}/result", "cancel_url": f"{url}/cancel"}
     return {"request_id": job.id} | urls
 
 
-@router.get("/requests/{request_id}/status", response_model=Status, responses=raises(*LOOK), summary="Status")
-async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await _find(request_id, desk, caller)
+@router.get("/requests/{request_id}/status", response_model=Status, responses=raises(*LOOKUP_ERRORS), summary="Status")
+async def get_status(job: RequestedJob, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
     url = _url(job, caller)
     shown: dict[str, Any] = {"request_id": job.id, "status": _STATUSES[job.status]}
     if job.status is JobStatus.QUEUED:
-        shown["queue_position"] = await desk.queue_position(job)
+        shown["queue_position"] = await jobs.queue_position(job)
     return shown | {"status_url": f"{url}/status", "result_url": f"{url}/result"}
 
 
-@router.get("/requests/{request_id}/result", response_model=Result, responses=raises(*LOOK), summary="Result")
-async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return render(await _find(request_id, desk, caller), desk, caller)
+@router.get("/requests/{request_id}/result", response_model=Result, responses=raises(*LOOKUP_ERRORS), summary="Result")
+async def get_result(job: RequestedJob, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
+    return render(job, files, caller)
 
 
-@router.post("/requests/{request_id}/cancel", response_model=Cancelled, responses=raises(*LOOK), summary="Cancel")
-async def cancel(request_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+@router.post(
+    "/requests/{request_id}/cancel", response_model=Cancelled, responses=raises(*LOOKUP_ERRORS), summary="Cancel"
+)
+async def cancel(before: RequestedJob, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
     """A request that runs is stopped too, soon after."""
-    before = await _find(request_id, desk, caller)
-    job = await desk.cancel(before.id, caller)
+    job = await jobs.cancel(before.id, caller)
     stopped = not before.status.is_final and job.status in (JobStatus.RUNNING, JobStatus.CANCELED)
     outcome = "cancelled" if stopped else "not_cancellable"
     return {"request_id": job.id, "status": _STATUSES[job.status], "outcome": outcome}
@@ -215,7 +233,7 @@ async def list_categories(caller: CallerDep) -> dict[str, Any]:
     "/models/{model_id:path}",
     response_model=Model,
     response_model_exclude_none=True,
-    responses=raises(*LOOK),
+    responses=raises(*LOOKUP_ERRORS),
     summary="One model",
 )
 async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
@@ -224,7 +242,7 @@ async def get_model(model_id: str, caller: CallerDep) -> dict[str, Any]:
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """`model_id` is the one of the path. Raises `InvalidField`, naming the field."""
+    """Translate the fields of a model; `model_id` is the one of the path. Raises `InvalidField`, naming the field."""
     values = dict(fields)
     model_id = values.pop("model_id")
     asked = read_fields(ModelRequest, _plainly_named(values))
@@ -242,12 +260,11 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     status = "succeeded" if job.status is JobStatus.SUCCEEDED else _STATUSES[job.status]
     output, failure = None, failure_of(job, dialect)
-    if job.artefact is not None:
-        url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
-        output = {"video": url, "seed": job.params.seed, "warnings": (job.result or {}).get("warnings", [])}
+    if url := result_url(job, files, caller, dialect):
+        output = {"video": url, "seed": job.params.seed, "warnings": job.warnings}
     return {
         "request_id": job.id,
         "status": status,
@@ -262,11 +279,6 @@ def render_error(error: AnimateError) -> Response:
     status = http_status(error)
     shown = {"error_code": 1000 * status + 1, "error_message": error.message, "detail": error.field}
     return JSONResponse(shown, status_code=status, headers=http_headers(error))
-
-
-async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
-    missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
-    return await find_job(request_id, desk, caller, missing)
 
 
 def _check_model(model_id: str) -> None:
@@ -305,13 +317,11 @@ def _url(job: Job, caller: Caller) -> str:
 
 dialect = Dialect(
     name="runcomfy",
-    prefix="/runcomfy/v1",
     router=router,
     parse=parse,
     render=render,
     render_error=render_error,
     error_view=ErrorView,
     schemas={", ".join(_MODELS): ModelRequest},
-    ignored={},
     names=lambda fields: {"reference_image": "image_url", "driving_video": "video_url"},
 )

@@ -9,30 +9,26 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, RequestError
 from animate_pipelines.request.params import AS_PERFORMED, RenderParams, draw_seed
 from animate_server.addresses import check_length
-from animate_server.dialects import (
-    Caller,
-    CallerDep,
-    Desk,
-    DeskDep,
-    Dialect,
-    count_jobs,
-    failure_of,
-    find_job,
-    submit_body,
-)
-from animate_server.document import FILE_FORM, HAND_OVER, LOOK, READ, SUBMIT, raises
-from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, http_headers, http_status
+from animate_server.dialect import Dialect
+from animate_server.document import BODY_ERRORS, FILE_FORM, LOOKUP_ERRORS, SUBMIT_ERRORS, UPLOAD_ERRORS, raises
+from animate_server.errors import BodyInvalid, BodyTooLarge, JobNotFound, NotAuthorized, coarse_status, http_headers
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
+from animate_server.lookup import count_jobs, failure_of, find_job, result_url
+from animate_server.ports import BodiesDep, CallerDep, FilesDep, JobsDep, UploadsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.references import UPLOAD
+from animate_server.submission import submit_body
 
 router = APIRouter(prefix="/runway", tags=["runway"])
 UPLOAD_SCHEME = "runway://"
@@ -169,15 +165,28 @@ class ErrorView(BaseModel):
     docUrl: str | None = None  # noqa: N815
 
 
+def _exists(job: Job) -> bool:
+    """Return whether their client may see a task: not one that was deleted while it ran, canceled, or has expired."""
+    return not job.cancel_requested and job.status in _STATUSES
+
+
+async def _find(task_id: str, jobs: JobsDep, caller: CallerDep) -> Job:
+    missing = JobNotFound(f"Task {task_id} not found", field="id", value=task_id)
+    return await find_job(task_id, jobs, caller, missing, _exists)
+
+
+TaskJob = Annotated[Job, Depends(_find)]
+
+
 @router.post(
     "/v1/character_performance",
     response_model=Created,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(PerformanceRequest),
     summary="Submit",
 )
-async def create_performance(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await submit_body(request, desk, caller, dialect)
+async def create_performance(request: Request, bodies: BodiesDep, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
+    job = await submit_body(request, bodies, jobs, caller, dialect)
     return {"id": job.id, "estimatedCost": _FREE}
 
 
@@ -185,67 +194,65 @@ async def create_performance(request: Request, desk: DeskDep, caller: CallerDep)
     "/v1/tasks/{task_id}",
     response_model=Task,
     response_model_exclude_none=True,
-    responses=raises(*LOOK),
+    responses=raises(*LOOKUP_ERRORS),
     summary="Look at a task",
 )
-async def get_task(task_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return render(await _find(task_id, desk, caller), desk, caller)
+async def get_task(job: TaskJob, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
+    return render(job, files, caller)
 
 
-@router.delete("/v1/tasks/{task_id}", status_code=204, responses=raises(*LOOK), summary="Cancel or delete a task")
-async def delete_task(task_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+@router.delete(
+    "/v1/tasks/{task_id}", status_code=204, responses=raises(*LOOKUP_ERRORS), summary="Cancel or delete a task"
+)
+async def delete_task(job: TaskJob, jobs: JobsDep, caller: CallerDep) -> Response:
     """From now on the task does not exist."""
-    job = await _find(task_id, desk, caller)
-    await desk.discard(job.id, caller)
+    await jobs.discard(job.id, caller)
     return Response(status_code=204)
 
 
 @router.get(
     "/v1/organization", response_model=Organization, responses=raises(NotAuthorized), summary="Limits and usage"
 )
-async def get_organization(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def get_organization(jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
+    today = await count_jobs(jobs, caller, since=time.time() - _DAY_S)
+    limits = {"maxConcurrentGenerations": jobs.max_running, "maxDailyGenerations": None}
     return {
         "creditBalance": 0,
-        "tier": {
-            "maxMonthlyCreditSpend": 0,
-            "models": {"act_two": {"maxConcurrentGenerations": desk.max_running, "maxDailyGenerations": None}},
-        },
-        "usage": {
-            "models": {"act_two": {"dailyGenerations": await count_jobs(desk, caller, since=time.time() - _DAY_S)}}
-        },
+        "tier": {"maxMonthlyCreditSpend": 0, "models": {"act_two": limits}},
+        "usage": {"models": {"act_two": {"dailyGenerations": today}}},
     }
 
 
 @router.post(
     "/v1/uploads",
     response_model=UploadStarted,
-    responses=raises(*READ),
+    responses=raises(*BODY_ERRORS),
     openapi_extra=show_body(UploadRequest),
     summary="Ask for a place for a file",
 )
-async def start_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read(request, caller) as body:
+async def start_upload(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
+    with await bodies.read(request, caller) as body:
         read_fields(UploadRequest, body.fields)
-    slot = desk.open_slot(caller)
-    url = f"{caller.base_url}/runway/uploads/{slot.token}"
-    return {"runwayUri": UPLOAD_SCHEME + slot.upload_id, "uploadUrl": url, "fields": {}}
+    signed = uploads.presign(caller)
+    url = f"{caller.base_url}/runway/uploads/{signed.token}"
+    return {"runwayUri": UPLOAD_SCHEME + signed.upload_id, "uploadUrl": url, "fields": {}}
 
 
 @router.post(
     "/uploads/{token}",
     status_code=204,
-    responses=raises(*HAND_OVER, JobNotFound),
+    responses=raises(*UPLOAD_ERRORS, JobNotFound),
     summary="Send the file",
     openapi_extra=FILE_FORM,
 )
-async def send_upload(token: str, request: Request, desk: DeskDep) -> Response:
+async def send_upload(token: str, request: Request, uploads: UploadsDep) -> Response:
     """Needs no key: the URL is the permission, for one file."""
-    await desk.fill_slot(request, token, "file")
+    await uploads.receive(request, token, "file")
     return Response(status_code=204)
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """Raises `InvalidField`, naming Runway's field by its path."""
+    """Translate the fields of Act-Two. Raises `InvalidField`, naming Runway's field by its path."""
     asked = read_fields(PerformanceRequest, fields)
     check_length(asked.character.uri, "character.uri")
     check_length(asked.reference.uri, "reference.uri")
@@ -261,12 +268,12 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     created = datetime.fromtimestamp(job.created_at, UTC).isoformat(timespec="milliseconds")
     status = "THROTTLED" if job.waiting else _STATUSES[job.status]
     shown: dict[str, Any] = {"id": job.id, "status": status, "createdAt": created}
-    if job.artefact is not None:
-        return shown | _succeeded(job, desk.artefact_url(job.artefact, caller, dialect=dialect.name))
+    if url := result_url(job, files, caller, dialect):
+        return shown | _succeeded(job, url)
     if failure := failure_of(job, dialect):
         return shown | {"failure": failure.message, "failureCode": _failure_code(failure), "cost": _FREE}
     if job.status is JobStatus.RUNNING:
@@ -275,24 +282,12 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
 
 
 def render_error(error: AnimateError) -> Response:
-    status = http_status(error)
-    if status in (409, 413, 422):
-        status = 400
+    status = coarse_status(error)
     shown: dict[str, Any] = {"error": error.message}
     if status == 400 and isinstance(error, RequestError) and not isinstance(error, BodyInvalid | BodyTooLarge):
         issue = {"code": error.code, "path": _path(error.field or ""), "message": error.message}
         shown = {"error": "Validation of body failed", "issues": [issue], "docUrl": "/docs"}
     return JSONResponse(shown, status_code=status, headers=http_headers(error))
-
-
-async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
-    missing = JobNotFound(f"Task {task_id} not found", field="id", value=task_id)
-    return await find_job(task_id, desk, caller, missing, _exists)
-
-
-def _exists(job: Job) -> bool:
-    """Not for their client: a task that was deleted while it ran, canceled, or has expired."""
-    return not job.cancel_requested and job.status in _STATUSES
 
 
 def _succeeded(job: Job, url: str) -> dict[str, Any]:
@@ -302,13 +297,13 @@ def _succeeded(job: Job, url: str) -> dict[str, Any]:
         "cost": _FREE,
         "seed": job.params.seed,
         "ratio": f"{result['width']}:{result['height']}" if "width" in result else None,
-        "warnings": result.get("warnings", []),
+        "warnings": job.warnings,
         "safety": result.get("safety"),
     }
 
 
 def _reference(uri: str) -> str:
-    return "upload:" + uri.removeprefix(UPLOAD_SCHEME) if uri.startswith(UPLOAD_SCHEME) else uri
+    return UPLOAD + uri.removeprefix(UPLOAD_SCHEME) if uri.startswith(UPLOAD_SCHEME) else uri
 
 
 def _size(ratio: str | None) -> tuple[int, int] | None:
@@ -330,13 +325,11 @@ def _path(field: str) -> list[str | int]:
 
 dialect = Dialect(
     name="runway",
-    prefix="/runway",
     router=router,
     parse=parse,
     render=render,
     render_error=render_error,
     error_view=ErrorView,
     schemas={"character_performance": PerformanceRequest},
-    ignored={},
     names=lambda fields: {"reference_image": "character.uri", "driving_video": "reference.uri"},
 )

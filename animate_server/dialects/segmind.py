@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,21 +19,16 @@ from animate_pipelines.errors import AnimateError
 from animate_pipelines.request.params import DEFAULT_PROMPT, MAX_PROMPT_CHARS, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import (
-    Caller,
-    CallerDep,
-    Desk,
-    DeskDep,
-    Dialect,
-    failure_of,
-    find_job,
-    follow_to_end,
-    submit_body,
-)
-from animate_server.document import HAND_OVER, LOOK, SUBMIT, Responses, raises
-from animate_server.errors import BodyInvalid, JobNotFound, TryLater, http_headers, http_status
+from animate_server.dialect import Dialect
+from animate_server.document import LOOKUP_ERRORS, SUBMIT_ERRORS, UPLOAD_ERRORS, Responses, raises
+from animate_server.errors import BodyInvalid, JobNotFound, TryLater, coarse_status, http_headers
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
+from animate_server.lookup import failure_of, find_job, follow_to_end, result_url
+from animate_server.ports import BodiesDep, CallerDep, FilesDep, JobsDep, UploadsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.submission import submit_body
 
 router = APIRouter(prefix="/segmind", tags=["segmind"])
 SLUG = "p-video-animate"
@@ -118,20 +113,34 @@ class StoredAssets(BaseModel):
     message: str
 
 
+def _is_known(job: Job) -> bool:
+    return job.status in _STATUSES and (job.finished_at is None or time.time() - job.finished_at < RECORD_S)
+
+
+async def _find(request_id: str, jobs: JobsDep, caller: CallerDep) -> Job:
+    missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
+    return await find_job(request_id, jobs, caller, missing, _is_known)
+
+
+RequestedJob = Annotated[Job, Depends(_find)]
+
+
 def _ended(model: type[BaseModel]) -> Responses:
-    """As `raises` of a route that shows a request; a failed one is shown with 422."""
-    return raises(*LOOK) | {422: {"model": model, "description": "It has failed; status is FAILED, error says why."}}
+    """Say, as `raises` does, what a route answers that shows a request; a failed one is shown with 422."""
+    return raises(*LOOKUP_ERRORS) | {
+        422: {"model": model, "description": "It has failed; status is FAILED, error says why."}
+    }
 
 
 @router.post(
     f"/v2/{SLUG}",
     response_model=Submitted,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(AnimateRequest),
     summary="Submit",
 )
-async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await submit_body(request, desk, caller, dialect)
+async def submit(request: Request, bodies: BodiesDep, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
+    job = await submit_body(request, bodies, jobs, caller, dialect)
     url = f"{caller.base_url}/segmind/v2/requests/{job.id}"
     poll_url = f"{caller.base_url}/segmind/v1/requests/{job.id}"
     shown = {"request_id": job.id, "status": _STATUSES[job.status]}
@@ -144,9 +153,8 @@ async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str
     responses=_ended(Status),
     summary="Status",
 )
-async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> Response:
-    job = await _find(request_id, desk, caller)
-    shown = render(job, desk, caller)
+async def get_status(job: RequestedJob, files: FilesDep, caller: CallerDep) -> Response:
+    shown = render(job, files, caller)
     kept = ("status", "request_id", "metrics") + (("error",) if shown["status"] == "FAILED" else ())
     return JSONResponse({name: shown[name] for name in kept}, status_code=_code(job))
 
@@ -158,23 +166,23 @@ async def get_status(request_id: str, desk: DeskDep, caller: CallerDep) -> Respo
     summary="Result (poll_url)",
 )
 @router.get("/v2/requests/{request_id}", response_model=Result, responses=_ended(Result), summary="Result")
-async def get_result(request_id: str, desk: DeskDep, caller: CallerDep) -> Response:
-    job = await _find(request_id, desk, caller)
-    return JSONResponse(render(job, desk, caller), status_code=_code(job))
+async def get_result(job: RequestedJob, files: FilesDep, caller: CallerDep) -> Response:
+    return JSONResponse(render(job, files, caller), status_code=_code(job))
 
 
 @router.post(
     f"/v1/{SLUG}",
     response_class=Response,
     responses=_ended(Result)
-    | raises(*SUBMIT)
+    | raises(*SUBMIT_ERRORS)
     | {200: {"content": {"video/mp4": {}}, "description": "The MP4 itself."}},
     openapi_extra=show_body(AnimateRequest),
     summary="Submit and wait",
 )
-async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
+async def run(request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> Response:
     """Held open until the job has ended. A caller who hangs up has the job canceled."""
-    job = await follow_to_end(request, desk, caller, await submit_body(request, desk, caller, dialect))
+    submitted = await submit_body(request, bodies, jobs, caller, dialect)
+    job = await follow_to_end(request, jobs, caller, submitted)
     headers = {
         "x-request-id": job.id,
         "x-generation-time": f"{_metrics(job)['inference_time']:.3f}",
@@ -183,29 +191,29 @@ async def run(request: Request, desk: DeskDep, caller: CallerDep) -> Response:
         "x-remaining-credits": "0",
     }
     if job.artefact is None:
-        return JSONResponse(render(job, desk, caller), status_code=_code(job), headers=headers)
-    return desk.artefact_response(job.artefact, headers)
+        return JSONResponse(render(job, files, caller), status_code=_code(job), headers=headers)
+    return files.respond(job.artefact, headers)
 
 
 @router.post(
     "/upload-asset",
     response_model=StoredAssets,
-    responses=raises(*HAND_OVER),
+    responses=raises(*UPLOAD_ERRORS),
     openapi_extra=show_body(Assets),
     summary="Hand over files",
 )
-async def upload_asset(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read(request, caller) as body:
+async def upload_asset(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
+    with await bodies.read(request, caller) as body:
         _check_assets(body)
-        uploads = await desk.upload(body, caller)
+        stored = await uploads.save(body, caller)
     return {
-        "file_urls": [desk.upload_url(upload.id, caller) for upload in uploads],
-        "message": f"{len(uploads)} files uploaded",
+        "file_urls": [uploads.url(upload.id, caller) for upload in stored],
+        "message": f"{len(stored)} files uploaded",
     }
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """Raises `InvalidField`, naming Segmind's field."""
+    """Translate the fields of p-video-animate. Raises `InvalidField`, naming Segmind's field."""
     asked = read_fields(AnimateRequest, fields)
     check_length(asked.image, "image")
     check_length(asked.video, "video")
@@ -222,7 +230,7 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     failure = failure_of(job, dialect)
     if job.status is JobStatus.CANCELED:
         failure = Failure(code="canceled", template="The request was canceled")
@@ -231,36 +239,25 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "request_id": job.id,
         "error": failure.message if failure else None,
         "metrics": _metrics(job),
-        "output": desk.artefact_url(job.artefact, caller, dialect=dialect.name) if job.artefact else None,
+        "output": result_url(job, files, caller, dialect),
         "seed": job.params.seed,
         "audio": (job.result or {}).get("audio"),
         "safety": (job.result or {}).get("safety"),
-        "warnings": (job.result or {}).get("warnings", []),
+        "warnings": job.warnings,
         "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
     }
 
 
 def render_error(error: AnimateError) -> Response:
-    status = http_status(error)
-    if status in (413, 422):
-        status = 400  # 422 is theirs for a job that ran and failed
     headers = http_headers(error)
     if isinstance(error, TryLater):
         reset = datetime.fromtimestamp(time.time() + error.retry_after_s, UTC)
         headers["x-rate-limit-reset-at-utc"] = reset.isoformat(timespec="seconds")
-    return JSONResponse({"error": error.message}, status_code=status, headers=headers)
-
-
-async def _find(request_id: str, desk: Desk, caller: Caller) -> Job:
-    missing = JobNotFound(f"Request {request_id} not found", field="request_id", value=request_id)
-    return await find_job(request_id, desk, caller, missing, _is_known)
-
-
-def _is_known(job: Job) -> bool:
-    return job.status in _STATUSES and (job.finished_at is None or time.time() - job.finished_at < RECORD_S)
+    return JSONResponse({"error": error.message}, status_code=coarse_status(error), headers=headers)
 
 
 def _code(job: Job) -> int:
+    """Return the status of an answer about a job: 422 is theirs for one that ran and failed."""
     return 422 if _STATUSES[job.status] == "FAILED" else 200
 
 
@@ -285,13 +282,11 @@ def _check_assets(body: Body) -> None:
 
 dialect = Dialect(
     name="segmind",
-    prefix="/segmind",
     router=router,
     parse=parse,
     render=render,
     render_error=render_error,
     error_view=ErrorView,
     schemas={SLUG: AnimateRequest},
-    ignored={},
     names=lambda fields: {"reference_image": "image", "driving_video": "video"},
 )

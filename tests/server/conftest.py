@@ -176,7 +176,7 @@ def _api(backend: Backend) -> Iterator[str]:
             time.sleep(0.005)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        config.app.state.desk.closing.set()
+        config.app.state.closing.set()
         server.should_exit = True
         thread.join()
 
@@ -187,7 +187,7 @@ def _crew(backend: Backend, renderer: Renderer) -> Iterator[None]:
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
-        while not backend.board.ready():
+        while not backend.workers.ready():
             assert thread.is_alive()
             time.sleep(0.005)
         yield

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
+import animate_server
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.request.params import RenderParams
-from animate_server.app import load_dialects
 from animate_server.dialects import (
+    DIALECT_NAMES,
     eachlabs,
+    load_dialects,
     openai,
     runcomfy,
     runninghub,
@@ -25,7 +28,6 @@ from animate_server.dialects import (
 from animate_server.dialects.eachlabs import models as eachlabs_models
 from animate_server.dialects.native import schema as native_schema
 from animate_server.dialects.runware import schema as runware_schema
-from animate_server.settings import DialectName
 from animate_server.webhooks import Webhook
 
 IMAGE, VIDEO, OTHER = "https://example.com/a.png", "https://example.com/b.mp4", "https://example.com/other"
@@ -36,8 +38,7 @@ OTHER_WAYS = {
 }  # to ask for the same, tested with its dialect
 TASK = "8bd1c4a8-5d2c-4a44-9f0b-1d2c3e4f5a6b"
 WAITING = {"/v1/jobs": "queued", "/runway/v1/tasks": "THROTTLED", "/eachlabs/v1/prediction": "created"}
-NAMES = get_args(DialectName)
-DIALECTS = {dialect.name: dialect for dialect in load_dialects(NAMES)}
+DIALECTS = {dialect.name: dialect for dialect in load_dialects()}
 JOB = RenderParams(reference_image=IMAGE, driving_video=VIDEO, seed=5)
 
 
@@ -297,9 +298,18 @@ every_schema = pytest.mark.parametrize("asked", ASKED, ids=lambda asked: f"{aske
 
 
 def test_every_dialect_is_in_the_table() -> None:
-    assert {asked.dialect for asked in ASKED} == set(NAMES)
+    assert {asked.dialect for asked in ASKED} == set(DIALECT_NAMES)
     prefixes = [dialect.prefix for dialect in DIALECTS.values()]
     assert len(set(prefixes)) == len(prefixes)
+
+
+def test_the_core_names_no_service() -> None:
+    package = Path(animate_server.__file__).parent
+    words = (set(DIALECT_NAMES) - {"native"}) | {"apikey"}
+    for file in package.rglob("*.py"):
+        if package / "dialects" not in file.parents:
+            text = file.read_text().lower()
+            assert [word for word in words if word in text] == [], file
 
 
 @every_schema

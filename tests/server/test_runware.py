@@ -368,7 +368,7 @@ def test_a_fault_of_ours_is_answered(idle: Any, signed_in: Any, monkeypatch: pyt
         raise RuntimeError("https://secret.example/?token=hunter2")
 
     socket = signed_in(idle)
-    monkeypatch.setattr("animate_server.desk.JobDesk.get", broken)
+    monkeypatch.setattr("animate_server.adapters.jobs.StoredJobs.get", broken)
     say(socket, taskType="getResponse", taskUUID="x")
     (error,) = hear(socket)["errors"]
     assert (error["code"], error["taskUUID"]) == ("internalServerError", "x")

@@ -119,8 +119,8 @@ def backend(home: Path) -> Iterator[Backend]:
         home=home, api_keys=KEY, min_free_disk=0.0, max_queued=many, max_requests_per_minute=many, lease_s=many
     )
     with open_backend(settings) as opened:
-        opened.board.enter("w", "cpu")  # so that the server is ready, and no request fails for that
-        opened.board.beat("w", "ready", {"name": "fake", "turbo_lora": None})
+        opened.workers.register("w", "cpu")  # so that the server is ready, and no request fails for that
+        opened.workers.heartbeat("w", "ready", {"name": "fake", "turbo_lora": None})
         yield opened
 
 

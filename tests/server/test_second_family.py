@@ -125,9 +125,9 @@ def test_a_job_goes_on_frame_identically_after_a_kill(
 ) -> None:
     whole = _render(load_models(bundle), picture, tmp_path / "whole")
     with serve(worker=False) as idle:
-        workers, board = _Workers(idle.backend.settings.home, bundle), idle.backend.board
-        with workers.start() as first:
-            _until(board.bundle)
+        processes = _Workers(idle.backend.settings.home, bundle)
+        with processes.start() as first:
+            _until(idle.backend.workers.bundle)
             upload = idle.http.post("/v1/uploads", content=picture.read_bytes()).json()["id"]
             job = idle.http.post("/v1/jobs", json=_fields(reference_image=upload))
             assert job.status_code == 202, job.text
@@ -136,7 +136,7 @@ def test_a_job_goes_on_frame_identically_after_a_kill(
             first.kill()
         left = len(list(work.rglob("state-*.safetensors")))
         assert 2 <= left < 4
-        with workers.start() as second:
+        with processes.start() as second:
             _until(lambda: idle.http.get(f"/v1/jobs/{job.json()['id']}").json()["status"] == "succeeded")
             second.terminate()
         done = idle.http.get(f"/v1/jobs/{job.json()['id']}").json()
@@ -148,7 +148,7 @@ def test_a_job_goes_on_frame_identically_after_a_kill(
 
 def test_the_api_refuses_what_the_loaded_bundle_does_not_do(bundle: Path, serve: Callable[..., Any]) -> None:
     with serve(worker=False) as idle, _Workers(idle.backend.settings.home, bundle).start() as worker:
-        _until(idle.backend.board.bundle)
+        _until(idle.backend.workers.bundle)
         image = {"reference_image": "https://example.com/a.png"}
         pair, unfit = image | {"driving_video": "https://example.com/b.mp4"}, _fields(**image, guidance_scale=2)
         for fields, field in ((pair, "mode"), (unfit, "guidance_scale")):

@@ -61,6 +61,7 @@ def test_a_wrong_value_is_named_without_secrets(monkeypatch: pytest.MonkeyPatch)
         load_settings()
     assert wrong.value.field == "ANIMATE_DIALECTS"
     assert "hunter2" not in str(wrong.value)
+    assert "native, openai" in str(wrong.value)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ import pytest
 
 from animate_pipelines.errors import NoPersonFound
 from animate_server import store as store_module
-from animate_server.app import create_app, load_dialects, make_courier
+from animate_server.app import create_app, make_courier
 from animate_server.backend import Backend, open_backend
 from animate_server.courier import Courier
-from animate_server.dialects import native
+from animate_server.dialects import load_dialects, native
 from animate_server.jobs import Artefact, Job, JobStatus, NewJob
 from animate_server.outbox import HOLD_S
 from animate_server.settings import Settings
@@ -83,7 +83,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def open_courier(backend: Backend, **parts: Any) -> Courier:
-    made = make_courier(backend, create_app(backend).state.desk, load_dialects(backend.settings.dialects))
+    made = make_courier(backend, create_app(backend).state.ports.files, load_dialects(backend.settings.dialects))
     made._jitter = parts.get("jitter", lambda low, high: 1.0)
     made._resolver = parts.get("resolver", made._resolver)
     return made

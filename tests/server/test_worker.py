@@ -219,7 +219,7 @@ def test_a_broken_device_gives_the_job_back_and_ends_the_worker(backend: Backend
     with pytest.raises(DeviceError):
         made.run()
     assert backend.store.get(job.id).status is JobStatus.QUEUED
-    assert backend.board.alive() == []
+    assert backend.workers.alive() == []
 
 
 def test_a_bundle_that_cannot_be_loaded_ends_the_worker(backend: Backend) -> None:
@@ -228,7 +228,7 @@ def test_a_bundle_that_cannot_be_loaded_ends_the_worker(backend: Backend) -> Non
 
     with pytest.raises(BundleError):
         Worker(backend, name="w", device="cpu", load=load).run()
-    assert backend.board.alive() == []
+    assert backend.workers.alive() == []
 
 
 def test_a_refused_url_fails_the_job_at_once(backend: Backend, new_job: Any) -> None:

@@ -9,30 +9,24 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import redact
-from animate_server.dialects import (
-    Caller,
-    CallerDep,
-    Desk,
-    DeskDep,
-    Dialect,
-    WebhookRules,
-    failure_of,
-    find_job,
-    follow_to_end,
-    submit_body,
-)
+from animate_server.dialect import Dialect, WebhookRules
 from animate_server.dialects.eachlabs.models import ANIMATE_NAMES, MODELS, ModelView, show_model
-from animate_server.document import HAND_OVER, LOOK, READ, SUBMIT, raises
-from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, http_headers, http_status
+from animate_server.document import BODY_ERRORS, LOOKUP_ERRORS, RAW_FILE, SUBMIT_ERRORS, UPLOAD_ERRORS, raises
+from animate_server.errors import BodyInvalid, JobNotFound, NotAuthorized, TryLater, coarse_status, http_headers
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
+from animate_server.lookup import failure_of, find_job, follow_to_end, result_url
+from animate_server.ports import BodiesDep, CallerDep, CallsDep, FilesDep, JobsDep, UploadsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.submission import submit_body
 from animate_server.webhooks import Call, CallStatus, Webhook
 
 router = APIRouter(prefix="/eachlabs/v1", tags=["eachlabs"])
@@ -139,16 +133,28 @@ class ErrorView(BaseModel):
     status: int | None = None
 
 
+async def _find_by_id(job_id: str, jobs: JobsDep, caller: CallerDep) -> Job:
+    missing = JobNotFound("Prediction not found", field="id", value=job_id)
+    return await find_job(job_id, jobs, caller, missing)
+
+
+async def _find(prediction_id: str, jobs: JobsDep, caller: CallerDep) -> Job:
+    return await _find_by_id(prediction_id, jobs, caller)
+
+
+PredictionJob = Annotated[Job, Depends(_find)]
+
+
 @router.post("/prediction/", include_in_schema=False)
 @router.post(
     "/prediction",
     response_model=Created,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(PredictionRequest),
     summary="Submit",
 )
-async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await submit_body(request, desk, caller, dialect)
+async def create_prediction(request: Request, bodies: BodiesDep, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
+    job = await submit_body(request, bodies, jobs, caller, dialect)
     return {"status": "success", "message": _CREATED, "predictionID": job.id}
 
 
@@ -156,34 +162,38 @@ async def create_prediction(request: Request, desk: DeskDep, caller: CallerDep) 
 @router.post(
     "/prediction/run",
     response_model=Finished,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(PredictionRequest),
     summary="Submit and wait",
 )
-async def run_prediction(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def run_prediction(
+    request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
+) -> dict[str, Any]:
     """Held open until the prediction has ended. A caller who hangs up has it canceled."""
-    job = await follow_to_end(request, desk, caller, await submit_body(request, desk, caller, dialect))
+    submitted = await submit_body(request, bodies, jobs, caller, dialect)
+    job = await follow_to_end(request, jobs, caller, submitted)
     failure = failure_of(job, dialect)
     shown = {"status": _STATUSES[job.status], "message": "Prediction finished", "predictionID": job.id}
-    return shown | {"output": _output(job, desk, caller), "error": failure.message if failure else ""}
+    return shown | {"output": _output(job, files, caller), "error": failure.message if failure else ""}
 
 
 @router.get("/prediction/{prediction_id}/", include_in_schema=False)
-@router.get("/prediction/{prediction_id}", response_model=Prediction, responses=raises(*LOOK), summary="Look at one")
-async def get_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return render(await _find(prediction_id, desk, caller), desk, caller)
+@router.get(
+    "/prediction/{prediction_id}", response_model=Prediction, responses=raises(*LOOKUP_ERRORS), summary="Look at one"
+)
+async def get_prediction(job: PredictionJob, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
+    return render(job, files, caller)
 
 
 @router.post("/prediction/{prediction_id}/cancel/", include_in_schema=False)
 @router.post(
     "/prediction/{prediction_id}/cancel",
     response_model=Created,
-    responses=raises(*LOOK, InvalidField),
+    responses=raises(*LOOKUP_ERRORS, InvalidField),
     summary="Cancel",
 )
-async def cancel_prediction(prediction_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    await _find(prediction_id, desk, caller)
-    job = await desk.cancel(prediction_id, caller)
+async def cancel_prediction(before: PredictionJob, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
+    job = await jobs.cancel(before.id, caller)
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
         ended = _STATUSES[job.status]
         raise InvalidField(f"the prediction has ended with {ended}", field="predictionID", value=ended)
@@ -196,7 +206,10 @@ async def list_models(caller: CallerDep) -> list[ModelView]:
 
 
 @router.get(
-    "/model", response_model=ModelView, responses=raises(*LOOK, InvalidField), summary="One model with its fields"
+    "/model",
+    response_model=ModelView,
+    responses=raises(*LOOKUP_ERRORS, InvalidField),
+    summary="One model with its fields",
 )
 async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100)]) -> ModelView:
     if slug not in MODELS:
@@ -207,19 +220,19 @@ async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100
 @router.post(
     "/upload/presign",
     response_model=Presigned,
-    responses=raises(*READ),
+    responses=raises(*BODY_ERRORS),
     openapi_extra=show_body(PresignRequest),
     summary="Ask for a place for a file",
 )
-async def presign_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read(request, caller) as body:
+async def presign_upload(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
+    with await bodies.read(request, caller) as body:
         asked = read_fields(PresignRequest, body.fields)
-    slot = desk.open_slot(caller)
+    signed = uploads.presign(caller)
     return {
-        "id": slot.upload_id,
-        "presigned_url": f"{caller.base_url}/eachlabs/v1/upload/put/{slot.token}",
-        "public_url": desk.upload_url(slot.upload_id, caller),
-        "expires_at": datetime.fromtimestamp(slot.expires_at, UTC),
+        "id": signed.upload_id,
+        "presigned_url": f"{caller.base_url}/eachlabs/v1/upload/put/{signed.token}",
+        "public_url": uploads.url(signed.upload_id, caller),
+        "expires_at": datetime.fromtimestamp(signed.expires_at, UTC),
         "required_headers": {"Content-Type": asked.content_type},
     }
 
@@ -227,52 +240,50 @@ async def presign_upload(request: Request, desk: DeskDep, caller: CallerDep) -> 
 @router.put(
     "/upload/put/{token}",
     response_class=Response,
-    responses=raises(*HAND_OVER, JobNotFound),
+    responses=raises(*UPLOAD_ERRORS, JobNotFound),
     summary="Send the file",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
+    openapi_extra=RAW_FILE,
 )
-async def put_upload(token: str, request: Request, desk: DeskDep) -> Response:
+async def put_upload(token: str, request: Request, uploads: UploadsDep) -> Response:
     """Needs no key: the URL is the permission, for one file."""
-    await desk.fill_slot(request, token, "file")
+    await uploads.receive(request, token, "file")
     return Response()
 
 
-@router.delete("/files/{file_id}", status_code=204, responses=raises(*LOOK), summary="Delete an uploaded file")
-async def delete_file(file_id: str, desk: DeskDep, caller: CallerDep) -> Response:
-    await desk.drop_upload(file_id, caller)
+@router.delete("/files/{file_id}", status_code=204, responses=raises(*LOOKUP_ERRORS), summary="Delete an uploaded file")
+async def delete_file(file_id: str, uploads: UploadsDep, caller: CallerDep) -> Response:
+    await uploads.delete(file_id, caller)
     return Response(status_code=204)
 
 
 @router.get(
     "/executions", response_model=Executions, responses=raises(NotAuthorized), summary="Predictions, newest first"
 )
-async def list_executions(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def list_executions(jobs: JobsDep, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
     """Those of the newest hundred jobs of this key that were asked for here and have not expired."""
-    found = await desk.list(caller, limit=100)
-    mine = [job for job in found if job.dialect == dialect.name and job.status in _STATUSES]
-    return {"executions": [render(job, desk, caller) for job in mine]}
+    newest = await jobs.list(caller, limit=100)
+    predictions = [job for job in newest if job.dialect == dialect.name and job.status in _STATUSES]
+    return {"executions": [render(job, files, caller) for job in predictions]}
 
 
 @router.get("/webhooks", response_model=WebhookLogs, responses=raises(NotAuthorized), summary="Webhooks, newest first")
-async def list_webhooks(desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return {"webhooks": [_webhook(call) for call in await desk.list_calls(caller, dialect=dialect.name)]}
+async def list_webhooks(calls: CallsDep, caller: CallerDep) -> dict[str, Any]:
+    return {"webhooks": [_webhook(call) for call in await calls.list(caller, dialect=dialect.name)]}
 
 
 @router.get(
-    "/webhooks/{execution_id}", response_model=WebhookLog, responses=raises(*LOOK), summary="One webhook's attempts"
+    "/webhooks/{execution_id}",
+    response_model=WebhookLog,
+    responses=raises(*LOOKUP_ERRORS),
+    summary="One webhook's attempts",
 )
-async def get_webhook(execution_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    job = await _find(execution_id, desk, caller)
-    return _webhook(await desk.find_call(job.id, caller))
+async def get_webhook(execution_id: str, jobs: JobsDep, calls: CallsDep, caller: CallerDep) -> dict[str, Any]:
+    job = await _find_by_id(execution_id, jobs, caller)
+    return _webhook(await calls.find(job.id, caller))
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """Raises `InvalidField`, naming Eachlabs' field: "input.seed"."""
+    """Translate the fields of a prediction. Raises `InvalidField`, naming Eachlabs' field: "input.seed"."""
     asked = read_fields(PredictionRequest, fields)
     if asked.model not in MODELS:
         named = ", ".join(MODELS)
@@ -284,15 +295,15 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
         raise type(invalid)(invalid.message, field=path, value=invalid.value, limit=invalid.limit) from None
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     url = f"{caller.base_url}/eachlabs/v1/prediction/{job.id}"
     spent = 0.0 if job.started_at is None or job.finished_at is None else job.finished_at - job.started_at
     return {
         "id": job.id,
         "input": _input(job.params),
         "status": "created" if job.waiting else _STATUSES[job.status],
-        "output": _output(job, desk, caller),
-        "logs": "\n".join((job.result or {}).get("warnings", [])) or None,
+        "output": _output(job, files, caller),
+        "logs": "\n".join(job.warnings) or None,
         "metrics": {"predict_time": round(spent, 3), "cost": 0.0},
         "urls": {"cancel": f"{url}/cancel", "get": url},
     }
@@ -303,12 +314,12 @@ def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
     return [Webhook(url=url, secret=fields.get("webhook_secret") or "", field="webhook_url")] if url else []
 
 
-def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | None:
-    """They do not call about a prediction that was cancelled."""
+def render_webhook(job: Job, files: Files, caller: Caller) -> dict[str, Any] | None:
+    """Return the body of a call. They do not call about a prediction that was cancelled."""
     if job.status is JobStatus.CANCELED:
         return None
     shown = {"exec_id": job.id, "flow_id": None, "status": "succeeded", "error": ""}
-    output: Any = _output(job, desk, caller)
+    output: Any = _output(job, files, caller)
     if failure := failure_of(job, dialect):
         shown["status"] = "failed"
         output = [{"id": job.id, "status": "error", "output": output, "error": failure.message}]
@@ -316,9 +327,7 @@ def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any] | Non
 
 
 def render_error(error: AnimateError) -> Response:
-    status = http_status(error)
-    if status in (409, 413, 422):
-        status = 400
+    status = coarse_status(error)
     shown: dict[str, Any] = {"error": error.message}
     if isinstance(error, NotAuthorized):
         shown = {"error": "Invalid or missing API key"}
@@ -331,16 +340,9 @@ def render_error(error: AnimateError) -> Response:
     return JSONResponse(shown, status_code=status, headers=http_headers(error))
 
 
-async def _find(prediction_id: str, desk: Desk, caller: Caller) -> Job:
-    missing = JobNotFound("Prediction not found", field="id", value=prediction_id)
-    return await find_job(prediction_id, desk, caller, missing)
-
-
-def _output(job: Job, desk: Desk, caller: Caller) -> str | dict[str, Any] | None:
-    if job.artefact is not None:
-        return desk.artefact_url(job.artefact, caller, dialect=dialect.name)
+def _output(job: Job, files: Files, caller: Caller) -> str | dict[str, Any] | None:
     failure = failure_of(job, dialect)
-    return _failed(failure) if failure else None
+    return _failed(failure) if failure else result_url(job, files, caller, dialect)
 
 
 def _failed(failure: Failure) -> dict[str, Any]:
@@ -393,7 +395,6 @@ def _names(fields: Mapping[str, Any]) -> Mapping[str, str]:
 
 dialect = Dialect(
     name="eachlabs",
-    prefix="/eachlabs/v1",
     router=router,
     parse=parse,
     render=render,

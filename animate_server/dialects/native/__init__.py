@@ -23,7 +23,7 @@ from animate_pipelines.media.size import output_size
 from animate_pipelines.request.fields import fields_of
 from animate_pipelines.request.params import INPUTS, RenderParams
 from animate_server.addresses import redact
-from animate_server.dialects import Caller, CallerDep, Desk, DeskDep, Dialect, StoredUpload, WebhookRules
+from animate_server.dialect import Dialect, WebhookRules
 from animate_server.dialects.native.schema import (
     ASPECTS,
     BODY,
@@ -34,10 +34,16 @@ from animate_server.dialects.native.schema import (
     WebhookField,
     WebhookView,
 )
-from animate_server.document import HAND_OVER, LOOK, SUBMIT, raises
+from animate_server.document import LOOKUP_ERRORS, RAW_FILE_OR_FORM, SUBMIT_ERRORS, UPLOAD_ERRORS, raises
 from animate_server.errors import JobNotFound, JobUnfinished, KeyReused, http_headers, http_status
 from animate_server.fields import read_fields
 from animate_server.jobs import Artefact, Job, JobKind, JobStatus
+from animate_server.ports import BodiesDep, CallerDep, CallsDep, FilesDep, JobsDep, UploadsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.ports.jobs import JobOptions
+from animate_server.ports.uploads import Upload, Uploads
+from animate_server.references import UPLOAD
 from animate_server.webhooks import Call, Webhook
 
 router = APIRouter(prefix="/v1", tags=["native"])
@@ -69,14 +75,16 @@ class ErrorView(BaseModel):
     "/jobs",
     status_code=202,
     response_model=JobView,
-    responses=raises(*SUBMIT, JobNotFound, KeyReused),
+    responses=raises(*SUBMIT_ERRORS, JobNotFound, KeyReused),
     openapi_extra=BODY,
     summary="Submit a job",
 )
 async def create_job(
     request: Request,
     response: Response,
-    desk: DeskDep,
+    bodies: BodiesDep,
+    jobs: JobsDep,
+    files: FilesDep,
     caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
@@ -84,33 +92,29 @@ async def create_job(
     ] = None,
 ) -> dict[str, Any]:
     """Answers at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
-    with await desk.read(request, caller) as body:
+    with await bodies.read(request, caller) as body:
         fields = _typed(body.fields) if body.is_form else body.fields
-        params, webhooks = parse(fields), find_webhooks(fields)
-        job = await desk.submit(
-            params,
-            body,
-            caller,
-            dialect=dialect.name,
-            kind=read_kind(fields),
-            idempotency_key=idempotency_key,
-            webhooks=webhooks,
-        )
+        params, webhooks = parse(fields), tuple(find_webhooks(fields))
+        options = JobOptions(kind=read_kind(fields), idempotency_key=idempotency_key, webhooks=webhooks)
+        job = await jobs.submit(params, body, caller, dialect=dialect.name, options=options)
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
-    return render(job, desk, caller)
+    return render(job, files, caller)
 
 
 @router.post(
     "/preflight",
     response_model=JobView,
-    responses=raises(*SUBMIT, JobNotFound) | {202: {"model": JobView, "description": "Not there yet: look at `url`."}},
+    responses=raises(*SUBMIT_ERRORS, JobNotFound)
+    | {202: {"model": JobView, "description": "Not there yet: look at `url`."}},
     openapi_extra=BODY,
     summary="Look at a pair without rendering it",
 )
 async def create_preflight(
     request: Request,
     response: Response,
-    desk: DeskDep,
+    bodies: BodiesDep,
+    jobs: JobsDep,
+    files: FilesDep,
     caller: CallerDep,
     wait_s: Annotated[float, Query(ge=0, le=60, description="How long to wait for the answer.")] = 30.0,
 ) -> dict[str, Any]:
@@ -121,70 +125,74 @@ async def create_preflight(
 
     A free worker looks at it, ahead of all renders that wait.
     """
-    with await desk.read(request, caller) as body:
+    with await bodies.read(request, caller) as body:
         fields = _typed(body.fields) if body.is_form else body.fields
         if "preflight" in fields:
             raise InvalidField("preflight cannot be set here", field="preflight", value=fields["preflight"])
-        job = await desk.submit(parse(fields), body, caller, dialect=dialect.name, kind="preflight")
+        options = JobOptions(kind="preflight")
+        job = await jobs.submit(parse(fields), body, caller, dialect=dialect.name, options=options)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
-            async for seen in desk.watch(job.id, caller, beat_s=KEEP_ALIVE_S):
-                job = seen
+            async for current in jobs.watch(job.id, caller, beat_s=KEEP_ALIVE_S):
+                job = current
     response.status_code = 200 if job.status.is_final else 202
     response.headers["Location"] = f"{caller.base_url}/v1/jobs/{job.id}"
-    return render(job, desk, caller)
+    return render(job, files, caller)
 
 
-@router.get("/jobs", response_model=JobList, responses=raises(*LOOK, InvalidField), summary="List jobs, newest first")
+@router.get(
+    "/jobs", response_model=JobList, responses=raises(*LOOKUP_ERRORS, InvalidField), summary="List jobs, newest first"
+)
 async def list_jobs(
-    desk: DeskDep,
+    jobs: JobsDep,
+    files: FilesDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     after: Annotated[str | None, Query(max_length=64, description="Only jobs older than this one.")] = None,
     status: JobStatus | None = None,
 ) -> dict[str, Any]:
-    found = await desk.list(caller, limit=limit + 1, after=after, status=status)
-    page = found[:limit]
+    following = await jobs.list(caller, limit=limit + 1, after=after, status=status)
+    page = following[:limit]
     return {
-        "jobs": [render(job, desk, caller) for job in page],
-        "next": page[-1].id if len(found) > limit else None,
+        "jobs": [render(job, files, caller) for job in page],
+        "next": page[-1].id if len(following) > limit else None,
     }
 
 
-@router.get("/jobs/{job_id}", response_model=JobView, responses=raises(*LOOK), summary="Look at a job")
-async def get_job(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return render(await desk.get(job_id, caller), desk, caller)
+@router.get("/jobs/{job_id}", response_model=JobView, responses=raises(*LOOKUP_ERRORS), summary="Look at a job")
+async def get_job(job_id: str, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
+    return render(await jobs.get(job_id, caller), files, caller)
 
 
 @router.delete(
     "/jobs/{job_id}",
     response_model=JobView,
-    responses=raises(*LOOK) | {204: {"description": "The finished job and its files are gone."}},
+    responses=raises(*LOOKUP_ERRORS) | {204: {"description": "The finished job and its files are gone."}},
     summary="Cancel a live job, remove a finished one",
 )
-async def delete_job(job_id: str, desk: DeskDep, caller: CallerDep) -> Any:
-    before = await desk.get(job_id, caller)
+async def delete_job(job_id: str, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> Any:
+    before = await jobs.get(job_id, caller)
     if before.status.is_final:
-        await desk.remove(job_id, caller)
+        await jobs.remove(job_id, caller)
         return Response(status_code=204)
-    return render(await desk.cancel(job_id, caller), desk, caller)
+    return render(await jobs.cancel(job_id, caller), files, caller)
 
 
 @router.get(
     "/jobs/{job_id}/events",
     response_class=StreamingResponse,
-    responses=raises(*LOOK)
+    responses=raises(*LOOKUP_ERRORS)
     | {200: {"content": {"text/event-stream": {}}, "description": "`job` events, each a whole job."}},
     summary="Follow a job as server-sent events",
 )
-async def follow_job(job_id: str, desk: DeskDep, caller: CallerDep) -> StreamingResponse:
+async def follow_job(job_id: str, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> StreamingResponse:
     """One event now and one at each change; the stream ends when the job has ended."""
-    await desk.get(job_id, caller)  # an unknown job is a 404, not an empty stream
+    await jobs.get(job_id, caller)  # an unknown job is a 404, not an empty stream
 
     async def events() -> AsyncIterator[str]:
         last = ""
-        async for job in desk.watch(job_id, caller, beat_s=KEEP_ALIVE_S):
-            shown = JobView.model_validate(render(job, desk, caller)).model_dump_json()
+        async for job in jobs.watch(job_id, caller, beat_s=KEEP_ALIVE_S):
+            shown = JobView.model_validate(render(job, files, caller)).model_dump_json()
             yield f"event: job\ndata: {shown}\n\n" if shown != last else ": still here\n\n"
             last = shown
 
@@ -196,98 +204,87 @@ async def follow_job(job_id: str, desk: DeskDep, caller: CallerDep) -> Streaming
     "/jobs/{job_id}/artefact",
     status_code=307,
     response_class=RedirectResponse,
-    responses=raises(*LOOK, JobUnfinished),
+    responses=raises(*LOOKUP_ERRORS, JobUnfinished),
     summary="The finished video",
 )
-async def get_artefact(job_id: str, desk: DeskDep, caller: CallerDep) -> RedirectResponse:
+async def get_artefact(job_id: str, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> RedirectResponse:
     """Redirects to the file, which is read without credentials, with HEAD and Range."""
-    job = await desk.get(job_id, caller)
+    job = await jobs.get(job_id, caller)
     if job.artefact is None:
         raise JobUnfinished(f"job {job_id} is {job.status} and has no artefact", field="status", value=job.status.value)
-    return RedirectResponse(desk.artefact_url(job.artefact, caller, dialect=dialect.name), status_code=307)
+    return RedirectResponse(files.url(job.artefact, caller, dialect=dialect.name), status_code=307)
 
 
 @router.get(
     "/jobs/{job_id}/webhook",
     response_model=WebhookView,
-    responses=raises(*LOOK),
+    responses=raises(*LOOKUP_ERRORS),
     summary="What became of a job's webhook",
 )
-async def get_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return _webhook(await desk.find_call(job_id, caller))
+async def get_webhook(job_id: str, calls: CallsDep, caller: CallerDep) -> dict[str, Any]:
+    return _webhook(await calls.find(job_id, caller))
 
 
 @router.post(
     "/jobs/{job_id}/webhook",
     response_model=WebhookView,
-    responses=raises(*LOOK, JobUnfinished),
+    responses=raises(*LOOKUP_ERRORS, JobUnfinished),
     summary="Call a job's webhook again, now",
 )
-async def resend_webhook(job_id: str, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def resend_webhook(job_id: str, calls: CallsDep, caller: CallerDep) -> dict[str, Any]:
     """The same body under the same `webhook-id`, with as many retries as at first."""
-    call = await desk.find_call(job_id, caller)
-    return _webhook(await desk.resend(call.id, caller))
+    call = await calls.find(job_id, caller)
+    return _webhook(await calls.resend(call.id, caller))
 
 
 @router.get(
     "/jobs/{job_id}/report",
     response_class=Response,
-    responses=raises(*LOOK) | {200: {"content": {"application/json": {}}, "description": "See `DetectionReport`."}},
+    responses=raises(*LOOKUP_ERRORS)
+    | {200: {"content": {"application/json": {}}, "description": "See `DetectionReport`."}},
     summary="What was seen in the driving video",
 )
-async def get_report(job_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+async def get_report(job_id: str, files: FilesDep, caller: CallerDep) -> Response:
     """Person, face, hands and mask frame by frame; there when the job has ended, also when it has failed."""
-    return await desk.report(job_id, "report.json", caller)
+    return await files.report(job_id, "report.json", caller)
 
 
 @router.get(
     "/jobs/{job_id}/report.png",
     response_class=Response,
-    responses=raises(*LOOK) | {200: {"content": {"image/png": {}}, "description": "The report as a timeline."}},
+    responses=raises(*LOOKUP_ERRORS)
+    | {200: {"content": {"image/png": {}}, "description": "The report as a timeline."}},
     summary="What was seen in the driving video, as a picture",
 )
-async def get_timeline(job_id: str, desk: DeskDep, caller: CallerDep) -> Response:
-    return await desk.report(job_id, "timeline.png", caller)
+async def get_timeline(job_id: str, files: FilesDep, caller: CallerDep) -> Response:
+    return await files.report(job_id, "timeline.png", caller)
 
 
 @router.get(
     "/jobs/{job_id}/masks.png",
     response_class=Response,
-    responses=raises(*LOOK) | {200: {"content": {"image/png": {}}, "description": "The masks over eight frames."}},
+    responses=raises(*LOOKUP_ERRORS)
+    | {200: {"content": {"image/png": {}}, "description": "The masks over eight frames."}},
     summary="What was regenerated, as a picture",
 )
-async def get_masks(job_id: str, desk: DeskDep, caller: CallerDep) -> Response:
+async def get_masks(job_id: str, files: FilesDep, caller: CallerDep) -> Response:
     """Of a job in mode replace; there when the job has ended. Before a job, preflight's picture shows the same."""
-    return await desk.report(job_id, "masks.png", caller)
+    return await files.report(job_id, "masks.png", caller)
 
 
 @router.post(
     "/uploads",
     status_code=201,
     response_model=UploadView,
-    responses=raises(*HAND_OVER),
+    responses=raises(*UPLOAD_ERRORS),
     summary="Hand over a file",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": {"type": "string", "format": "binary"}},
-                    }
-                },
-            },
-        }
-    },
+    openapi_extra=RAW_FILE_OR_FORM,
 )
-async def create_upload(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def create_upload(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
     """The raw bytes as the body, or a form with one `file`. JPEG, PNG, WebP, MP4, MOV, Matroska or WebM."""
-    with await desk.read_file(request, "file", caller) as body:
-        (upload,) = await desk.upload(body, caller)
-    return _upload(upload, desk, caller)
+    with await bodies.read_file(request, "file", caller) as body:
+        (upload,) = await uploads.save(body, caller)
+    return _upload(upload, uploads, caller)
 
 
 def read_kind(fields: Mapping[str, Any]) -> JobKind:
@@ -325,22 +322,22 @@ def _shaped(params: RenderParams, aspect: Any) -> RenderParams:
 
 
 def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
-    """Raises `InvalidField` for a secret that cannot sign."""
+    """Return whom to call. Raises `InvalidField` for a secret that cannot sign."""
     if fields.get("webhook") is None:
         return []
-    asked = read_fields(WebhookField, fields).webhook
-    if asked.secret is not None:
-        read_webhook_secret(asked.secret)
-    return [Webhook(url=asked.url, secret=asked.secret or "", field="webhook.url")]
+    webhook = read_fields(WebhookField, fields).webhook
+    if webhook.secret is not None:
+        read_webhook_secret(webhook.secret)
+    return [Webhook(url=webhook.url, secret=webhook.secret or "", field="webhook.url")]
 
 
-def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
-    shown = JobView.model_validate(render(job, desk, caller)).model_dump(mode="json")
+def render_webhook(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
+    shown = JobView.model_validate(render(job, files, caller)).model_dump(mode="json")
     return {"type": f"job.{job.status}", "timestamp": shown["finished_at"], "data": shown}
 
 
 def sign_webhook(call: Call, body: str, now: float) -> dict[str, str]:
-    """Standard Webhooks' headers; the signature is left out for a webhook without a secret."""
+    """Return Standard Webhooks' headers; the signature is left out for a webhook without a secret."""
     named = {"webhook-id": call.id, "webhook-timestamp": str(int(now))}
     if not call.secret:
         return named
@@ -349,9 +346,9 @@ def sign_webhook(call: Call, body: str, now: float) -> dict[str, str]:
     return named | {"webhook-signature": "v1," + base64.b64encode(digest).decode()}
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     url = f"{caller.base_url}/v1/jobs/{job.id}"
-    made = [_artefact(artefact, desk, caller) for artefact in job.artefacts]
+    artefacts = [_artefact(artefact, files, caller) for artefact in job.artefacts]
     return {
         "id": job.id,
         "status": job.status,
@@ -365,8 +362,8 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
         "progress": job.progress,
         "result": job.result,
         "error": job.error.to_json() if job.error else None,
-        "artefact": next(iter(made), None),
-        "artefacts": made,
+        "artefact": next(iter(artefacts), None),
+        "artefacts": artefacts,
         "url": url,
         "events_url": f"{url}/events",
         "report_url": f"{url}/report",
@@ -378,7 +375,7 @@ def render_error(error: AnimateError) -> Response:
 
 
 def read_webhook_secret(secret: str) -> bytes:
-    """The key that `whsec_BASE64` spells. Raises `InvalidField`, without repeating it."""
+    """Return the key that `whsec_BASE64` spells. Raises `InvalidField`, without repeating it."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
@@ -397,9 +394,9 @@ def _webhook(call: Call) -> dict[str, Any]:
     return {"id": call.id, "url": redact(call.url), "status": call.status, "attempts": attempts}
 
 
-def _artefact(artefact: Artefact, desk: Desk, caller: Caller) -> dict[str, Any]:
+def _artefact(artefact: Artefact, files: Files, caller: Caller) -> dict[str, Any]:
     return {
-        "url": desk.artefact_url(artefact, caller, dialect=dialect.name),
+        "url": files.url(artefact, caller, dialect=dialect.name),
         "media_type": artefact.media_type,
         "size_bytes": artefact.size_bytes,
         "sha256": artefact.sha256,
@@ -407,10 +404,10 @@ def _artefact(artefact: Artefact, desk: Desk, caller: Caller) -> dict[str, Any]:
     }
 
 
-def _upload(upload: StoredUpload, desk: Desk, caller: Caller) -> dict[str, Any]:
+def _upload(upload: Upload, uploads: Uploads, caller: Caller) -> dict[str, Any]:
     return {
-        "id": f"upload:{upload.id}",
-        "url": desk.upload_url(upload.id, caller),
+        "id": UPLOAD + upload.id,
+        "url": uploads.url(upload.id, caller),
         "media_type": upload.media_type,
         "size_bytes": upload.size_bytes,
         "sha256": upload.sha256,
@@ -427,7 +424,7 @@ def _shown(job: Job) -> dict[str, Any]:
 
 
 def _typed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Form fields are text: those that are not text in JSON are read as JSON where they can be."""
+    """Return form fields, which are text, with those that are not text in JSON read as JSON where they can be."""
     typed: dict[str, Any] = {}
     for name, text in fields.items():
         typed[name] = text
@@ -449,14 +446,12 @@ def _time(seconds: float | None) -> datetime | None:
 
 dialect = Dialect(
     name="native",
-    prefix="/v1",
     router=router,
     parse=parse,
     render=render,
     render_error=render_error,
     error_view=ErrorView,
     schemas={"POST /v1/jobs": JobRequest},
-    ignored={},
     webhooks=WebhookRules(
         find=find_webhooks,
         render=render_webhook,

@@ -27,19 +27,7 @@ from animate_pipelines.errors import (
 from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import check_length, redact
 from animate_server.bodies import Body
-from animate_server.dialects import (
-    Caller,
-    CallerDep,
-    Desk,
-    DeskDep,
-    Dialect,
-    Terms,
-    WebhookRules,
-    failure_of,
-    find_job,
-    submit_body,
-    submit_fields,
-)
+from animate_server.dialect import Dialect, WebhookRules
 from animate_server.dialects.runninghub.schema import (
     IMAGE,
     LONGEST_S,
@@ -62,7 +50,7 @@ from animate_server.dialects.runninghub.schema import (
     Uploaded,
     WebhookDetail,
 )
-from animate_server.document import ASK, FILE_FORM, HAND_OVER, SUBMIT, raises
+from animate_server.document import FILE_FORM, QUERY_ERRORS, SUBMIT_ERRORS, UPLOAD_ERRORS, raises
 from animate_server.errors import (
     BodyTooLarge,
     JobNotFound,
@@ -75,6 +63,14 @@ from animate_server.errors import (
 )
 from animate_server.fields import read_fields, show_body
 from animate_server.jobs import Failure, Job, JobStatus
+from animate_server.lookup import failure_of, find_job, result_url
+from animate_server.ports import BodiesDep, CallerDep, CallsDep, FilesDep, JobsDep, UploadsDep
+from animate_server.ports.bodies import Bodies
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.ports.jobs import JobOptions, Jobs
+from animate_server.references import STORED, UPLOAD
+from animate_server.submission import submit_body, submit_fields
 from animate_server.webhooks import CallStatus, Webhook
 
 router = APIRouter(prefix="/runninghub", tags=["runninghub"])
@@ -89,6 +85,7 @@ _CALLS = {
     CallStatus.FAILED: "FAILED",
 }
 _UPLOADED = re.compile(r"(?:openapi|api)/([A-Za-z0-9_-]{32})(?:\.[a-z0-9]{2,5})?")
+_TASK_ID = re.compile(r"\d{19}")
 _STATUSES = {
     JobStatus.QUEUED: "QUEUED",
     JobStatus.RUNNING: "RUNNING",
@@ -116,60 +113,66 @@ _FAILURES = {ContentRefused.code: 1501, FetchError.code: 1001, MediaError.code: 
 @router.post(
     "/openapi/v2/rhart-video/wan2.2/character-motion-transfer",
     response_model=SubmittedTask,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(TransferRequest),
     summary="Submit",
 )
-async def submit(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    return _submitted(await submit_body(request, desk, caller, dialect, terms=_terms()), desk, caller)
+async def submit(
+    request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
+) -> dict[str, Any]:
+    return _submitted(await submit_body(request, bodies, jobs, caller, dialect, _options()), files, caller)
 
 
 @router.post(
     "/openapi/v2/run/ai-app/{app_id}",
     response_model=SubmittedTask,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(NodesRequest),
     summary="Submit, as a run of an app",
 )
 @router.post(
     "/openapi/v2/run/workflow/{workflow_id}",
     response_model=SubmittedTask,
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(NodesRequest),
     summary="Submit, as a run of a workflow",
 )
-async def run_nodes(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
+async def run_nodes(
+    request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
+) -> dict[str, Any]:
     """Whatever the id: there is one app, and its inputs are the nodes' fields `image` and `video`."""
-    with await desk.read(request, caller) as body:
-        job = await _submit_nodes(read_fields(NodesRequest, body.fields), body, desk, caller)
-    return _submitted(job, desk, caller)
+    with await bodies.read(request, caller) as body:
+        job = await _submit_nodes(read_fields(NodesRequest, body.fields), body, jobs, caller)
+    return _submitted(job, files, caller)
 
 
 @router.post(
     "/openapi/v2/query",
     response_model=Task,
-    responses=raises(*ASK, JobNotFound),
+    responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Look at a task",
 )
-async def query(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read(request, caller, admit=False) as body:
+async def query(
+    request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
+) -> dict[str, Any]:
+    with await bodies.read(request, caller, admit=False) as body:
         asked = read_fields(TaskRequest, body.fields)
-    return render(await _find(asked.task_id, desk, caller), desk, caller)
+    return render(await _find(asked.task_id, jobs, caller), files, caller)
 
 
 @router.post(
     "/openapi/v2/media/upload/binary",
     response_model=Uploaded,
-    responses=raises(*HAND_OVER),
+    responses=raises(*UPLOAD_ERRORS),
     openapi_extra=FILE_FORM,
     summary="Hand over a file",
 )
-async def upload_binary(request: Request, desk: DeskDep, caller: CallerDep) -> dict[str, Any]:
-    with await desk.read_file(request, "file", caller) as body:
-        (upload,) = await desk.upload(body, caller)
+async def upload_binary(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
+    with await bodies.read_file(request, "file", caller) as body:
+        (upload,) = await uploads.save(body, caller)
     name = f"openapi/{upload.id}"
-    url = desk.upload_url(upload.id, caller)
+    url = uploads.url(upload.id, caller)
     kind = upload.media_type.partition("/")[0]
     data = {"type": kind, "download_url": url, "fileName": name, "filename": name, "size": str(upload.size_bytes)}
     return {"code": 0, "message": "success", "data": data}
@@ -178,80 +181,80 @@ async def upload_binary(request: Request, desk: DeskDep, caller: CallerDep) -> d
 @router.post(
     "/task/openapi/create",
     response_model=Said[CreatedTask],
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(CreateRequest),
     summary="Submit (older call)",
 )
-async def create_task(request: Request, desk: DeskDep) -> dict[str, Any]:
-    return await _create(CreateRequest, request, desk)
+async def create_task(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
+    return await _create(CreateRequest, request, bodies, jobs)
 
 
 @router.post(
     "/task/openapi/ai-app/run",
     response_model=Said[CreatedTask],
-    responses=raises(*SUBMIT),
+    responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(AppRequest),
     summary="Submit, as a run of an app (older call)",
 )
-async def run_app(request: Request, desk: DeskDep) -> dict[str, Any]:
-    return await _create(AppRequest, request, desk)
+async def run_app(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
+    return await _create(AppRequest, request, bodies, jobs)
 
 
 @router.post(
     "/task/openapi/status",
     response_model=Said[str],
-    responses=raises(*ASK, JobNotFound),
+    responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Status (older call)",
 )
-async def get_status(request: Request, desk: DeskDep) -> dict[str, Any]:
-    job, _ = await _named(request, desk)
+async def get_status(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
+    job, _ = await _read_task(request, bodies, jobs)
     return _said(_older(job))
 
 
 @router.post(
     "/task/openapi/outputs",
     response_model=Said[list[OutputFile] | FailedTask | None],
-    responses=raises(*ASK, JobNotFound),
+    responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Outputs (older call)",
 )
-async def get_outputs(request: Request, desk: DeskDep) -> dict[str, Any]:
+async def get_outputs(request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep) -> dict[str, Any]:
     """Code 813 while the task is queued, 804 while it runs, 805 when it failed or was canceled."""
-    job, caller = await _named(request, desk)
-    return _outputs(job, desk, caller)
+    job, caller = await _read_task(request, bodies, jobs)
+    return _outputs(job, files, caller)
 
 
 @router.post(
     "/task/openapi/cancel",
     response_model=Said[None],
-    responses=raises(*ASK, JobNotFound),
+    responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Cancel",
 )
-async def cancel(request: Request, desk: DeskDep) -> dict[str, Any]:
+async def cancel(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
     """Code 807 for a task that has ended."""
-    job, caller = await _named(request, desk)
+    job, caller = await _read_task(request, bodies, jobs)
     if job.status.is_final:
         raise JobNotFound(f"task {job.id} has ended with {_STATUSES[job.status]}", field="taskId", value=job.id)
-    await desk.cancel(job.id, caller)
+    await jobs.cancel(job.id, caller)
     return _said(None)
 
 
 @router.post(
     "/task/openapi/upload",
     response_model=Said[StoredFile],
-    responses=raises(*HAND_OVER),
+    responses=raises(*UPLOAD_ERRORS),
     openapi_extra=FILE_FORM,
     summary="Hand over a file (older call)",
 )
-async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request)
+async def upload(request: Request, bodies: BodiesDep, uploads: UploadsDep) -> dict[str, Any]:
+    body, caller = await bodies.read_with_key(request, _take_key)
     with body:
         body.fields.pop("fileType", None)
         if list(body.fields) != ["file"] or len(body.parts) != 1:
             raise InvalidField("the form must hold one file, named 'file'", field="file")
-        (stored,) = await desk.upload(body, caller)
+        (stored,) = await uploads.save(body, caller)
     suffix = {"jpeg": "jpg", "x-matroska": "mkv"}
     kind = stored.media_type.partition("/")[2]
     return _said({"fileName": f"api/{stored.id}.{suffix.get(kind, kind)}", "fileType": stored.media_type})
@@ -260,14 +263,14 @@ async def upload(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/getWebhookDetail",
     response_model=Said[WebhookDetail],
-    responses=raises(*ASK, JobNotFound),
+    responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="A task's webhook",
 )
-async def get_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
+async def get_webhook(request: Request, bodies: BodiesDep, jobs: JobsDep, calls: CallsDep) -> dict[str, Any]:
     """Code 807 for a task that has none."""
-    job, caller = await _named(request, desk)
-    call = await desk.find_call(job.id, caller)
+    job, caller = await _read_task(request, bodies, jobs)
+    call = await calls.find(job.id, caller)
     last = call.attempts[-1] if call.attempts else None
     shown = {"id": call.id, "userApiKey": "", "taskId": job.id, "webhookUrl": redact(call.url), "eventData": call.body}
     answered = {"callbackStatus": _CALLS[call.status], "callbackResponse": last and (last.response or last.error)}
@@ -278,30 +281,32 @@ async def get_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
 @router.post(
     "/task/openapi/retryWebhook",
     response_model=Said[None],
-    responses=raises(*ASK, JobNotFound, JobUnfinished),
+    responses=raises(*QUERY_ERRORS, JobNotFound, JobUnfinished),
     openapi_extra=show_body(RetryRequest),
     summary="Call a webhook again",
 )
-async def retry_webhook(request: Request, desk: DeskDep) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request, admit=False)
+async def retry_webhook(request: Request, bodies: BodiesDep, calls: CallsDep) -> dict[str, Any]:
+    body, caller = await bodies.read_with_key(request, _take_key, admit=False)
     with body:
         asked = read_fields(RetryRequest, body.fields)
     elsewhere = Webhook(url=asked.webhookUrl, field="webhookUrl") if asked.webhookUrl else None
-    await desk.resend(asked.webhookId, caller, elsewhere)
+    await calls.resend(asked.webhookId, caller, elsewhere)
     return _said(None)
 
 
-@router.post("/uc/openapi/accountStatus", response_model=Said[Account], responses=raises(*ASK), summary="The account")
-async def get_account(request: Request, desk: DeskDep) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request, admit=False)
+@router.post(
+    "/uc/openapi/accountStatus", response_model=Said[Account], responses=raises(*QUERY_ERRORS), summary="The account"
+)
+async def get_account(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
+    body, caller = await bodies.read_with_key(request, _take_key, admit=False)
     with body:
-        live = [await desk.list(caller, limit=_COUNTED, status=s) for s in (JobStatus.QUEUED, JobStatus.RUNNING)]
+        live = [await jobs.list(caller, limit=_COUNTED, status=s) for s in (JobStatus.QUEUED, JobStatus.RUNNING)]
     account = {"remainCoins": "0", "currentTaskCounts": str(sum(map(len, live))), "remainMoney": None}
     return _said(account | {"currency": None, "apiType": "NORMAL"})
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """Raises `InvalidField`, naming the node's field: "299##image"."""
+    """Translate the fields of a transfer. Raises `InvalidField`, naming the node's field: "299##image"."""
     asked = read_fields(TransferRequest, fields)
     check_length(asked.image, IMAGE)
     check_length(asked.video, VIDEO)
@@ -312,7 +317,7 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "taskId": job.id,
         "status": "CREATE" if job.waiting else _STATUSES[job.status],
@@ -326,10 +331,9 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
             "thirdPartyConsumeMoney": None,
         },
         "results": None,
-        "warnings": (job.result or {}).get("warnings", []),
+        "warnings": job.warnings,
     }
-    if job.artefact is not None:
-        url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
+    if url := result_url(job, files, caller, dialect):
         shown["results"] = [{"url": url, "nodeId": _NODE, "outputType": "mp4", "text": None}]
     if failure := failure_of(job, dialect):
         shown |= {"errorCode": str(_FAILURES.get(failure.code, 1015)), "errorMessage": failure.message}
@@ -342,9 +346,9 @@ def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
     return [Webhook(url=url, field="webhookUrl")] if url else []
 
 
-def render_webhook(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
-    """`eventData` is the text that `outputs` would answer."""
-    outputs = json.dumps(_outputs(job, desk, caller), ensure_ascii=False)
+def render_webhook(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
+    """Return the body of a call; `eventData` is the text that `outputs` would answer."""
+    outputs = json.dumps(_outputs(job, files, caller), ensure_ascii=False)
     return {"event": "TASK_END", "taskId": job.id, "eventData": outputs}
 
 
@@ -356,15 +360,21 @@ def render_error(error: AnimateError) -> Response:
     return JSONResponse(shown | {"taskId": "", "status": "FAILED", "results": None}, headers=http_headers(error))
 
 
-async def _create(model: type[NodesRequest], request: Request, desk: Desk) -> dict[str, Any]:
-    body, caller = await desk.read_with_key(request)
+def _take_key(fields: dict[str, Any]) -> str | None:
+    """Remove the key from the fields of an older call, and return it."""
+    keys = [fields.pop(name, None) for name in ("apiKey", "apikey")]
+    return next((key for key in keys if isinstance(key, str)), None)
+
+
+async def _create(model: type[NodesRequest], request: Request, bodies: Bodies, jobs: Jobs) -> dict[str, Any]:
+    body, caller = await bodies.read_with_key(request, _take_key)
     with body:
-        job = await _submit_nodes(read_fields(model, body.fields), body, desk, caller)
-    named = {"netWssUrl": None, "taskId": job.id, "clientId": "", "promptTips": ""}
-    return _said(named | {"taskStatus": _older(job)})
+        job = await _submit_nodes(read_fields(model, body.fields), body, jobs, caller)
+    task = {"netWssUrl": None, "taskId": job.id, "clientId": "", "promptTips": ""}
+    return _said(task | {"taskStatus": _older(job)})
 
 
-async def _submit_nodes(asked: NodesRequest, body: Body, desk: Desk, caller: Caller) -> Job:
+async def _submit_nodes(asked: NodesRequest, body: Body, jobs: Jobs, caller: Caller) -> Job:
     fields: dict[str, Any] = {}
     for node in asked.nodeInfoList:
         name = _INPUTS.get(node.fieldName)
@@ -372,33 +382,34 @@ async def _submit_nodes(asked: NodesRequest, body: Body, desk: Desk, caller: Cal
             wrong = "is given twice" if name else f"is not a field of this app; there are {', '.join(_INPUTS)}"
             raise InvalidField(f"nodeInfoList: {node.fieldName} {wrong}", field=_NODES, value=node.fieldName)
         fields[name] = node.fieldValue
-    return await submit_fields(desk, caller, dialect, body, fields | {"webhookUrl": asked.webhookUrl}, _terms())
+    fields["webhookUrl"] = asked.webhookUrl
+    return await submit_fields(body, fields, jobs, caller, dialect, _options())
 
 
-def _submitted(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
-    return render(job, desk, caller) | {"clientId": "", "promptTips": ""}
+def _submitted(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
+    return render(job, files, caller) | {"clientId": "", "promptTips": ""}
 
 
-def _terms() -> Terms:
-    """Their ids are numbers of 19 digits, and some callers keep them as such: in 64 bits with a sign."""
-    return Terms(job_id=str(random.SystemRandom().randrange(10**18, 2**63)), longest_s=LONGEST_S)
+def _options() -> JobOptions:
+    """Return what each job gets: an id of 19 digits, which some keep in 64 bits with a sign, and their limit."""
+    return JobOptions(job_id=str(random.SystemRandom().randrange(10**18, 2**63)), longest_s=LONGEST_S)
 
 
-async def _named(request: Request, desk: Desk) -> tuple[Job, Caller]:
-    body, caller = await desk.read_with_key(request, admit=False)
+async def _read_task(request: Request, bodies: Bodies, jobs: Jobs) -> tuple[Job, Caller]:
+    """Read the body of an older call about one task."""
+    body, caller = await bodies.read_with_key(request, _take_key, admit=False)
     with body:
         asked = read_fields(TaskRequest, body.fields)
-    return await _find(asked.task_id, desk, caller), caller
+    return await _find(asked.task_id, jobs, caller), caller
 
 
-async def _find(task_id: str, desk: Desk, caller: Caller) -> Job:
+async def _find(task_id: str, jobs: Jobs, caller: Caller) -> Job:
     missing = JobNotFound(f"task {task_id} not found", field="taskId", value=task_id)
-    return await find_job(task_id, desk, caller, missing)
+    return await find_job(task_id, jobs, caller, missing)
 
 
-def _outputs(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
-    if job.artefact is not None:
-        url = desk.artefact_url(job.artefact, caller, dialect=dialect.name)
+def _outputs(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
+    if url := result_url(job, files, caller, dialect):
         file = {"fileUrl": url, "fileType": "mp4", "taskCostTime": _cost_time(job), "nodeId": _NODE}
         return _said([file | {"consumeCoins": "0"}])
     if not job.status.is_final:
@@ -430,13 +441,14 @@ def _failed_reason(job: Job) -> dict[str, Any]:
 
 
 def _reference(given: str) -> str:
-    uploaded = _UPLOADED.fullmatch(given)
-    return f"upload:{uploaded[1]}" if uploaded else given
+    """Return the file name of an upload, or the id of an earlier task, as the reference that says so here."""
+    if uploaded := _UPLOADED.fullmatch(given):
+        return UPLOAD + uploaded[1]
+    return STORED + given if _TASK_ID.fullmatch(given) else given
 
 
 dialect = Dialect(
     name="runninghub",
-    prefix="/runninghub",
     router=router,
     parse=parse,
     render=render,

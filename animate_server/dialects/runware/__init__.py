@@ -7,6 +7,7 @@ task running. A task is answered by an object in `data` or one in `errors`, and 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -19,18 +20,30 @@ from animate_pipelines.request.choices import OutputFormat
 from animate_pipelines.request.params import DEFAULT_PROMPT, RenderParams, draw_seed
 from animate_server.addresses import check_length
 from animate_server.bodies import Body
-from animate_server.dialects import Caller, Desk, DeskDep, Dialect, WebhookRules
-from animate_server.dialects.runware.counter import Answer, Counter, describe_error, describe_failure
+from animate_server.dialect import Dialect, WebhookRules
 from animate_server.dialects.runware.schema import ANIMATE, Answers, Inputs, VideoInference
 from animate_server.dialects.runware.session import Session
-from animate_server.document import SUBMIT, raises
-from animate_server.errors import JobNotFound, MissingField, UnsupportedField, http_headers, http_status
+from animate_server.dialects.runware.tasks import Answer, TaskRunner, describe_error, describe_failure
+from animate_server.document import SUBMIT_ERRORS, raises
+from animate_server.errors import (
+    JobNotFound,
+    MissingField,
+    UnsupportedField,
+    coarse_status,
+    http_headers,
+    http_status,
+)
 from animate_server.fields import read_fields
 from animate_server.jobs import Job
+from animate_server.ports import Ports, PortsDep
+from animate_server.ports.callers import Caller
+from animate_server.ports.files import Files
+from animate_server.references import STORED
 from animate_server.webhooks import Method, Webhook
 
 router = APIRouter(prefix="/runware/v1", tags=["runware"])
 _FORMATS: Mapping[str, OutputFormat] = {"MP4": "mp4", "MOV": "mov", "WEBM": "webm"}
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _BODY = {
     "requestBody": {
         "required": True,
@@ -47,15 +60,15 @@ _BODY = {
     "",
     response_model=Answers,
     response_model_exclude_none=True,
-    responses=raises(*SUBMIT, JobNotFound),
+    responses=raises(*SUBMIT_ERRORS, JobNotFound),
     openapi_extra=_BODY,
     summary="Do tasks",
 )
-async def do_tasks(request: Request, desk: DeskDep) -> Response:
+async def do_tasks(request: Request, ports: PortsDep) -> Response:
     """Held open until the tasks with `deliveryMethod` sync have ended. 200 when at least one task went well."""
-    bodies, caller = await desk.read_tasks(request)
-    counter = Counter(dialect, desk, caller, request)
-    answers = await asyncio.gather(*(_to_end(counter, body, desk, caller) for body in bodies))
+    bodies, caller = await ports.bodies.read_tasks(request, _find_key)
+    runner = TaskRunner(dialect, ports, caller, request)
+    answers = await asyncio.gather(*(_run_to_end(runner, body, ports, caller) for body in bodies))
     data = [item for answer in answers for item in answer.data]
     errors = [item for answer in answers for item in answer.errors]
     status = answers[0].status if not data else 200
@@ -64,13 +77,13 @@ async def do_tasks(request: Request, desk: DeskDep) -> Response:
 
 
 @router.websocket("")
-async def talk(socket: WebSocket, desk: DeskDep) -> None:
+async def talk(socket: WebSocket, ports: PortsDep) -> None:
     """The same tasks, a frame each; results come on the socket that asked for them."""
-    await Session(dialect, desk, socket).run()
+    await Session(dialect, ports, socket).run()
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
-    """A `videoInference` task. Raises `InvalidField`, naming Runware's parameter by its path."""
+    """Translate a `videoInference` task. Raises `InvalidField`, naming Runware's parameter by its path."""
     asked = read_fields(VideoInference, fields)
     if asked.uploadEndpoint and asked.numberResults > 1:
         message = f"uploadEndpoint: one address takes one result, not numberResults {asked.numberResults}"
@@ -93,8 +106,8 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     )
 
 
-def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
-    """`data` of a task that runs or has succeeded, `errors` of one that did not."""
+def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
+    """Show `data` of a task that runs or has succeeded, `errors` of one that did not."""
     named: dict[str, Any] = {"taskType": "videoInference", "taskUUID": job.id}
     if job.artefacts:
         safety = {"safety": job.result["safety"]} if job.result and job.params.safety_check else {}
@@ -105,9 +118,9 @@ def render(job: Job, desk: Desk, caller: Caller) -> dict[str, Any]:
                 | {
                     "status": "success",
                     "videoUUID": str(UUID(artefact.name.partition(".")[0])),
-                    "videoURL": desk.artefact_url(artefact, caller, dialect=dialect.name),
+                    "videoURL": files.url(artefact, caller, dialect=dialect.name),
                     "seed": artefact.seed,
-                    "warnings": (job.result or {}).get("warnings", []),
+                    "warnings": job.warnings,
                 }
                 | cost
                 | safety
@@ -126,25 +139,29 @@ def find_webhooks(fields: Mapping[str, Any]) -> Sequence[Webhook]:
 
 
 def render_error(error: AnimateError) -> Response:
-    status = http_status(error)
-    status = 400 if status in (409, 413, 422) else status
-    return JSONResponse({"errors": [describe_error(error)]}, status_code=status, headers=http_headers(error))
+    shown = {"errors": [describe_error(error)]}
+    return JSONResponse(shown, status_code=coarse_status(error), headers=http_headers(error))
 
 
-async def _to_end(counter: Counter, body: Body, desk: Desk, caller: Caller) -> Answer:
-    """The answer to a sync task when it has ended, to any other at once."""
-    answer = await counter.answer(body)
+def _find_key(task: dict[str, Any]) -> str | None:
+    key = task.get("apiKey") if task.get("taskType") == "authentication" else None
+    return key if isinstance(key, str) else None
+
+
+async def _run_to_end(runner: TaskRunner, body: Body, ports: Ports, caller: Caller) -> Answer:
+    """Answer a sync task when it has ended, any other at once."""
+    answer = await runner.answer(body)
     if not answer.held:
         return answer
-    async for job in desk.watch(answer.follow, caller, beat_s=1.0):
+    async for job in ports.jobs.watch(answer.follow, caller, beat_s=1.0):
         if job.status.is_final:
-            return Answer(**render(job, desk, caller))
+            return Answer(**render(job, ports.files, caller))
     stopping = ServerError(f"the server is stopping; ask for {answer.follow} by getResponse")
     return Answer(errors=[describe_error(stopping)], status=http_status(stopping))
 
 
 def _pair(model: str, inputs: Inputs) -> tuple[str, str]:
-    """Reference image and driving video."""
+    """Return reference image and driving video."""
     name, other = ("referenceVideos", "video") if model == ANIMATE else ("video", "referenceVideos")
     if getattr(inputs, other) is not None:
         raise UnsupportedField(f"inputs.{other}: {model} takes inputs.{name}", field=f"inputs.{other}")
@@ -158,20 +175,22 @@ def _pair(model: str, inputs: Inputs) -> tuple[str, str]:
         raise InvalidField(f"inputs.{name}: one video, not {len(videos)}", field=f"inputs.{name}", limit=1)
     check_length(inputs.referenceImages[0], "inputs.referenceImages")
     check_length(videos[0], f"inputs.{name}")
-    return inputs.referenceImages[0], videos[0]
+    return _reference(inputs.referenceImages[0]), _reference(videos[0])
+
+
+def _reference(given: str) -> str:
+    """Return the UUID of an upload, of a result or of a task as the reference that says so here."""
+    return STORED + given.lower() if _UUID.fullmatch(given) else given
 
 
 dialect = Dialect(
     name="runware",
-    prefix="/runware/v1",
     router=router,
     parse=parse,
     render=render,
     render_error=render_error,
     error_view=Answers,
     schemas={"videoInference": VideoInference},
-    ignored={
-        "routing": "a task runs where there is a worker",
-    },
+    ignored={"routing": "a task runs where there is a worker"},
     webhooks=WebhookRules(find=find_webhooks, render=render, pauses_s=(10.0, 60.0, 300.0)),
 )

@@ -18,11 +18,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from animate_pipelines.errors import AnimateError, InvalidField, ServerError
 from animate_server.bodies import Body, parse_tasks
-from animate_server.dialects import Caller, Desk, Dialect
-from animate_server.dialects.runware.counter import Answer, Counter, describe_error, show_session
+from animate_server.dialect import Dialect
 from animate_server.dialects.runware.schema import Authentication
+from animate_server.dialects.runware.tasks import Answer, TaskRunner, describe_error, show_session
 from animate_server.errors import JobNotFound, NotAuthorized
 from animate_server.fields import read_fields
+from animate_server.ports import Ports
+from animate_server.ports.callers import Caller
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.25  # how often the jobs that are followed are looked at, one after the other
@@ -32,16 +34,18 @@ POLICY_VIOLATION = 1008
 
 
 class Session:
-    def __init__(self, dialect: Dialect, desk: Desk, socket: WebSocket) -> None:
+    """A caller and its tasks, from one connection to its end."""
+
+    def __init__(self, dialect: Dialect, ports: Ports, socket: WebSocket) -> None:
         self._dialect = dialect
-        self._desk = desk
+        self._ports = ports
         self._socket = socket
         self._caller: Caller | None = None
         self._followed: set[str] = set()
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def run(self) -> None:
-        """Until the caller hangs up. Its tasks go on."""
+        """Answer until the caller hangs up. Its tasks go on."""
         await self._socket.accept()
         work = {asyncio.create_task(self._look_after())}
         try:
@@ -89,7 +93,7 @@ class Session:
 
     async def _answer(self, body: Body, caller: Caller) -> Answer:
         try:
-            return await Counter(self._dialect, self._desk, caller, self._socket).answer(body)
+            return await TaskRunner(self._dialect, self._ports, caller, self._socket).answer(body)
         except Exception:  # an outer wall, as the app's is for POST: the caller must not wait for ever
             log.exception("a task over a socket failed")
             failed = describe_error(ServerError("the server failed; the task may be sent again"))
@@ -98,7 +102,7 @@ class Session:
     async def _sign_in(self, body: Body) -> None:
         try:
             asked = read_fields(Authentication, body.fields)
-            self._caller = self._desk.sign_in(self._socket, asked.apiKey)
+            self._caller = self._ports.callers.sign_in(self._socket, asked.apiKey)
             await self._send({"data": [show_session(asked)]})
         except NotAuthorized as error:
             await self._send({"errors": [describe_error(error)]})
@@ -125,13 +129,13 @@ class Session:
     async def _tell_end(self, job_id: str) -> None:
         assert self._caller is not None
         try:
-            job = await self._desk.get(job_id, self._caller)
+            job = await self._ports.jobs.get(job_id, self._caller)
         except JobNotFound:
             self._followed.discard(job_id)
             return
         if job.status.is_final:
             self._followed.discard(job_id)
-            await self._say(Answer(**self._dialect.render(job, self._desk, self._caller)))
+            await self._say(Answer(**self._dialect.render(job, self._ports.files, self._caller)))
 
     async def _send(self, frame: dict[str, Any]) -> None:
         await self._socket.send_text(json.dumps(frame))

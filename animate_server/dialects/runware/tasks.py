@@ -1,4 +1,4 @@
-"""`Counter`: does Runware's tasks for one caller, whichever way they came, and says what came of each."""
+"""`TaskRunner`: does Runware's tasks for one caller, whichever way they came, and says what came of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_server.addresses import redact
 from animate_server.bodies import INLINE, Body, Part
-from animate_server.dialects import Caller, Desk, Dialect, StoredUpload, Terms, count_jobs, find_job, submit_fields
+from animate_server.dialect import Dialect
 from animate_server.dialects.runware.schema import (
     ANIMATE,
     REPLACE,
@@ -36,10 +36,16 @@ from animate_server.errors import (
     TryLater,
     UnsupportedField,
     WrongMethod,
-    http_status,
+    coarse_status,
 )
 from animate_server.fields import read_fields
 from animate_server.jobs import Job, JobStatus
+from animate_server.lookup import count_jobs, find_job
+from animate_server.ports import Ports
+from animate_server.ports.callers import Caller
+from animate_server.ports.jobs import JobOptions
+from animate_server.ports.uploads import Upload
+from animate_server.submission import submit_fields
 from animate_server.webhooks import Call
 
 _DAY_S = 24 * 3600.0
@@ -80,9 +86,11 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What is said to one task. status: as HTTP would have it.
+    """What is answered to one task.
 
-    follow: the job whose end the caller waits for. held: nothing is said before it.
+    status: as HTTP would have it.
+    follow: the job whose end the caller waits for.
+    held: whether nothing is answered before that end.
     """
 
     data: list[dict[str, Any]] = field(default_factory=list)
@@ -92,12 +100,12 @@ class Answer:
     held: bool = False
 
 
-class Counter:
-    """connection: by which the caller reached us."""
+class TaskRunner:
+    """Runs tasks. connection: by which the caller reached us."""
 
-    def __init__(self, dialect: Dialect, desk: Desk, caller: Caller, connection: HTTPConnection) -> None:
+    def __init__(self, dialect: Dialect, ports: Ports, caller: Caller, connection: HTTPConnection) -> None:
         self._dialect = dialect
-        self._desk = desk
+        self._ports = ports
         self._caller = caller
         self._connection = connection
         self._acts: dict[str, Callable[[Body], Awaitable[Answer]]] = {
@@ -113,7 +121,7 @@ class Counter:
         }
 
     async def answer(self, body: Body) -> Answer:
-        """Errors are part of the answer."""
+        """Do one task. Errors are part of the answer."""
         kind = body.fields.get("taskType")
         try:
             act = self._acts.get(kind) if isinstance(kind, str) else None
@@ -123,18 +131,17 @@ class Counter:
             with body:
                 return await act(body)
         except AnimateError as error:
-            status = http_status(error)
             shown = describe_error(error) | {
                 name: value for name in ("taskType", "taskUUID") if isinstance(value := body.fields.get(name), str)
             }
-            return Answer(errors=[shown], status=400 if status in (409, 413, 422) else status)
+            return Answer(errors=[shown], status=coarse_status(error))
 
     async def _submit(self, body: Body) -> Answer:
-        await self._desk.admit(self._caller)
+        await self._ports.callers.admit(self._caller.owner)
         _detach_base64(body)
         asked = read_fields(VideoInference, body.fields)
-        terms = Terms(job_id=asked.taskUUID, retention_s=asked.ttl)
-        job = await submit_fields(self._desk, self._caller, self._dialect, body, body.fields, terms)
+        options = JobOptions(job_id=asked.taskUUID, retention_s=asked.ttl)
+        job = await submit_fields(body, body.fields, self._ports.jobs, self._caller, self._dialect, options)
         if asked.deliveryMethod == "sync":
             return Answer(follow=job.id, held=True)
         return Answer(data=[{"taskType": asked.taskType, "taskUUID": job.id}], follow=job.id)
@@ -142,12 +149,12 @@ class Counter:
     async def _get_response(self, body: Body) -> Answer:
         job = await self._find(read_fields(Lookup, body.fields).taskUUID)
         follow = "" if job.status.is_final else job.id
-        return Answer(**self._dialect.render(job, self._desk, self._caller), follow=follow)
+        return Answer(**self._render(job), follow=follow)
 
     async def _get_details(self, body: Body) -> Answer:
-        """`request` is what was asked, without data and the queries of URLs; `response` as getResponse would be.
+        """Answer with a task's `request`, without data and the queries of URLs, and its `response` as of getResponse.
 
-        `uploads`: what became of sending the file to `uploadEndpoint`, which theirs does not tell.
+        `uploads` has what became of sending the file to `uploadEndpoint`, which theirs does not tell.
         """
         asked = read_fields(Lookup, body.fields)
         job = await self._find(asked.taskUUID)
@@ -155,17 +162,16 @@ class Counter:
             "taskType": asked.taskType,
             "taskUUID": job.id,
             "request": [_redacted(job.request or {})],
-            "response": self._dialect.render(job, self._desk, self._caller),
+            "response": self._render(job),
         }
-        sent = [
-            _show(call) for call in await self._desk.list_calls(self._caller, job_id=job.id) if call.method == "PUT"
-        ]
-        return Answer(data=[shown | ({"uploads": sent} if sent else {})])
+        calls = await self._ports.calls.list(self._caller, job_id=job.id)
+        uploads = [_show(call) for call in calls if call.method == "PUT"]
+        return Answer(data=[shown | ({"uploads": uploads} if uploads else {})])
 
     async def _upload_image(self, body: Body) -> Answer:
         asked = read_fields(ImageUpload, body.fields)
         upload = await self._keep(body, "image", asked.image)
-        media_uuid, url = str(UUID(upload.id)), self._desk.upload_url(upload.id, self._caller)
+        media_uuid, url = str(UUID(upload.id)), self._ports.uploads.url(upload.id, self._caller)
         named = {"taskType": asked.taskType, "taskUUID": asked.taskUUID}
         return Answer(data=[named | {"imageUUID": media_uuid, "imageURL": url}])
 
@@ -173,16 +179,16 @@ class Counter:
         asked = read_fields(MediaStorage, body.fields)
         named = {"taskType": asked.taskType, "taskUUID": asked.taskUUID, "operation": asked.operation}
         if asked.operation == "delete":
-            await self._desk.drop_upload(asked.media.replace("-", "").lower(), self._caller)
+            await self._ports.uploads.delete(asked.media.replace("-", "").lower(), self._caller)
             return Answer(data=[named | {"mediaUUID": asked.media}])
         upload = await self._keep(body, "media", asked.media)
-        media_uuid, url = str(UUID(upload.id)), self._desk.upload_url(upload.id, self._caller)
+        media_uuid, url = str(UUID(upload.id)), self._ports.uploads.url(upload.id, self._caller)
         return Answer(data=[named | {"mediaUUID": media_uuid, "mediaURL": url}])
 
     async def _get_account(self, body: Body) -> Answer:
-        """This server bills nobody, and has neither teams nor keys that could be managed here."""
+        """Show an account: this server bills nobody, and has neither teams nor keys that could be managed here."""
         asked = read_fields(AccountManagement, body.fields)
-        requests = await count_jobs(self._desk, self._caller, since=time.time() - _DAY_S)
+        requests = await count_jobs(self._ports.jobs, self._caller, since=time.time() - _DAY_S)
         shown = {"taskType": asked.taskType, "taskUUID": asked.taskUUID, "operation": asked.operation}
         usage = {"today": {"credits": 0.0, "requests": requests}}
         return Answer(data=[shown | {"balance": 0.0, "team": [], "apiKeys": [], "usage": usage}])
@@ -194,18 +200,18 @@ class Counter:
         shown = {"taskType": asked.taskType, "taskUUID": asked.taskUUID}
         return Answer(data=[shown | {"results": page, "totalResults": len(found)}])
 
-    async def _keep(self, body: Body, name: str, media: str) -> StoredUpload:
-        await self._desk.admit(self._caller)
+    async def _keep(self, body: Body, name: str, media: str) -> Upload:
+        await self._ports.callers.admit(self._caller.owner)
         if media.startswith(("http://", "https://")):
-            return await self._desk.upload_from(media, self._caller, field=name)
+            return await self._ports.uploads.fetch(media, self._caller, field=name)
         if not body.parts:
             body.parts[INLINE + name] = Part(field=name, data_uri=f"data:;base64,{media}")
-        (upload,) = await self._desk.upload(body, self._caller)
+        (upload,) = await self._ports.uploads.save(body, self._caller)
         return upload
 
     async def _sign_in(self, body: Body) -> Answer:
         asked = read_fields(Authentication, body.fields)
-        self._desk.sign_in(self._connection, asked.apiKey)
+        self._ports.callers.sign_in(self._connection, asked.apiKey)
         return Answer(data=[show_session(asked)])
 
     async def _pong(self, body: Body) -> Answer:
@@ -213,7 +219,10 @@ class Counter:
 
     async def _find(self, task_uuid: str) -> Job:
         missing = JobNotFound(f"there is no task {task_uuid}, or it has expired", field="taskUUID", value=task_uuid)
-        return await find_job(task_uuid, self._desk, self._caller, missing)
+        return await find_job(task_uuid, self._ports.jobs, self._caller, missing)
+
+    def _render(self, job: Job) -> dict[str, Any]:
+        return self._dialect.render(job, self._ports.files, self._caller)
 
 
 def _show(call: Call) -> dict[str, Any]:
@@ -229,12 +238,12 @@ def _is_sought(model: Mapping[str, Any], asked: ModelSearch) -> bool:
 
 
 def show_session(asked: Authentication) -> dict[str, Any]:
-    """A session is its id and no more: what a caller waits for, it finds again by its task's id."""
+    """Show a session, its id and no more: what a caller waits for, it finds again by its task's id."""
     return {"taskType": "authentication", "connectionSessionUUID": asked.connectionSessionUUID or str(uuid4())}
 
 
 def describe_error(error: AnimateError) -> dict[str, Any]:
-    """`code`, `message`, `parameter`. Clients switch on how a code begins and ends."""
+    """Return `code`, `message` and `parameter` of an error. Clients switch on how a code begins and ends."""
     if isinstance(error, NotAuthorized):
         # Without a task's id, and of this type, or sdk-js and the old Python client wait for ever.
         shown = {"code": "invalidApiKey", "message": error.message, "parameter": "apiKey"}
@@ -266,7 +275,7 @@ def _code_of(error: AnimateError, parameter: str) -> str:
 
 
 def _parameter(path: str | None) -> str:
-    """`inputs.referenceImages` of `inputs.referenceImages.0` or `inputs.referenceImages[0]`, or of our own name."""
+    """Return the parameter of a field: `inputs.video` of `inputs.video.0`, of `inputs.video[0]` or of our own name."""
     if path == "driving_video":
         return "inputs.referenceVideos"
     return NAMES.get(path or "", re.sub(r"[.\[]\d+\]?", "", path or ""))
@@ -278,7 +287,7 @@ def _last(parameter: str) -> str:
 
 
 def _detach_base64(body: Body) -> None:
-    """Bare base64 in `inputs` becomes a part of the body, as a data URI has already."""
+    """Make bare base64 in `inputs` a part of the body, as a data URI is already."""
     inputs = body.fields.get("inputs")
     if not isinstance(inputs, dict):
         return

@@ -1,4 +1,4 @@
-"""`Slots`: permission to hand over one file later, without credentials. Signed by the server, not stored."""
+"""`Presigner`: permission to hand over one file later, without credentials. Signed by the server, not stored."""
 
 from __future__ import annotations
 
@@ -8,49 +8,43 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from animate_server.errors import JobNotFound
 from animate_server.files import unguessable
+from animate_server.ports.uploads import PresignedUpload
 
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """upload_id: what the file will be named by. token: what lets one send it. expires_at: seconds since the epoch."""
+class Presigner:
+    """Makes and reads the tokens of uploads to come. lifetime_s: how long a token is good."""
 
-    upload_id: str
-    owner: str
-    token: str
-    expires_at: float
-
-
-class Slots:
     def __init__(self, secret: bytes, *, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
         self._secret = secret
         self._lifetime_s = lifetime_s
         self._clock = clock
 
-    def open(self, owner: str) -> Slot:
-        return self._slot(unguessable(), owner, int(self._clock() + self._lifetime_s))
+    def presign(self, owner: str) -> PresignedUpload:
+        """Return permission for one file of `owner`."""
+        return self._sign(unguessable(), owner, int(self._clock() + self._lifetime_s))
 
-    def redeem(self, token: str) -> Slot:
-        """Return the slot that this token was made for. Raises `JobNotFound` for a forged or expired one."""
+    def read_token(self, token: str) -> PresignedUpload:
+        """Return the permission that this token was made for. Raises `JobNotFound` for a forged or expired one."""
         upload_id, _, rest = token.partition(".")
         owner, _, rest = rest.partition(".")
         expires = rest.partition(".")[0]
         if expires.isascii() and expires.isdigit() and len(expires) < 16:
-            slot = self._slot(upload_id, owner, int(expires))
-            if hmac.compare_digest(slot.token.encode(), token.encode()) and slot.expires_at > self._clock():
-                return slot
+            signed = self._sign(upload_id, owner, int(expires))
+            if hmac.compare_digest(signed.token.encode(), token.encode()) and signed.expires_at > self._clock():
+                return signed
         raise JobNotFound("there is no such upload URL, or it has expired")
 
-    def _slot(self, upload_id: str, owner: str, expires: int) -> Slot:
-        named = f"{upload_id}.{owner}.{expires}"
-        signature = hmac.new(self._secret, named.encode(), hashlib.sha256).hexdigest()
-        return Slot(upload_id=upload_id, owner=owner, token=f"{named}.{signature}", expires_at=float(expires))
+    def _sign(self, upload_id: str, owner: str, expires: int) -> PresignedUpload:
+        claims = f"{upload_id}.{owner}.{expires}"
+        signature = hmac.new(self._secret, claims.encode(), hashlib.sha256).hexdigest()
+        token = f"{claims}.{signature}"
+        return PresignedUpload(upload_id=upload_id, owner=owner, token=token, expires_at=float(expires))
 
 
 def read_secret(path: Path) -> bytes:

@@ -6,22 +6,22 @@ from typing import Any
 import pytest
 
 from animate_server.errors import JobNotFound
-from animate_server.slots import Slots, read_secret
+from animate_server.presign import Presigner, read_secret
 
 
-def test_a_slot_is_what_its_token_says_until_it_expires(clock: Any) -> None:
-    slots = Slots(b"secret", lifetime_s=60, clock=clock)
-    slot = slots.open("owner")
-    assert slots.redeem(slot.token) == slot
-    assert (slot.owner, slot.expires_at) == ("owner", clock.now + 60)
+def test_a_permission_is_what_its_token_says_until_it_expires(clock: Any) -> None:
+    presigner = Presigner(b"secret", lifetime_s=60, clock=clock)
+    signed = presigner.presign("owner")
+    assert presigner.read_token(signed.token) == signed
+    assert (signed.owner, signed.expires_at) == ("owner", clock.now + 60)
     clock.now += 60
     with pytest.raises(JobNotFound):
-        slots.redeem(slot.token)
+        presigner.read_token(signed.token)
 
 
 def test_no_part_of_a_token_can_be_changed(clock: Any) -> None:
-    slots = Slots(b"secret", lifetime_s=60, clock=clock)
-    upload_id, owner, expires, signature = slots.open("owner").token.split(".")
+    presigner = Presigner(b"secret", lifetime_s=60, clock=clock)
+    upload_id, owner, expires, signature = presigner.presign("owner").token.split(".")
     for forged in (
         f"{upload_id}x.{owner}.{expires}.{signature}",
         f"{upload_id}.another.{expires}.{signature}",
@@ -33,9 +33,9 @@ def test_no_part_of_a_token_can_be_changed(clock: Any) -> None:
         "",
     ):
         with pytest.raises(JobNotFound):
-            slots.redeem(forged)
+            presigner.read_token(forged)
     with pytest.raises(JobNotFound):
-        Slots(b"another", lifetime_s=60, clock=clock).redeem(f"{upload_id}.{owner}.{expires}.{signature}")
+        Presigner(b"another", lifetime_s=60, clock=clock).read_token(f"{upload_id}.{owner}.{expires}.{signature}")
 
 
 def test_the_secret_is_drawn_once_and_private(tmp_path: Path) -> None:
