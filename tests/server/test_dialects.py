@@ -127,6 +127,7 @@ ASKED = [
             "mask_fit": "tight",
             "align": True,
             "keypoints": OTHER,
+            "driving_audio": OTHER,
             "mask_video": OTHER,
             "neutral_reference": OTHER,
             "neutral_driver": OTHER,
