@@ -41,7 +41,7 @@ class AddressPolicy:
 
     @classmethod
     def of(cls, entries: Iterable[str], *, public: bool = True) -> AddressPolicy:
-        """From host names, addresses and CIDR ranges."""
+        """Read a policy from host names, addresses and CIDR ranges."""
         hosts, networks = set(), []
         for entry in entries:
             try:
@@ -51,7 +51,7 @@ class AddressPolicy:
         return cls(hosts=frozenset(hosts), networks=tuple(networks), public=public)
 
     def permits(self, host: str, address: Address) -> bool:
-        """Whether a connection to `address`, found under the name `host`, may be made."""
+        """Return whether a connection to `address`, found under the name `host`, may be made."""
         if host in self.hosts:
             return True
         plain = _unwrap(address)
@@ -60,7 +60,7 @@ class AddressPolicy:
         return self.public and plain.is_global and not plain.is_multicast and not plain.is_reserved
 
     def check_host(self, host: str) -> None:
-        """What can be said of a name without resolving it. Raises `FetchError`."""
+        """Raise `FetchError` for a name that is refused without resolving it."""
         if host in self.hosts:
             return
         local = host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
@@ -93,7 +93,7 @@ def check_url(url: str, policy: AddressPolicy) -> Target:
 
 
 def check_length(reference: object, field: str) -> None:
-    """Raises `InvalidField` for text that is too long to be a URL, without repeating any of it."""
+    """Raise `InvalidField` for text that is too long to be a URL, without repeating any of it."""
     if isinstance(reference, str) and (len(reference) > MAX_URL_CHARS or "\0" in reference):
         limit = f"{MAX_URL_CHARS} characters, none of them NUL"
         value = len(reference)
@@ -103,7 +103,7 @@ def check_length(reference: object, field: str) -> None:
 
 
 def redact(url: str) -> str:
-    """The URL without query, fragment and credentials: what may stand in errors, logs and answers."""
+    """Return the URL without query, fragment and credentials: what may stand in errors, logs and answers."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -132,7 +132,10 @@ def _split(url: str) -> SplitResult:
 
 
 def _host(parts: SplitResult) -> str:
-    """Lower case, ASCII, no trailing dot; full-width digits and the like are folded as a resolver would."""
+    """Return the host in lower case, ASCII, without a trailing dot.
+
+    Full-width digits and the like are folded as a resolver would.
+    """
     host = parts.hostname or ""
     if ":" in host:
         return host
@@ -146,7 +149,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that `host` spells, None for a name. Only the usual spelling of an address is taken."""
+    """Return the address that `host` spells, None for a name. Only the usual spelling of an address is taken."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -157,7 +160,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _unwrap(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, or the address itself."""
+    """Return the IPv4 address that an IPv6 one stands for, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])

@@ -17,15 +17,15 @@ class Keyring:
     """The hashes of the known keys. Plain SHA-256 will do: keys are random, so there is nothing to guess slowly."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """Keys in the clear or as `sha256:HEX`. With none, everybody is the one anonymous owner."""
+        """Take keys in the clear or as `sha256:HEX`. With none, everybody is the one anonymous owner."""
         self._hashes = tuple(_hash(key) for key in keys)
 
     def owner(self, headers: Mapping[str, str]) -> str:
-        """A stable id for the key in `Authorization: Bearer` or `x-api-key`. Raises `NotAuthorized`."""
+        """Return a stable id for the key in `Authorization: Bearer` or `x-api-key`. Raises `NotAuthorized`."""
         return self.owner_of(_presented(headers))
 
     def owner_of(self, presented: str) -> str:
-        """The same for a key that came otherwise."""
+        """Return the same for a key that came otherwise. Raises `NotAuthorized`."""
         if not self._hashes:
             return ANONYMOUS
         if not presented:

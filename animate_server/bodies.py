@@ -45,7 +45,7 @@ class Part:
     data_uri: str = ""
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes, a megabyte at a time. Raises `InvalidField` where a data URI is not valid base64."""
+        """Yield the bytes, a megabyte at a time. Raises `InvalidField` where a data URI is not valid base64."""
         if self.file is None:
             yield from self._decoded()
             return
@@ -89,7 +89,7 @@ class Body:
 
 
 async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: int) -> Body:
-    """Raises `BodyInvalid` and `BodyTooLarge`."""
+    """Read a JSON or form body. Raises `BodyInvalid` and `BodyTooLarge`."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         return await _read_form(request, max_form_bytes, max_json_bytes)
@@ -106,24 +106,24 @@ async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: in
 
 
 async def read_tasks(request: Request, *, max_bytes: int, on_first: Callable[[dict[str, Any]], None]) -> list[Body]:
-    """A JSON array of objects, a `Body` each; an object alone is an array of one.
+    """Read a JSON array of objects, a `Body` each; an object alone is an array of one.
 
     on_first: given the first object when `FIRST_BYTES` are read; what it raises ends the reading. Raises like
     `read_body`.
     """
-    text, seen = bytearray(), False
+    text, was_given = bytearray(), False
     async for chunk in _limited(request, max_bytes):
         text += chunk
-        if not seen and len(text) >= FIRST_BYTES:
+        if not was_given and len(text) >= FIRST_BYTES:
             on_first(_first_object(text))
-            seen = True
-    if not seen:
+            was_given = True
+    if not was_given:
         on_first(_first_object(text))
     return await run_in_threadpool(parse_tasks, text)
 
 
 def parse_tasks(text: bytes | bytearray | str) -> list[Body]:
-    """Raises `BodyInvalid`."""
+    """Read the text of such an array. Raises `BodyInvalid`."""
     tasks = _loaded(text)
     tasks = [tasks] if isinstance(tasks, dict) else tasks
     if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
@@ -134,7 +134,7 @@ def parse_tasks(text: bytes | bytearray | str) -> list[Body]:
 
 
 async def read_file(request: Request, *, name: str, max_bytes: int, more_fields: bool = False) -> Body:
-    """A body that is one file, either raw or as the form field `name`, as the one part of the answer.
+    """Read a body that is one file, either raw or as the form field `name`, as the one part of the result.
 
     more_fields: whether the form may have text fields beside it.
     """
@@ -244,7 +244,7 @@ def _loaded(text: bytes | bytearray | str) -> Any:
 
 
 def _first_object(text: bytearray) -> dict[str, Any]:
-    """The first object of an array of which there may be only the beginning; empty when there is none."""
+    """Return the first object of an array that may be cut off behind it; empty when there is none."""
     head = text[:FIRST_BYTES].decode("utf-8", "ignore").lstrip().removeprefix("[").lstrip()
     try:
         first, _ = json.JSONDecoder().raw_decode(head)
@@ -264,7 +264,7 @@ def _refuse(constant: str) -> None:
 
 
 def _detach(value: Any, path: str, parts: dict[str, Part]) -> Any:
-    """`value` with each data URI replaced by a placeholder, under which `parts` then has the data."""
+    """Return `value` with each data URI replaced by a placeholder, under which `parts` then has the data."""
     if isinstance(value, dict):
         return {key: _detach(inner, f"{path}.{key}" if path else key, parts) for key, inner in value.items()}
     if isinstance(value, list):

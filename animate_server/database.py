@@ -19,7 +19,7 @@ BUSY_TIMEOUT_MS = 10_000
 
 
 def open_database(path: Path) -> Engine:
-    """SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut. Migrates when needed.
+    """Open SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut. Migrates when needed.
 
     Raises `SchemaUnknown` for a database of a newer version.
     """
@@ -35,7 +35,7 @@ def open_database(path: Path) -> Engine:
 
 
 def writing(engine: Engine) -> Engine:
-    """The same pool, with transactions that take the write lock when they begin.
+    """Return the same pool, with transactions that take the write lock when they begin.
 
     A transaction that reads first and writes later could otherwise fail half-way when another writer came between.
     """

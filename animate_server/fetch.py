@@ -35,7 +35,7 @@ Resolver = Callable[[str, int], Sequence[Address]]
 
 
 def resolve(host: str, port: int) -> Sequence[Address]:
-    """All addresses of `host`. Raises `OSError`."""
+    """Return all addresses of `host`. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
@@ -74,7 +74,7 @@ def post(
     resolver: Resolver = resolve,
     timeout_s: float = POST_TIMEOUT_S,
 ) -> tuple[int, str]:
-    """The status and the beginning of what `url` answers to `body`; a redirect is an answer, and is not followed.
+    """Return the status and the beginning of what `url` answers to `body`. A redirect is an answer, and not followed.
 
     Raises `FetchError` and `InvalidField`, as `fetch` does.
     """
@@ -91,7 +91,10 @@ def put_file(
     resolver: Resolver = resolve,
     timeout_s: float = PUT_TIMEOUT_S,
 ) -> tuple[int, str]:
-    """Like `post`, for a file as the whole body. Its length is told: signed URLs of object stores ask for that."""
+    """Send a file as the whole body, and return as `post`.
+
+    Its length is told: signed URLs of object stores ask for that.
+    """
     deadline = time.monotonic() + timeout_s
 
     def chunks() -> Iterator[bytes]:
@@ -114,7 +117,11 @@ def _send(
     policy: AddressPolicy,
     resolver: Resolver,
 ) -> tuple[int, str]:
-    """timeout_s: of each read and write. deadline: when the answer is no longer read on."""
+    """Send a request, and return the status and the beginning of the answer.
+
+    timeout_s: of each read and write.
+    deadline: when the answer is no longer read on.
+    """
     with _network_errors(url, None), httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
         response = transport.handle_request(_pinned(url, policy, resolver, method, body, headers, timeout_s))
         try:
@@ -124,7 +131,7 @@ def _send(
 
 
 def _beginning(response: httpx.Response, deadline: float) -> str:
-    """Of a text that may have no end."""
+    """Return the beginning of a text that may have no end."""
     text = b""
     for chunk in response.iter_raw():
         text += chunk
@@ -135,7 +142,7 @@ def _beginning(response: httpx.Response, deadline: float) -> str:
 
 @contextmanager
 def _network_errors(url: str, field: str | None) -> Iterator[None]:
-    """What the network does wrong as `FetchError`; errors that name no field get `field`."""
+    """Raise what the network does wrong as `FetchError`; errors that name no field get `field`."""
     try:
         yield
     except httpx.TimeoutException:
@@ -150,7 +157,7 @@ def _network_errors(url: str, field: str | None) -> Iterator[None]:
 
 @contextmanager
 def _opened(url: str, policy: AddressPolicy, resolver: Resolver) -> Iterator[httpx.Response]:
-    """The answer to `url` after at most `MAX_REDIRECTS` redirects, each of them checked like the first URL."""
+    """Yield the answer to `url` after at most `MAX_REDIRECTS` redirects, each of them checked like the first URL."""
     # The transport is used without a client: no proxies from the environment, no cookies, no log lines with URLs.
     with httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
         for _ in range(MAX_REDIRECTS + 1):
@@ -167,7 +174,7 @@ def _opened(url: str, policy: AddressPolicy, resolver: Resolver) -> Iterator[htt
 
 
 def _trust() -> ssl.SSLContext:
-    """The system's certificates, among them a studio's own authority, and certifi's where the system has none."""
+    """Trust the system's certificates, among them a studio's own authority, and certifi's where the system has none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
@@ -182,7 +189,7 @@ def _pinned(
     headers: Mapping[str, str] = MappingProxyType({}),
     read_timeout_s: float = READ_TIMEOUT_S,
 ) -> httpx.Request:
-    """A request that goes to a checked address while host header and certificate check keep the name."""
+    """Return a request that goes to a checked address while host header and certificate check keep the name."""
     target = check_url(url, policy)
     address = _choose(target, policy, resolver)
     named = httpx.URL(url)

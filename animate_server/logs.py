@@ -15,7 +15,7 @@ class _Redacting(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """To stderr. httpx tells every request it makes, and Alembic every migration: only their warnings are kept."""
+    """Log to stderr. httpx tells every request it makes, and Alembic every migration: only their warnings are kept."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

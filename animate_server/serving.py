@@ -33,7 +33,7 @@ class _Server(uvicorn.Server):
 
 
 def run_server(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT; then the API closes, and workers finish their segments and give their jobs back.
+    """Serve until SIGTERM or SIGINT; then the API closes, and workers finish their segments and give their jobs back.
 
     A second signal kills the workers. Raises `InvalidField` for settings that would serve strangers without keys.
     """

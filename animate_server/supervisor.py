@@ -99,7 +99,7 @@ class Supervisor:
         post.process, post.start_at = None, now + delay
 
     def _kill_silent(self, process: subprocess.Popen[bytes], device: str, age_s: float) -> None:
-        """A worker whose heartbeat has stopped may hold the device for ever."""
+        """Kill a worker whose heartbeat has stopped: it may hold the device for ever."""
         silent_s = self.backend.settings.lease_s
         if age_s < 2 * silent_s:
             return  # it may still be importing
@@ -128,7 +128,7 @@ class Supervisor:
 
 
 def spawn_worker(settings_env: dict[str, str], device: str) -> subprocess.Popen[bytes]:
-    """A worker in its own process group, so that Ctrl-C in the terminal reaches only us, and we forward it."""
+    """Start a worker in its own process group, so that Ctrl-C in the terminal reaches only us, and we forward it."""
     command = [sys.executable, "-m", "animate_server", "worker", "--device", device, "--parent", str(os.getpid())]
     return subprocess.Popen(command, env=os.environ | settings_env, start_new_session=True)
 
@@ -144,12 +144,15 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def name_of(device: str, pid: int) -> str:
-    """A worker's name, unique among those that share a database on one machine."""
+    """Return a worker's name, unique among those that share a database on one machine."""
     return f"{device}-{pid}"
 
 
 def find_devices(wanted: Sequence[str]) -> list[str]:
-    """`auto` becomes every GPU, or the CPU where there is none or torch is built without. torch is not imported."""
+    """Return the devices to serve: for `auto` every GPU, or the CPU where there is none or torch is built without.
+
+    torch is not imported.
+    """
     if list(wanted) != ["auto"]:
         return list(wanted)
     if importlib.metadata.version("torch").endswith("+cpu"):

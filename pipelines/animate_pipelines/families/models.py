@@ -143,9 +143,10 @@ def load_models(
 ) -> Models:
     """Load every network of a bundle. Reads local files only.
 
-    recipe: the official types with the shortcuts (`animate_pipelines.loading.shortcuts`) taken, and on a GPU what its free
-    memory allows, when none is given. ignore_memory: whether to try what is predicted not to fit. `BundleError` names
-    what is missing or unreadable; `DeviceError` when memory is too small or a shortcut does not work on the device.
+    recipe: the official types with the shortcuts (`animate_pipelines.loading.shortcuts`) taken, and on a GPU what its
+    free memory allows, when none is given. ignore_memory: whether to try what is predicted not to fit. `BundleError`
+    names what is missing or unreadable; `DeviceError` when memory is too small or a shortcut does not work on the
+    device.
     """
     manifest = read_manifest(bundle)
     sizes = read_sizes(bundle, manifest) if torch.device(device).type == "cuda" else None
