@@ -93,7 +93,7 @@ def check_url(url: str, policy: AddressPolicy) -> Target:
 
 
 def check_length(reference: object, field: str) -> None:
-    """Raises `InvalidField` for text that is too long to be a URL, without repeating any of it."""
+    """Raise `InvalidField` for text that is too long to be a URL, without repeating any of it."""
     if isinstance(reference, str) and (len(reference) > MAX_URL_CHARS or "\0" in reference):
         limit = f"{MAX_URL_CHARS} characters, none of them NUL"
         value = len(reference)
@@ -132,7 +132,10 @@ def _split(url: str) -> SplitResult:
 
 
 def _host(parts: SplitResult) -> str:
-    """Lower case, ASCII, no trailing dot; full-width digits and the like are folded as a resolver would."""
+    """Return the host in lower case, ASCII, without a trailing dot.
+
+    Full-width digits and the like are folded as a resolver would.
+    """
     host = parts.hostname or ""
     if ":" in host:
         return host

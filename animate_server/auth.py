@@ -17,7 +17,7 @@ class Keyring:
     """The hashes of the known keys. Plain SHA-256 will do: keys are random, so there is nothing to guess slowly."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """Keys in the clear or as `sha256:HEX`. With none, everybody is the one anonymous owner."""
+        """Take keys in the clear or as `sha256:HEX`. With none, everybody is the one anonymous owner."""
         self._hashes = tuple(_hash(key) for key in keys)
 
     def owner(self, headers: Mapping[str, str]) -> str:

@@ -89,7 +89,7 @@ class Body:
 
 
 async def read_body(request: Request, *, max_json_bytes: int, max_form_bytes: int) -> Body:
-    """Raises `BodyInvalid` and `BodyTooLarge`."""
+    """Read a JSON or form body. Raises `BodyInvalid` and `BodyTooLarge`."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         return await _read_form(request, max_form_bytes, max_json_bytes)
@@ -111,19 +111,19 @@ async def read_tasks(request: Request, *, max_bytes: int, on_first: Callable[[di
     on_first: given the first object when `FIRST_BYTES` are read; what it raises ends the reading.
     Raises like `read_body`.
     """
-    text, seen = bytearray(), False
+    text, was_given = bytearray(), False
     async for chunk in _limited(request, max_bytes):
         text += chunk
-        if not seen and len(text) >= FIRST_BYTES:
+        if not was_given and len(text) >= FIRST_BYTES:
             on_first(_first_object(text))
-            seen = True
-    if not seen:
+            was_given = True
+    if not was_given:
         on_first(_first_object(text))
     return await run_in_threadpool(parse_tasks, text)
 
 
 def parse_tasks(text: bytes | bytearray | str) -> list[Body]:
-    """Raises `BodyInvalid`."""
+    """Read the text of such an array. Raises `BodyInvalid`."""
     tasks = _loaded(text)
     tasks = [tasks] if isinstance(tasks, dict) else tasks
     if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):

@@ -19,7 +19,7 @@ BUSY_TIMEOUT_MS = 10_000
 
 
 def open_database(path: Path) -> Engine:
-    """SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut. Migrates when needed.
+    """Open SQLite in WAL mode with `synchronous=FULL`: what is committed survives a power cut. Migrates when needed.
 
     Raises `SchemaUnknown` for a database of a newer version.
     """

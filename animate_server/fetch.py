@@ -115,7 +115,11 @@ def _send(
     policy: AddressPolicy,
     resolver: Resolver,
 ) -> tuple[int, str]:
-    """timeout_s: of each read and write. deadline: when the answer is no longer read on."""
+    """Send a request, and return the status and the beginning of the answer.
+
+    timeout_s: of each read and write.
+    deadline: when the answer is no longer read on.
+    """
     with _network_errors(url, None), httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
         response = transport.handle_request(_pinned(url, policy, resolver, method, body, headers, timeout_s))
         try:

@@ -60,7 +60,7 @@ def metrics(backend: BackendDep) -> Response:
     summary="A finished file",
 )
 async def get_file(name: str, backend: BackendDep) -> FileResponse:
-    """Needs no credentials: the name cannot be guessed. HEAD and Range are served."""
+    """Answer with a file. No credentials are needed: the name cannot be guessed. HEAD and Range are served."""
 
     def find() -> FileResponse:
         artefact = backend.store.find_artefact(name)
@@ -78,7 +78,7 @@ async def get_file(name: str, backend: BackendDep) -> FileResponse:
     summary="An uploaded file",
 )
 async def get_upload(upload_id: str, backend: BackendDep) -> FileResponse:
-    """Needs no credentials: the id cannot be guessed."""
+    """Answer with a file. No credentials are needed: the id cannot be guessed."""
 
     def find() -> FileResponse:
         upload = backend.uploads.get(upload_id)

@@ -25,8 +25,8 @@ class Reports:
     def keep(self, job_id: str, video: Path) -> None:
         """Take over the report beside `video`, if the render got so far as to write one."""
         files = ReportFiles.beside(video)
-        made = (("report.json", files.report), ("timeline.png", files.timeline), ("masks.png", files.masks))
-        for kind, file in made:
+        kinds = (("report.json", files.report), ("timeline.png", files.timeline), ("masks.png", files.masks))
+        for kind, file in kinds:
             if file.is_file():
                 move_durably(file, self._folder / f"{job_id}.{kind}")
 

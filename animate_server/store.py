@@ -13,15 +13,15 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from animate_pipelines.errors import AnimateError, ServerError
 from animate_pipelines.progress.progress import Progress
-from animate_pipelines.request.params import RenderParams
 from animate_server.database import writing
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
-from animate_server.jobs import TRANSITIONS, Artefact, Failure, Job, JobStatus, NewJob
+from animate_server.job_rows import find_row, move_job, read_held, read_job, requeue_job, unchanged, update_job
+from animate_server.jobs import Artefact, Failure, Job, JobStatus, NewJob
 from animate_server.outbox import add_calls, arm_calls
 from animate_server.tables import files, job_uploads, jobs, totals, uploads
 
@@ -79,12 +79,12 @@ class Store:
             for upload_id in sorted(set(new.uploads)):
                 connection.execute(insert(job_uploads).values(job_id=new.id, upload_id=upload_id))
             add_calls(connection, new, self._clock())
-            return _job(row)
+            return read_job(row)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """Return the job of that id. Raises `JobNotFound`, also when the job belongs to another than `owner`."""
         with self._engine.begin() as connection:
-            return self._with_waiting(connection, [_job(_find_row(connection, job_id, owner))])[0]
+            return self._with_waiting(connection, [read_job(find_row(connection, job_id, owner))])[0]
 
     def list(
         self,
@@ -105,9 +105,9 @@ class Store:
             query = query.where(jobs.c.status == status)
         with self._engine.begin() as connection:
             if after is not None:
-                seq = _find_row(connection, after, owner).seq
+                seq = find_row(connection, after, owner).seq
                 query = query.where(jobs.c.seq > seq if oldest_first else jobs.c.seq < seq)
-            return self._with_waiting(connection, [_job(row) for row in connection.execute(query)])
+            return self._with_waiting(connection, [read_job(row) for row in connection.execute(query)])
 
     def find_artefact(self, name: str) -> Artefact:
         """Return the artefact of that name. Raises `JobNotFound`."""
@@ -116,7 +116,7 @@ class Store:
             row = connection.execute(named).one_or_none()
         if row is None:
             raise JobNotFound("there is no such file")
-        return next(artefact for artefact in _job(row).artefacts if artefact.name == name)
+        return next(artefact for artefact in read_job(row).artefacts if artefact.name == name)
 
     def find_result(self, result_id: str, owner: str) -> Artefact:
         """Return the owner's artefact whose file has that UUID, or the first one of the owner's job of that id.
@@ -129,9 +129,9 @@ class Store:
         with self._engine.begin() as connection:
             row = connection.execute(by_file.where(files.c.name.startswith(stem + ".", autoescape=True))).first()
             if row is not None:
-                return next(artefact for artefact in _job(row).artefacts if artefact.name == row.name)
+                return next(artefact for artefact in read_job(row).artefacts if artefact.name == row.name)
             row = connection.execute(select(jobs).where(jobs.c.id == result_id, of_owner)).one_or_none()
-        artefacts = () if row is None else _job(row).artefacts
+        artefacts = () if row is None else read_job(row).artefacts
         if not artefacts:
             raise JobNotFound(f"there is no generated video {result_id}", value=result_id)
         return artefacts[0]
@@ -140,22 +140,22 @@ class Store:
         """Cancel a queued job here and now, and a running one when its worker sees it; leave a finished one."""
         with self._write() as connection:
             while True:
-                job = _job(_find_row(connection, job_id, owner))
+                job = read_job(find_row(connection, job_id, owner))
                 with suppress(LeaseLost):  # it changed since the line above: it is read again
                     if job.status is JobStatus.QUEUED:
                         return self._end(connection, job, JobStatus.CANCELED)
                     if job.status is JobStatus.RUNNING and not job.cancel_requested:
-                        return _update(connection, job, {"cancel_requested": True})
+                        return update_job(connection, job, {"cancel_requested": True})
                     return job
 
     def remove(self, job_id: str, owner: str) -> Job:
         """Delete the record of a finished job. Return what it was, for its files to be deleted too."""
         with self._write() as connection:
-            job = _job(_find_row(connection, job_id, owner))
+            job = read_job(find_row(connection, job_id, owner))
             if not job.status.is_final:
                 raise ServerError(f"job {job_id} is {job.status} and cannot be removed")
             _drop_inline_uploads(connection, [job.id])
-            connection.execute(delete(jobs).where(_unchanged(job)))
+            connection.execute(delete(jobs).where(unchanged(job)))
             return job
 
     # ---------------------------------------------------------------- workers
@@ -177,7 +177,7 @@ class Store:
         with self._write() as connection:
             while (row := connection.execute(oldest).one_or_none()) is not None:
                 with suppress(LeaseLost):  # another worker took it since the line above
-                    return self._start(connection, _job(row), worker)
+                    return self._start(connection, read_job(row), worker)
             return None
 
     def renew(self, job: Job, progress: Progress | None = None) -> Job:
@@ -189,7 +189,7 @@ class Store:
         if progress is not None:
             values["progress"] = progress.to_json()
         with self._write() as connection:
-            return _update(connection, job, values)
+            return update_job(connection, job, values)
 
     def finish(self, job: Job, artefacts: Sequence[Artefact], result: dict[str, Any]) -> Job:
         """End a job with its files. One whose cancellation was requested too late has succeeded all the same.
@@ -213,7 +213,7 @@ class Store:
         Raises `LeaseLost`.
         """
         with self._write() as connection:
-            return self._retry(connection, _read_held(connection, job), error)
+            return self._retry(connection, read_held(connection, job), error)
 
     def cancel(self, job: Job) -> Job:
         """End a job whose worker has stopped on request. Raises `LeaseLost`."""
@@ -223,10 +223,10 @@ class Store:
     def release(self, job: Job) -> Job:
         """Queue a job again for a worker that is told to go; the attempt does not count. Raises `LeaseLost`."""
         with self._write() as connection:
-            held = _read_held(connection, job)
+            held = read_held(connection, job)
             if held.cancel_requested:
                 return self._end(connection, held, JobStatus.CANCELED)
-            return _requeue(connection, held, attempts=held.attempts - 1)
+            return requeue_job(connection, held, attempts=held.attempts - 1)
 
     def requeue_lost(self, worker: str | None = None) -> Sequence[Job]:
         """Take back the jobs whose lease ran out, or all of `worker`, which is known to be dead."""
@@ -242,7 +242,7 @@ class Store:
         with self._write() as connection:
             for row in connection.execute(lost).all():
                 with suppress(LeaseLost):  # it ended or was taken back since it was read
-                    taken.append(self._retry(connection, _job(row), _lost_worker(row)))
+                    taken.append(self._retry(connection, read_job(row), _lost_worker(row)))
         return taken
 
     # ---------------------------------------------------------------- upkeep
@@ -257,9 +257,9 @@ class Store:
         )
         expired: list[Job] = []
         with self._write() as connection:
-            for job in [_job(row) for row in connection.execute(due).all()]:
+            for job in [read_job(row) for row in connection.execute(due).all()]:
                 with suppress(LeaseLost):  # another server's sweep had it first
-                    _move(connection, job, JobStatus.EXPIRED, {"artefacts": [], "result": None, "progress": None})
+                    move_job(connection, job, JobStatus.EXPIRED, {"artefacts": [], "result": None, "progress": None})
                     connection.execute(delete(files).where(files.c.job_id == job.id))
                     expired.append(job)
             _drop_inline_uploads(connection, [job.id for job in expired])
@@ -350,7 +350,7 @@ class Store:
             return None
         if row.fingerprint != new.fingerprint:
             raise KeyReused(field="Idempotency-Key", value=new.idempotency_key)
-        return _job(row)
+        return read_job(row)
 
     def _start(self, connection: Connection, job: Job, worker: str) -> Job:
         now = self._clock()
@@ -361,13 +361,13 @@ class Store:
             "started_at": now if job.started_at is None else job.started_at,
             "lease_expires_at": now + self._lease_s,
         }
-        return _move(connection, job, JobStatus.RUNNING, lease)
+        return move_job(connection, job, JobStatus.RUNNING, lease)
 
     def _retry(self, connection: Connection, job: Job, error: AnimateError) -> Job:
         if job.cancel_requested:
             return self._end(connection, job, JobStatus.CANCELED)
         if job.attempts < self._max_attempts:
-            return _requeue(connection, job, attempts=job.attempts)
+            return requeue_job(connection, job, attempts=job.attempts)
         stage = (job.progress or {}).get("stage", "check")
         failure = Failure.of(error)
         tried = f"{failure.template} (attempt {job.attempts} of {self._max_attempts}, in stage {stage!r})"
@@ -383,96 +383,16 @@ class Store:
         now = self._clock()
         kept_s = self._retention_s if job.retention_s is None else job.retention_s
         times = {"finished_at": now, "expires_at": now + kept_s, "worker": None, "lease_expires_at": None}
-        ended = _move(connection, job, status, times | dict(values))
+        ended = move_job(connection, job, status, times | dict(values))
         start = now if job.started_at is None else job.started_at
         _add_to_totals(connection, status, queue_s=start - job.created_at, run_s=now - start)
         arm_calls(connection, job.id, now)
         return ended
 
 
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        id=row.id,
-        owner=row.owner,
-        dialect=row.dialect,
-        kind=row.kind,
-        status=JobStatus(row.status),
-        params=RenderParams.from_json(row.params),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        expires_at=row.expires_at,
-        attempts=row.attempts,
-        token=row.token,
-        worker=row.worker,
-        cancel_requested=row.cancel_requested,
-        progress=row.progress,
-        result=row.result,
-        error=_failure(row.error) if row.error else None,
-        artefacts=tuple(Artefact(**artefact) for artefact in row.artefacts),
-        request=row.request,
-        retention_s=row.retention_s,
-    )
-
-
 def _busy_owners(max_running: int) -> Select[Any]:
     running = select(jobs.c.owner).where(jobs.c.status == JobStatus.RUNNING)
     return running.group_by(jobs.c.owner).having(func.count() >= max_running)
-
-
-def _find_row(connection: Connection, job_id: str, owner: str | None) -> Row[Any]:
-    """Return the job's row. Raises `JobNotFound`, also when it belongs to another than `owner`."""
-    query = select(jobs).where(jobs.c.id == job_id)
-    if owner is not None:
-        query = query.where(jobs.c.owner == owner)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise JobNotFound(f"job {job_id} not found", field="id", value=job_id)
-    return row
-
-
-def _unchanged(job: Job) -> ColumnElement[bool]:
-    """Match the job's row while nobody has moved it on since `job` was read."""
-    return and_(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.token == job.token)
-
-
-def _read_held(connection: Connection, job: Job) -> Job:
-    """Return the job as it is now, still running under the token of `job`. Raises `LeaseLost`."""
-    row = connection.execute(select(jobs).where(_unchanged(job))).one_or_none()
-    if row is None:
-        raise _lost_lease(job)
-    return _job(row)
-
-
-def _move(connection: Connection, job: Job, status: JobStatus, values: Mapping[str, Any]) -> Job:
-    """Change a job's status. Raises `LeaseLost`, and `ServerError` for a change that there is not."""
-    if status not in TRANSITIONS[job.status]:
-        raise ServerError(f"job {job.id} cannot go from {job.status} to {status}")
-    return _update(connection, job, {"status": status, **values})
-
-
-def _update(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
-    """Change a job's columns. Raises `LeaseLost` where its status or token has changed since `job` was read."""
-    statement = update(jobs).where(_unchanged(job)).values(dict(values)).returning(jobs)
-    row = connection.execute(statement).one_or_none()
-    if row is None:
-        raise _lost_lease(job)
-    return _job(row)
-
-
-def _lost_lease(job: Job) -> LeaseLost:
-    return LeaseLost(f"job {job.id} is no longer held under token {job.token}")
-
-
-def _requeue(connection: Connection, job: Job, *, attempts: int) -> Job:
-    freed = {"worker": None, "lease_expires_at": None, "attempts": attempts}
-    return _move(connection, job, JobStatus.QUEUED, freed)
-
-
-def _failure(stored: dict[str, Any]) -> Failure:
-    """Read a failure; former versions stored a message, which says its field in our words."""
-    template = stored.get("template", stored.get("message"))
-    return Failure(**{name: value for name, value in stored.items() if name != "message"} | {"template": template})
 
 
 def _lost_worker(row: Row[Any]) -> ServerError:

@@ -51,7 +51,10 @@ class Drained(Exception):
 
 
 class Worker:
-    """on_stuck: called from the heartbeat thread when a job did not stop 30 s after it should; must end the process."""
+    """Renders the jobs of one device.
+
+    on_stuck: called from the heartbeat thread when a job did not stop 30 s after it should; must end the process.
+    """
 
     def __init__(
         self,
@@ -81,7 +84,10 @@ class Worker:
         self._draining.set()
 
     def run(self) -> None:
-        """Until drained. Raises `BundleError` when the bundle cannot be loaded, `DeviceError` when the device fails."""
+        """Take jobs until drained.
+
+        Raises `BundleError` when the bundle cannot be loaded, `DeviceError` when the device fails.
+        """
         self._backend.workers.register(self.name, self._device)
         heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         heart.start()
@@ -151,9 +157,9 @@ class Worker:
         check_free_disk(self._settings.home, self._settings.min_free_disk)
         workspace = _take_over(folder, job.token)
         inputs = {field: self._input(job, field, workspace, report) for field in job.params.inputs}
-        made = [self._take(job, renderer, params, inputs, workspace, report) for params in report.takes()]
+        takes = [self._take(job, renderer, params, inputs, workspace, report) for params in report.takes()]
         self._backend.store.renew(job)  # refused here, a late attempt publishes nothing
-        return self._publish(job, made)
+        return self._publish(job, takes)
 
     def _take(
         self,
@@ -199,7 +205,7 @@ class Worker:
             raise
 
     def _input(self, job: Job, field: str, workspace: Path, report: _JobReport) -> Path:
-        """The file of an input; a URL is fetched once for all attempts."""
+        """Return the file of an input; a URL is fetched once for all attempts."""
         reference: str = getattr(job.params, field)
         if reference.startswith(UPLOAD):
             return self._backend.uploads.path(reference.removeprefix(UPLOAD))
@@ -221,7 +227,7 @@ class Worker:
     # ---------------------------------------------------------------- heartbeat thread
 
     def _beat(self) -> None:
-        """Says that we live, and keeps the lease of the job in hand, also while one step takes long."""
+        """Report that we live, and keep the lease of the job in hand, also while one step takes long."""
         stuck_since: float | None = None
         while not self._left.wait(self._settings.heartbeat_s):
             try:
@@ -251,7 +257,7 @@ class Worker:
 
 
 def _take_over(folder: Path, token: int) -> Path:
-    """The workspace of attempt `token`, with what the attempt before it has left.
+    """Return the workspace of attempt `token`, with what the attempt before it has left.
 
     It is renamed, not shared: an earlier worker that was only asleep finds its files gone, and cannot mix its frames
     with ours.
@@ -288,7 +294,7 @@ class _JobReport:
         self._take = 0
 
     def takes(self) -> Iterator[RenderParams]:
-        """The params of each take, while what is reported is about it."""
+        """Yield the params of each take, while what is reported is about it."""
         for take, params in enumerate(self._job.params.takes()):
             self._take = take
             yield params
@@ -303,7 +309,7 @@ class _JobReport:
             raise Drained
 
     def pulse(self) -> None:
-        """Like the last report again: for work that has no progress of its own."""
+        """Report again what was reported last: for work that has no progress of its own."""
         if self._last is not None:
             self(self._last)
 

@@ -210,28 +210,28 @@ async def get_content(
 
 @router.delete("/{video_id}", response_model=Deleted, responses=raises(*LOOKUP_ERRORS), summary="Delete")
 async def delete_video(job: VideoJob, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
-    """A render that is under way is stopped; from now on the video does not exist."""
+    """Delete a video, and stop a render that is under way; from now on the video does not exist."""
     await jobs.discard(job.id, caller)
     return {"id": job.id, "object": "video.deleted", "deleted": True}
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate the fields of a create. Raises `InvalidField`, naming OpenAI's field."""
-    asked = read_fields(CreateRequest, _nested(fields))
-    reference = _reference(asked.input_reference)
+    request = read_fields(CreateRequest, _nested(fields))
+    reference = _reference(request.input_reference)
     check_length(reference, "input_reference")
-    check_length(asked.driving_video, "driving_video")
+    check_length(request.driving_video, "driving_video")
     return RenderParams(
         reference_image=reference,
-        driving_video=asked.driving_video,
-        mode=_MODELS[asked.model],
-        prompt=asked.prompt or DEFAULT_PROMPT,
-        resolution=_resolution(asked.size),
-        fps=asked.fps or "source",
-        seed=draw_seed() if asked.seed is None else asked.seed,
-        turbo=asked.turbo,
-        keep_audio=asked.keep_audio,
-        num_frames=_num_frames(asked),
+        driving_video=request.driving_video,
+        mode=_MODELS[request.model],
+        prompt=request.prompt or DEFAULT_PROMPT,
+        resolution=_resolution(request.size),
+        fps=request.fps or "source",
+        seed=draw_seed() if request.seed is None else request.seed,
+        turbo=request.turbo,
+        keep_audio=request.keep_audio,
+        num_frames=_num_frames(request),
     )
 
 
@@ -309,16 +309,16 @@ def _resolution(size: str | None) -> Resolution:
     return _SIZES[shorter]
 
 
-def _num_frames(asked: CreateRequest) -> int | None:
-    if asked.seconds is None:
+def _num_frames(request: CreateRequest) -> int | None:
+    if request.seconds is None:
         return None
-    if asked.fps is None:
+    if request.fps is None:
         raise InvalidField(
             "seconds: the driving video says how long the video is; give fps too to cut it, or leave seconds out",
             field="seconds",
-            value=asked.seconds,
+            value=request.seconds,
         )
-    return max(1, round(asked.seconds * asked.fps))
+    return max(1, round(request.seconds * request.fps))
 
 
 def _progress(job: Job) -> int:

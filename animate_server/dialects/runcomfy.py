@@ -192,7 +192,7 @@ async def get_result(job: RequestedJob, files: FilesDep, caller: CallerDep) -> d
     "/requests/{request_id}/cancel", response_model=Cancelled, responses=raises(*LOOKUP_ERRORS), summary="Cancel"
 )
 async def cancel(before: RequestedJob, jobs: JobsDep, caller: CallerDep) -> dict[str, Any]:
-    """A request that runs is stopped too, soon after."""
+    """Cancel a request; one that runs is stopped soon after."""
     job = await jobs.cancel(before.id, caller)
     stopped = not before.status.is_final and job.status in (JobStatus.RUNNING, JobStatus.CANCELED)
     outcome = "cancelled" if stopped else "not_cancellable"
@@ -245,18 +245,18 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate the fields of a model; `model_id` is the one of the path. Raises `InvalidField`, naming the field."""
     values = dict(fields)
     model_id = values.pop("model_id")
-    asked = read_fields(ModelRequest, _plainly_named(values))
-    check_length(asked.image_url, "image_url")
-    check_length(asked.video_url, "video_url")
+    request = read_fields(ModelRequest, _plainly_named(values))
+    check_length(request.image_url, "image_url")
+    check_length(request.video_url, "video_url")
     return RenderParams(
-        reference_image=asked.image_url,
-        driving_video=asked.video_url,
-        mode=_mode(model_id, asked.mode),
-        prompt=asked.prompt or DEFAULT_PROMPT,
-        resolution=asked.resolution,
-        fps=asked.fps or "source",
-        seed=draw_seed() if asked.seed is None else asked.seed,
-        keep_audio=asked.keep_audio,
+        reference_image=request.image_url,
+        driving_video=request.video_url,
+        mode=_mode(model_id, request.mode),
+        prompt=request.prompt or DEFAULT_PROMPT,
+        resolution=request.resolution,
+        fps=request.fps or "source",
+        seed=draw_seed() if request.seed is None else request.seed,
+        keep_audio=request.keep_audio,
     )
 
 
@@ -294,11 +294,12 @@ def _show_model(model_id: str, with_schema: bool) -> dict[str, Any]:
     return shown
 
 
-def _mode(model_id: str, asked: Task | None) -> Task:
-    said = _MODELS[model_id]
-    if said is not None and asked not in (None, said):
-        raise InvalidField(f"mode: {model_id} is {said}, not {asked}", field="mode", value=asked, limit=said)
-    return said or asked or "animate"
+def _mode(model_id: str, mode: Task | None) -> Task:
+    """Return the mode that id and field say. Raises `InvalidField` where they differ."""
+    fixed = _MODELS[model_id]
+    if fixed is not None and mode not in (None, fixed):
+        raise InvalidField(f"mode: {model_id} is {fixed}, not {mode}", field="mode", value=mode, limit=fixed)
+    return fixed or mode or "animate"
 
 
 def _plainly_named(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -205,7 +205,7 @@ async def get_task(job: TaskJob, files: FilesDep, caller: CallerDep) -> dict[str
     "/v1/tasks/{task_id}", status_code=204, responses=raises(*LOOKUP_ERRORS), summary="Cancel or delete a task"
 )
 async def delete_task(job: TaskJob, jobs: JobsDep, caller: CallerDep) -> Response:
-    """From now on the task does not exist."""
+    """Cancel or delete a task; from now on it does not exist."""
     await jobs.discard(job.id, caller)
     return Response(status_code=204)
 
@@ -246,25 +246,25 @@ async def start_upload(request: Request, bodies: BodiesDep, uploads: UploadsDep,
     openapi_extra=FILE_FORM,
 )
 async def send_upload(token: str, request: Request, uploads: UploadsDep) -> Response:
-    """Needs no key: the URL is the permission, for one file."""
+    """Take a file. No key is needed: the URL is the permission, for one file."""
     await uploads.receive(request, token, "file")
     return Response(status_code=204)
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate the fields of Act-Two. Raises `InvalidField`, naming Runway's field by its path."""
-    asked = read_fields(PerformanceRequest, fields)
-    check_length(asked.character.uri, "character.uri")
-    check_length(asked.reference.uri, "reference.uri")
+    request = read_fields(PerformanceRequest, fields)
+    check_length(request.character.uri, "character.uri")
+    check_length(request.reference.uri, "reference.uri")
     return RenderParams(
-        reference_image=_reference(asked.character.uri),
-        driving_video=_reference(asked.reference.uri),
-        reference_kind=asked.character.type,
-        output_size=_size(asked.ratio),
-        body_control=asked.bodyControl is not False,
-        expression=asked.expressionIntensity or AS_PERFORMED,
-        safety_check=asked.contentModeration is None or asked.contentModeration.publicFigureThreshold == "auto",
-        seed=draw_seed() if asked.seed is None else asked.seed,
+        reference_image=_reference(request.character.uri),
+        driving_video=_reference(request.reference.uri),
+        reference_kind=request.character.type,
+        output_size=_size(request.ratio),
+        body_control=request.bodyControl is not False,
+        expression=request.expressionIntensity or AS_PERFORMED,
+        safety_check=request.contentModeration is None or request.contentModeration.publicFigureThreshold == "auto",
+        seed=draw_seed() if request.seed is None else request.seed,
     )
 
 

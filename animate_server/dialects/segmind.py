@@ -180,7 +180,7 @@ async def get_result(job: RequestedJob, files: FilesDep, caller: CallerDep) -> R
     summary="Submit and wait",
 )
 async def run(request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> Response:
-    """Held open until the job has ended. A caller who hangs up has the job canceled."""
+    """Answer when the job has ended. A caller who hangs up has the job canceled."""
     submitted = await submit_body(request, bodies, jobs, caller, dialect)
     job = await follow_to_end(request, jobs, caller, submitted)
     headers = {
@@ -214,19 +214,19 @@ async def upload_asset(request: Request, bodies: BodiesDep, uploads: UploadsDep,
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate the fields of p-video-animate. Raises `InvalidField`, naming Segmind's field."""
-    asked = read_fields(AnimateRequest, fields)
-    check_length(asked.image, "image")
-    check_length(asked.video, "video")
+    request = read_fields(AnimateRequest, fields)
+    check_length(request.image, "image")
+    check_length(request.video, "video")
     return RenderParams(
-        reference_image=asked.image,
-        driving_video=asked.video,
-        prompt=asked.instruction_prompt or DEFAULT_PROMPT,
-        resolution=asked.resolution,
-        fps="source" if asked.target_fps == "original" else int(asked.target_fps),
-        seed=draw_seed() if asked.seed == -1 else asked.seed,
-        safety_check=not asked.disable_safety_checker,
-        keep_audio=asked.save_audio and not asked.ignore_audio,
-        turbo=asked.turbo,
+        reference_image=request.image,
+        driving_video=request.video,
+        prompt=request.instruction_prompt or DEFAULT_PROMPT,
+        resolution=request.resolution,
+        fps="source" if request.target_fps == "original" else int(request.target_fps),
+        seed=draw_seed() if request.seed == -1 else request.seed,
+        safety_check=not request.disable_safety_checker,
+        keep_audio=request.save_audio and not request.ignore_audio,
+        turbo=request.turbo,
     )
 
 

@@ -31,40 +31,40 @@ class Ports:
     files: Files
 
 
-def _ports(connection: HTTPConnection) -> Ports:
+# Coroutines, because FastAPI sends plain functions to a thread.
+
+
+async def _ports(connection: HTTPConnection) -> Ports:
     return cast(Ports, connection.app.state.ports)
 
 
-def _callers(connection: HTTPConnection) -> Callers:
-    return _ports(connection).callers
-
-
-def _caller(connection: HTTPConnection) -> Caller:
-    return _ports(connection).callers.identify(connection)
-
-
-def _bodies(connection: HTTPConnection) -> Bodies:
-    return _ports(connection).bodies
-
-
-def _jobs(connection: HTTPConnection) -> Jobs:
-    return _ports(connection).jobs
-
-
-def _uploads(connection: HTTPConnection) -> Uploads:
-    return _ports(connection).uploads
-
-
-def _calls(connection: HTTPConnection) -> Calls:
-    return _ports(connection).calls
-
-
-def _files(connection: HTTPConnection) -> Files:
-    return _ports(connection).files
-
-
 PortsDep = Annotated[Ports, Depends(_ports)]
-CallersDep = Annotated[Callers, Depends(_callers)]
+
+
+async def _caller(connection: HTTPConnection, ports: PortsDep) -> Caller:
+    return ports.callers.identify(connection)
+
+
+async def _bodies(ports: PortsDep) -> Bodies:
+    return ports.bodies
+
+
+async def _jobs(ports: PortsDep) -> Jobs:
+    return ports.jobs
+
+
+async def _uploads(ports: PortsDep) -> Uploads:
+    return ports.uploads
+
+
+async def _calls(ports: PortsDep) -> Calls:
+    return ports.calls
+
+
+async def _files(ports: PortsDep) -> Files:
+    return ports.files
+
+
 CallerDep = Annotated[Caller, Depends(_caller)]
 BodiesDep = Annotated[Bodies, Depends(_bodies)]
 JobsDep = Annotated[Jobs, Depends(_jobs)]

@@ -4,23 +4,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Update, update
+from sqlalchemy import Connection, Update, event, update
 
 from animate_pipelines.errors import InvalidField, ServerError
 from animate_pipelines.progress.progress import Progress
-from animate_server import store as store_module
 from animate_server import tables
 from animate_server.backend import Backend
 from animate_server.database import open_database
 from animate_server.errors import IdTaken, JobNotFound, KeyReused, LeaseLost, QueueFull
-from animate_server.jobs import TRANSITIONS, Artefact, Job, JobStatus, NewJob
+from animate_server.jobs import TRANSITIONS, Artefact, JobStatus, NewJob
 from animate_server.store import Store
 
 ARTEFACT = Artefact(name="a" * 32 + ".mp4", seed=5, media_type="video/mp4", size_bytes=3, sha256="0" * 64)
@@ -187,20 +186,18 @@ def test_cancel(store: Store, new_job: Make) -> None:
 
 
 def test_a_job_that_changes_while_it_is_looked_at_is_looked_at_again(
-    store: Store, new_job: Make, monkeypatch: pytest.MonkeyPatch
+    store: Store, backend: Backend, new_job: Make
 ) -> None:
     job_id = store.add(new_job()).id
     store.add(new_job())
-    real = store_module._update
+    row = update(tables.jobs).where(tables.jobs.c.id == job_id)
     others: list[Update] = []
 
-    def update_late(connection: Connection, job: Job, values: Mapping[str, Any]) -> Job:
-        if others:
+    def come_between(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+        if statement.startswith("UPDATE jobs") and others:
             connection.execute(others.pop())
-        return real(connection, job, values)
 
-    monkeypatch.setattr(store_module, "_update", update_late)
-    row = update(tables.jobs).where(tables.jobs.c.id == job_id)
+    event.listen(backend.engine, "before_cursor_execute", come_between)
     others.append(row.values(status="running", worker="faster", token=1, lease_expires_at=9e12))
     claimed = store.claim("w")
     assert claimed is not None

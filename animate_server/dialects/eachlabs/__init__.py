@@ -169,7 +169,7 @@ async def create_prediction(request: Request, bodies: BodiesDep, jobs: JobsDep, 
 async def run_prediction(
     request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
 ) -> dict[str, Any]:
-    """Held open until the prediction has ended. A caller who hangs up has it canceled."""
+    """Answer when the prediction has ended. A caller who hangs up has it canceled."""
     submitted = await submit_body(request, bodies, jobs, caller, dialect)
     job = await follow_to_end(request, jobs, caller, submitted)
     failure = failure_of(job, dialect)
@@ -226,14 +226,14 @@ async def get_model(caller: CallerDep, slug: Annotated[str, Query(max_length=100
 )
 async def presign_upload(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
     with await bodies.read(request, caller) as body:
-        asked = read_fields(PresignRequest, body.fields)
+        wanted = read_fields(PresignRequest, body.fields)
     signed = uploads.presign(caller)
     return {
         "id": signed.upload_id,
         "presigned_url": f"{caller.base_url}/eachlabs/v1/upload/put/{signed.token}",
         "public_url": uploads.url(signed.upload_id, caller),
         "expires_at": datetime.fromtimestamp(signed.expires_at, UTC),
-        "required_headers": {"Content-Type": asked.content_type},
+        "required_headers": {"Content-Type": wanted.content_type},
     }
 
 
@@ -245,7 +245,7 @@ async def presign_upload(request: Request, bodies: BodiesDep, uploads: UploadsDe
     openapi_extra=RAW_FILE,
 )
 async def put_upload(token: str, request: Request, uploads: UploadsDep) -> Response:
-    """Needs no key: the URL is the permission, for one file."""
+    """Take a file. No key is needed: the URL is the permission, for one file."""
     await uploads.receive(request, token, "file")
     return Response()
 
@@ -260,7 +260,7 @@ async def delete_file(file_id: str, uploads: UploadsDep, caller: CallerDep) -> R
     "/executions", response_model=Executions, responses=raises(NotAuthorized), summary="Predictions, newest first"
 )
 async def list_executions(jobs: JobsDep, files: FilesDep, caller: CallerDep) -> dict[str, Any]:
-    """Those of the newest hundred jobs of this key that were asked for here and have not expired."""
+    """List those of the newest hundred jobs of this key that came through this interface and have not expired."""
     newest = await jobs.list(caller, limit=100)
     predictions = [job for job in newest if job.dialect == dialect.name and job.status in _STATUSES]
     return {"executions": [render(job, files, caller) for job in predictions]}
@@ -284,12 +284,12 @@ async def get_webhook(execution_id: str, jobs: JobsDep, calls: CallsDep, caller:
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate the fields of a prediction. Raises `InvalidField`, naming Eachlabs' field: "input.seed"."""
-    asked = read_fields(PredictionRequest, fields)
-    if asked.model not in MODELS:
+    request = read_fields(PredictionRequest, fields)
+    if request.model not in MODELS:
         named = ", ".join(MODELS)
-        raise InvalidField(f"model: must be one of {named}", field="model", value=asked.model, limit=named)
+        raise InvalidField(f"model: must be one of {named}", field="model", value=request.model, limit=named)
     try:
-        return MODELS[asked.model].parse(asked.input)
+        return MODELS[request.model].parse(request.input)
     except InvalidField as invalid:  # the path is of the whole request, the sentence of the model's own field
         path = f"input.{invalid.field}"
         raise type(invalid)(invalid.message, field=path, value=invalid.value, limit=invalid.limit) from None
@@ -297,14 +297,14 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
 
 def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     url = f"{caller.base_url}/eachlabs/v1/prediction/{job.id}"
-    spent = 0.0 if job.started_at is None or job.finished_at is None else job.finished_at - job.started_at
+    spent_s = 0.0 if job.started_at is None or job.finished_at is None else job.finished_at - job.started_at
     return {
         "id": job.id,
         "input": _input(job.params),
         "status": "created" if job.waiting else _STATUSES[job.status],
         "output": _output(job, files, caller),
         "logs": "\n".join(job.warnings) or None,
-        "metrics": {"predict_time": round(spent, 3), "cost": 0.0},
+        "metrics": {"predict_time": round(spent_s, 3), "cost": 0.0},
         "urls": {"cancel": f"{url}/cancel", "get": url},
     }
 
@@ -346,8 +346,8 @@ def _output(job: Job, files: Files, caller: Caller) -> str | dict[str, Any] | No
 
 
 def _failed(failure: Failure) -> dict[str, Any]:
-    mine = failure.fault == "request"
-    category = "user_error" if mine else "provider_error"
+    is_theirs = failure.fault == "request"
+    category = "user_error" if is_theirs else "provider_error"
     if failure.code == ContentRefused.code:
         category = "content_policy"
     return {
@@ -355,7 +355,7 @@ def _failed(failure: Failure) -> dict[str, Any]:
         "error_code": failure.code,
         "error_message": failure.message,
         "classification": {"category": category},
-        "retryable": not mine,
+        "retryable": not is_theirs,
         "success": False,
         "status": "ERROR",
     }

@@ -90,36 +90,36 @@ def show_model(slug: str) -> ModelView:
 
 
 def _parse_animate(mode: Task, fields: Mapping[str, Any]) -> RenderParams:
-    asked = read_fields(AnimateInput, fields)
-    check_length(asked.image_url, "image_url")
-    check_length(asked.video_url, "video_url")
+    request = read_fields(AnimateInput, fields)
+    check_length(request.image_url, "image_url")
+    check_length(request.video_url, "video_url")
     return RenderParams(
-        reference_image=asked.image_url,
-        driving_video=asked.video_url,
+        reference_image=request.image_url,
+        driving_video=request.video_url,
         mode=mode,
-        resolution=asked.resolution,
-        seed=draw_seed() if asked.seed is None else asked.seed,
-        steps=asked.num_inference_steps,
-        shift=asked.shift,
-        safety_check=asked.enable_safety_checker,
-        quality=_QUALITIES[asked.video_quality],
+        resolution=request.resolution,
+        seed=draw_seed() if request.seed is None else request.seed,
+        steps=request.num_inference_steps,
+        shift=request.shift,
+        safety_check=request.enable_safety_checker,
+        quality=_QUALITIES[request.video_quality],
     )
 
 
 def _parse_act_two(fields: Mapping[str, Any]) -> RenderParams:
-    asked = read_fields(ActTwoInput, fields)
-    check_length(asked.character_uri, "character_uri")
-    check_length(asked.reference_uri, "reference_uri")
-    width, _, height = asked.aspect_ratio.partition(":")
+    request = read_fields(ActTwoInput, fields)
+    check_length(request.character_uri, "character_uri")
+    check_length(request.reference_uri, "reference_uri")
+    width, _, height = request.aspect_ratio.partition(":")
     return RenderParams(
-        reference_image=asked.character_uri,
-        driving_video=asked.reference_uri,
-        reference_kind=asked.character_type,
+        reference_image=request.character_uri,
+        driving_video=request.reference_uri,
+        reference_kind=request.character_type,
         output_size=(int(width), int(height)),
-        body_control=asked.body_control,
-        expression=asked.expression_intensity,
-        safety_check=asked.public_figure_moderation == "auto",
-        seed=draw_seed() if asked.seed is None else asked.seed,
+        body_control=request.body_control,
+        expression=request.expression_intensity,
+        safety_check=request.public_figure_moderation == "auto",
+        seed=draw_seed() if request.seed is None else request.seed,
     )
 
 

@@ -91,7 +91,7 @@ async def create_job(
         Header(min_length=1, max_length=200, description="The same key and body give the same job for 24 hours."),
     ] = None,
 ) -> dict[str, Any]:
-    """Answers at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
+    """Answer at once. URLs are fetched and media decoded in the job; what is wrong with them fails the job."""
     with await bodies.read(request, caller) as body:
         fields = _typed(body.fields) if body.is_form else body.fields
         params, webhooks = parse(fields), tuple(find_webhooks(fields))
@@ -118,10 +118,10 @@ async def create_preflight(
     caller: CallerDep,
     wait_s: Annotated[float, Query(ge=0, le=60, description="How long to wait for the answer.")] = 30.0,
 ) -> dict[str, Any]:
-    """The body of a job, answered with `result`: score, findings that name a fix, suggested start, and an estimate of
-    time and memory from this installation's history. The artefact is a PNG of both under their skeletons, in
-    mode replace also of the masks. Where several people are seen, or `person` is given, it shows them numbered too, and
-    `result.people` lists them.
+    """Take the body of a job, and answer with `result`: score, findings that name a fix, suggested start, and an
+    estimate of time and memory from this installation's history. The artefact is a PNG of both under their skeletons,
+    in mode replace also of the masks. Where several people are seen, or `person` is given, it shows them numbered too,
+    and `result.people` lists them.
 
     A free worker looks at it, ahead of all renders that wait.
     """
@@ -186,7 +186,7 @@ async def delete_job(job_id: str, jobs: JobsDep, files: FilesDep, caller: Caller
     summary="Follow a job as server-sent events",
 )
 async def follow_job(job_id: str, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> StreamingResponse:
-    """One event now and one at each change; the stream ends when the job has ended."""
+    """Send one event now and one at each change; the stream ends when the job has ended."""
     await jobs.get(job_id, caller)  # an unknown job is a 404, not an empty stream
 
     async def events() -> AsyncIterator[str]:
@@ -208,7 +208,7 @@ async def follow_job(job_id: str, jobs: JobsDep, files: FilesDep, caller: Caller
     summary="The finished video",
 )
 async def get_artefact(job_id: str, jobs: JobsDep, files: FilesDep, caller: CallerDep) -> RedirectResponse:
-    """Redirects to the file, which is read without credentials, with HEAD and Range."""
+    """Redirect to the file, which is read without credentials, with HEAD and Range."""
     job = await jobs.get(job_id, caller)
     if job.artefact is None:
         raise JobUnfinished(f"job {job_id} is {job.status} and has no artefact", field="status", value=job.status.value)
@@ -232,7 +232,7 @@ async def get_webhook(job_id: str, calls: CallsDep, caller: CallerDep) -> dict[s
     summary="Call a job's webhook again, now",
 )
 async def resend_webhook(job_id: str, calls: CallsDep, caller: CallerDep) -> dict[str, Any]:
-    """The same body under the same `webhook-id`, with as many retries as at first."""
+    """Send the same body under the same `webhook-id`, with as many retries as at first."""
     call = await calls.find(job_id, caller)
     return _webhook(await calls.resend(call.id, caller))
 
@@ -245,7 +245,7 @@ async def resend_webhook(job_id: str, calls: CallsDep, caller: CallerDep) -> dic
     summary="What was seen in the driving video",
 )
 async def get_report(job_id: str, files: FilesDep, caller: CallerDep) -> Response:
-    """Person, face, hands and mask frame by frame; there when the job has ended, also when it has failed."""
+    """Show person, face, hands and mask frame by frame; there when the job has ended, also when it has failed."""
     return await files.report(job_id, "report.json", caller)
 
 
@@ -268,7 +268,7 @@ async def get_timeline(job_id: str, files: FilesDep, caller: CallerDep) -> Respo
     summary="What was regenerated, as a picture",
 )
 async def get_masks(job_id: str, files: FilesDep, caller: CallerDep) -> Response:
-    """Of a job in mode replace; there when the job has ended. Before a job, preflight's picture shows the same."""
+    """Show the masks of a job in mode replace that has ended. Before a job, preflight's picture shows the same."""
     return await files.report(job_id, "masks.png", caller)
 
 
@@ -281,7 +281,7 @@ async def get_masks(job_id: str, files: FilesDep, caller: CallerDep) -> Response
     openapi_extra=RAW_FILE_OR_FORM,
 )
 async def create_upload(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
-    """The raw bytes as the body, or a form with one `file`. JPEG, PNG, WebP, MP4, MOV, Matroska or WebM."""
+    """Take the raw bytes as the body, or a form with one `file`. JPEG, PNG, WebP, MP4, MOV, Matroska or WebM."""
     with await bodies.read_file(request, "file", caller) as body:
         (upload,) = await uploads.save(body, caller)
     return _upload(upload, uploads, caller)

@@ -33,6 +33,7 @@ from animate_server.dialects.runninghub.schema import (
     LONGEST_S,
     VIDEO,
     Account,
+    Answer,
     AppRequest,
     CreatedTask,
     CreateRequest,
@@ -41,7 +42,6 @@ from animate_server.dialects.runninghub.schema import (
     NodesRequest,
     OutputFile,
     RetryRequest,
-    Said,
     StoredFile,
     SubmittedTask,
     Task,
@@ -140,7 +140,7 @@ async def submit(
 async def run_nodes(
     request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
 ) -> dict[str, Any]:
-    """Whatever the id: there is one app, and its inputs are the nodes' fields `image` and `video`."""
+    """Submit a run, whatever the id: there is one app, and its inputs are the nodes' fields `image` and `video`."""
     with await bodies.read(request, caller) as body:
         job = await _submit_nodes(read_fields(NodesRequest, body.fields), body, jobs, caller)
     return _submitted(job, files, caller)
@@ -157,8 +157,8 @@ async def query(
     request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep, caller: CallerDep
 ) -> dict[str, Any]:
     with await bodies.read(request, caller, admit=False) as body:
-        asked = read_fields(TaskRequest, body.fields)
-    return render(await _find(asked.task_id, jobs, caller), files, caller)
+        task = read_fields(TaskRequest, body.fields)
+    return render(await _find(task.task_id, jobs, caller), files, caller)
 
 
 @router.post(
@@ -180,7 +180,7 @@ async def upload_binary(request: Request, bodies: BodiesDep, uploads: UploadsDep
 
 @router.post(
     "/task/openapi/create",
-    response_model=Said[CreatedTask],
+    response_model=Answer[CreatedTask],
     responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(CreateRequest),
     summary="Submit (older call)",
@@ -191,7 +191,7 @@ async def create_task(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dic
 
 @router.post(
     "/task/openapi/ai-app/run",
-    response_model=Said[CreatedTask],
+    response_model=Answer[CreatedTask],
     responses=raises(*SUBMIT_ERRORS),
     openapi_extra=show_body(AppRequest),
     summary="Submit, as a run of an app (older call)",
@@ -202,48 +202,48 @@ async def run_app(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[st
 
 @router.post(
     "/task/openapi/status",
-    response_model=Said[str],
+    response_model=Answer[str],
     responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Status (older call)",
 )
 async def get_status(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
     job, _ = await _read_task(request, bodies, jobs)
-    return _said(_older(job))
+    return _answer(_older(job))
 
 
 @router.post(
     "/task/openapi/outputs",
-    response_model=Said[list[OutputFile] | FailedTask | None],
+    response_model=Answer[list[OutputFile] | FailedTask | None],
     responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Outputs (older call)",
 )
 async def get_outputs(request: Request, bodies: BodiesDep, jobs: JobsDep, files: FilesDep) -> dict[str, Any]:
-    """Code 813 while the task is queued, 804 while it runs, 805 when it failed or was canceled."""
+    """Answer code 813 while the task is queued, 804 while it runs, 805 when it failed or was canceled."""
     job, caller = await _read_task(request, bodies, jobs)
     return _outputs(job, files, caller)
 
 
 @router.post(
     "/task/openapi/cancel",
-    response_model=Said[None],
+    response_model=Answer[None],
     responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="Cancel",
 )
 async def cancel(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
-    """Code 807 for a task that has ended."""
+    """Answer code 807 for a task that has ended."""
     job, caller = await _read_task(request, bodies, jobs)
     if job.status.is_final:
         raise JobNotFound(f"task {job.id} has ended with {_STATUSES[job.status]}", field="taskId", value=job.id)
     await jobs.cancel(job.id, caller)
-    return _said(None)
+    return _answer(None)
 
 
 @router.post(
     "/task/openapi/upload",
-    response_model=Said[StoredFile],
+    response_model=Answer[StoredFile],
     responses=raises(*UPLOAD_ERRORS),
     openapi_extra=FILE_FORM,
     summary="Hand over a file (older call)",
@@ -257,30 +257,30 @@ async def upload(request: Request, bodies: BodiesDep, uploads: UploadsDep) -> di
         (stored,) = await uploads.save(body, caller)
     suffix = {"jpeg": "jpg", "x-matroska": "mkv"}
     kind = stored.media_type.partition("/")[2]
-    return _said({"fileName": f"api/{stored.id}.{suffix.get(kind, kind)}", "fileType": stored.media_type})
+    return _answer({"fileName": f"api/{stored.id}.{suffix.get(kind, kind)}", "fileType": stored.media_type})
 
 
 @router.post(
     "/task/openapi/getWebhookDetail",
-    response_model=Said[WebhookDetail],
+    response_model=Answer[WebhookDetail],
     responses=raises(*QUERY_ERRORS, JobNotFound),
     openapi_extra=show_body(TaskRequest),
     summary="A task's webhook",
 )
 async def get_webhook(request: Request, bodies: BodiesDep, jobs: JobsDep, calls: CallsDep) -> dict[str, Any]:
-    """Code 807 for a task that has none."""
+    """Answer code 807 for a task that has none."""
     job, caller = await _read_task(request, bodies, jobs)
     call = await calls.find(job.id, caller)
     last = call.attempts[-1] if call.attempts else None
     shown = {"id": call.id, "userApiKey": "", "taskId": job.id, "webhookUrl": redact(call.url), "eventData": call.body}
     answered = {"callbackStatus": _CALLS[call.status], "callbackResponse": last and (last.response or last.error)}
     times = {"createTime": _milliseconds(call.created_at), "updateTime": _milliseconds(call.updated_at)}
-    return _said(shown | answered | {"retryCount": max(0, len(call.attempts) - 1)} | times)
+    return _answer(shown | answered | {"retryCount": max(0, len(call.attempts) - 1)} | times)
 
 
 @router.post(
     "/task/openapi/retryWebhook",
-    response_model=Said[None],
+    response_model=Answer[None],
     responses=raises(*QUERY_ERRORS, JobNotFound, JobUnfinished),
     openapi_extra=show_body(RetryRequest),
     summary="Call a webhook again",
@@ -288,31 +288,31 @@ async def get_webhook(request: Request, bodies: BodiesDep, jobs: JobsDep, calls:
 async def retry_webhook(request: Request, bodies: BodiesDep, calls: CallsDep) -> dict[str, Any]:
     body, caller = await bodies.read_with_key(request, _take_key, admit=False)
     with body:
-        asked = read_fields(RetryRequest, body.fields)
-    elsewhere = Webhook(url=asked.webhookUrl, field="webhookUrl") if asked.webhookUrl else None
-    await calls.resend(asked.webhookId, caller, elsewhere)
-    return _said(None)
+        retry = read_fields(RetryRequest, body.fields)
+    elsewhere = Webhook(url=retry.webhookUrl, field="webhookUrl") if retry.webhookUrl else None
+    await calls.resend(retry.webhookId, caller, elsewhere)
+    return _answer(None)
 
 
 @router.post(
-    "/uc/openapi/accountStatus", response_model=Said[Account], responses=raises(*QUERY_ERRORS), summary="The account"
+    "/uc/openapi/accountStatus", response_model=Answer[Account], responses=raises(*QUERY_ERRORS), summary="The account"
 )
 async def get_account(request: Request, bodies: BodiesDep, jobs: JobsDep) -> dict[str, Any]:
     body, caller = await bodies.read_with_key(request, _take_key, admit=False)
     with body:
         live = [await jobs.list(caller, limit=_COUNTED, status=s) for s in (JobStatus.QUEUED, JobStatus.RUNNING)]
     account = {"remainCoins": "0", "currentTaskCounts": str(sum(map(len, live))), "remainMoney": None}
-    return _said(account | {"currency": None, "apiType": "NORMAL"})
+    return _answer(account | {"currency": None, "apiType": "NORMAL"})
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate the fields of a transfer. Raises `InvalidField`, naming the node's field: "299##image"."""
-    asked = read_fields(TransferRequest, fields)
-    check_length(asked.image, IMAGE)
-    check_length(asked.video, VIDEO)
+    request = read_fields(TransferRequest, fields)
+    check_length(request.image, IMAGE)
+    check_length(request.video, VIDEO)
     return RenderParams(
-        reference_image=_reference(asked.image),
-        driving_video=_reference(asked.video),
+        reference_image=_reference(request.image),
+        driving_video=_reference(request.video),
         mode="replace",
     )
 
@@ -371,18 +371,18 @@ async def _create(model: type[NodesRequest], request: Request, bodies: Bodies, j
     with body:
         job = await _submit_nodes(read_fields(model, body.fields), body, jobs, caller)
     task = {"netWssUrl": None, "taskId": job.id, "clientId": "", "promptTips": ""}
-    return _said(task | {"taskStatus": _older(job)})
+    return _answer(task | {"taskStatus": _older(job)})
 
 
-async def _submit_nodes(asked: NodesRequest, body: Body, jobs: Jobs, caller: Caller) -> Job:
+async def _submit_nodes(run: NodesRequest, body: Body, jobs: Jobs, caller: Caller) -> Job:
     fields: dict[str, Any] = {}
-    for node in asked.nodeInfoList:
+    for node in run.nodeInfoList:
         name = _INPUTS.get(node.fieldName)
         if name is None or name in fields:
             wrong = "is given twice" if name else f"is not a field of this app; there are {', '.join(_INPUTS)}"
             raise InvalidField(f"nodeInfoList: {node.fieldName} {wrong}", field=_NODES, value=node.fieldName)
         fields[name] = node.fieldValue
-    fields["webhookUrl"] = asked.webhookUrl
+    fields["webhookUrl"] = run.webhookUrl
     return await submit_fields(body, fields, jobs, caller, dialect, _options())
 
 
@@ -391,7 +391,10 @@ def _submitted(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
 
 
 def _options() -> JobOptions:
-    """Return what each job gets: an id of 19 digits, which some keep in 64 bits with a sign, and their limit."""
+    """Return what each job gets: their limit, and an id of 19 digits that fits into 64 bits with a sign.
+
+    Some callers keep it as such a number.
+    """
     return JobOptions(job_id=str(random.SystemRandom().randrange(10**18, 2**63)), longest_s=LONGEST_S)
 
 
@@ -399,8 +402,8 @@ async def _read_task(request: Request, bodies: Bodies, jobs: Jobs) -> tuple[Job,
     """Read the body of an older call about one task."""
     body, caller = await bodies.read_with_key(request, _take_key, admit=False)
     with body:
-        asked = read_fields(TaskRequest, body.fields)
-    return await _find(asked.task_id, jobs, caller), caller
+        task = read_fields(TaskRequest, body.fields)
+    return await _find(task.task_id, jobs, caller), caller
 
 
 async def _find(task_id: str, jobs: Jobs, caller: Caller) -> Job:
@@ -411,7 +414,7 @@ async def _find(task_id: str, jobs: Jobs, caller: Caller) -> Job:
 def _outputs(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     if url := result_url(job, files, caller, dialect):
         file = {"fileUrl": url, "fileType": "mp4", "taskCostTime": _cost_time(job), "nodeId": _NODE}
-        return _said([file | {"consumeCoins": "0"}])
+        return _answer([file | {"consumeCoins": "0"}])
     if not job.status.is_final:
         code, state = (813, "QUEUED") if job.status is JobStatus.QUEUED else (804, "RUNNING")
         return {"code": code, "msg": f"APIKEY_TASK_IS_{state}", "data": None}
@@ -422,7 +425,7 @@ def _milliseconds(seconds: float) -> str:
     return str(round(1000 * seconds))
 
 
-def _said(data: Any) -> dict[str, Any]:
+def _answer(data: Any) -> dict[str, Any]:
     return {"code": 0, "msg": "success", "data": data}
 
 
@@ -431,7 +434,7 @@ def _older(job: Job) -> str:
 
 
 def _cost_time(job: Job) -> str:
-    """Whole seconds."""
+    """Return how long a task ran, in whole seconds."""
     return "0" if job.started_at is None or job.finished_at is None else str(round(job.finished_at - job.started_at))
 
 

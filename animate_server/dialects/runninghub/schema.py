@@ -118,7 +118,7 @@ class Uploaded(BaseModel):
     data: UploadedFile
 
 
-class Said(BaseModel, Generic[Data]):
+class Answer(BaseModel, Generic[Data]):
     """An older call's answer. code: 0 while all is well."""
 
     code: int

@@ -65,7 +65,7 @@ _BODY = {
     summary="Do tasks",
 )
 async def do_tasks(request: Request, ports: PortsDep) -> Response:
-    """Held open until the tasks with `deliveryMethod` sync have ended. 200 when at least one task went well."""
+    """Answer when the tasks with `deliveryMethod` sync have ended. 200 when at least one task went well."""
     bodies, caller = await ports.bodies.read_tasks(request, _find_key)
     runner = TaskRunner(dialect, ports, caller, request)
     answers = await asyncio.gather(*(_run_to_end(runner, body, ports, caller) for body in bodies))
@@ -78,31 +78,31 @@ async def do_tasks(request: Request, ports: PortsDep) -> Response:
 
 @router.websocket("")
 async def talk(socket: WebSocket, ports: PortsDep) -> None:
-    """The same tasks, a frame each; results come on the socket that asked for them."""
+    """Do the same tasks, a frame each; results come on the socket that asked for them."""
     await Session(dialect, ports, socket).run()
 
 
 def parse(fields: Mapping[str, Any]) -> RenderParams:
     """Translate a `videoInference` task. Raises `InvalidField`, naming Runware's parameter by its path."""
-    asked = read_fields(VideoInference, fields)
-    if asked.uploadEndpoint and asked.numberResults > 1:
-        message = f"uploadEndpoint: one address takes one result, not numberResults {asked.numberResults}"
-        raise UnsupportedField(message, field="uploadEndpoint", value=asked.numberResults, limit=1)
-    image, video = _pair(asked.model, asked.inputs)
+    task = read_fields(VideoInference, fields)
+    if task.uploadEndpoint and task.numberResults > 1:
+        message = f"uploadEndpoint: one address takes one result, not numberResults {task.numberResults}"
+        raise UnsupportedField(message, field="uploadEndpoint", value=task.numberResults, limit=1)
+    image, video = _pair(task.model, task.inputs)
     return RenderParams(
         reference_image=image,
         driving_video=video,
-        mode="animate" if asked.model == ANIMATE else "replace",
-        prompt=asked.positivePrompt or DEFAULT_PROMPT,
-        resolution=asked.resolution,
-        fps=asked.fps or "source",
-        seed=draw_seed() if asked.seed is None else asked.seed,
-        turbo=asked.settings.turbo,
-        keep_audio=asked.settings.preserveAudio,
-        output_format=_FORMATS[asked.outputFormat],
-        quality=asked.outputQuality,
-        num_results=asked.numberResults,
-        safety_check=asked.safety is not None and asked.safety.asked,
+        mode="animate" if task.model == ANIMATE else "replace",
+        prompt=task.positivePrompt or DEFAULT_PROMPT,
+        resolution=task.resolution,
+        fps=task.fps or "source",
+        seed=draw_seed() if task.seed is None else task.seed,
+        turbo=task.settings.turbo,
+        keep_audio=task.settings.preserveAudio,
+        output_format=_FORMATS[task.outputFormat],
+        quality=task.outputQuality,
+        num_results=task.numberResults,
+        safety_check=task.safety is not None and task.safety.wanted,
     )
 
 

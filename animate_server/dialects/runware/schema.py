@@ -72,7 +72,8 @@ class Safety(BaseModel):
     mode: Literal["none", "fast", "full"] | None = Field(None, description="fast and full are the same here.")
 
     @property
-    def asked(self) -> bool:
+    def wanted(self) -> bool:
+        """Return whether image and output are to be checked."""
         return self.checkContent if self.checkContent is not None else self.mode in ("fast", "full")
 
 

@@ -89,7 +89,7 @@ class Session:
             await self._send({"errors": [refused | {"taskUUID": body.fields.get("taskUUID")}]})
         else:
             async with self._turns:
-                await self._say(await self._answer(body, self._caller))
+                await self._send_answer(await self._answer(body, self._caller))
 
     async def _answer(self, body: Body, caller: Caller) -> Answer:
         try:
@@ -101,15 +101,15 @@ class Session:
 
     async def _sign_in(self, body: Body) -> None:
         try:
-            asked = read_fields(Authentication, body.fields)
-            self._caller = self._ports.callers.sign_in(self._socket, asked.apiKey)
-            await self._send({"data": [show_session(asked)]})
+            signing_in = read_fields(Authentication, body.fields)
+            self._caller = self._ports.callers.sign_in(self._socket, signing_in.apiKey)
+            await self._send({"data": [show_session(signing_in)]})
         except NotAuthorized as error:
             await self._send({"errors": [describe_error(error)]})
         except InvalidField as error:
             await self._send({"errors": [describe_error(error) | {"taskType": "authentication"}]})
 
-    async def _say(self, answer: Answer) -> None:
+    async def _send_answer(self, answer: Answer) -> None:
         if answer.data:
             await self._send({"data": answer.data})
         for error in answer.errors:
@@ -135,7 +135,7 @@ class Session:
             return
         if job.status.is_final:
             self._followed.discard(job_id)
-            await self._say(Answer(**self._dialect.render(job, self._ports.files, self._caller)))
+            await self._send_answer(Answer(**self._dialect.render(job, self._ports.files, self._caller)))
 
     async def _send(self, frame: dict[str, Any]) -> None:
         await self._socket.send_text(json.dumps(frame))

@@ -139,12 +139,12 @@ class TaskRunner:
     async def _submit(self, body: Body) -> Answer:
         await self._ports.callers.admit(self._caller.owner)
         _detach_base64(body)
-        asked = read_fields(VideoInference, body.fields)
-        options = JobOptions(job_id=asked.taskUUID, retention_s=asked.ttl)
+        task = read_fields(VideoInference, body.fields)
+        options = JobOptions(job_id=task.taskUUID, retention_s=task.ttl)
         job = await submit_fields(body, body.fields, self._ports.jobs, self._caller, self._dialect, options)
-        if asked.deliveryMethod == "sync":
+        if task.deliveryMethod == "sync":
             return Answer(follow=job.id, held=True)
-        return Answer(data=[{"taskType": asked.taskType, "taskUUID": job.id}], follow=job.id)
+        return Answer(data=[{"taskType": task.taskType, "taskUUID": job.id}], follow=job.id)
 
     async def _get_response(self, body: Body) -> Answer:
         job = await self._find(read_fields(Lookup, body.fields).taskUUID)
@@ -156,10 +156,10 @@ class TaskRunner:
 
         `uploads` has what became of sending the file to `uploadEndpoint`, which theirs does not tell.
         """
-        asked = read_fields(Lookup, body.fields)
-        job = await self._find(asked.taskUUID)
+        task = read_fields(Lookup, body.fields)
+        job = await self._find(task.taskUUID)
         shown = {
-            "taskType": asked.taskType,
+            "taskType": task.taskType,
             "taskUUID": job.id,
             "request": [_redacted(job.request or {})],
             "response": self._render(job),
@@ -169,35 +169,35 @@ class TaskRunner:
         return Answer(data=[shown | ({"uploads": uploads} if uploads else {})])
 
     async def _upload_image(self, body: Body) -> Answer:
-        asked = read_fields(ImageUpload, body.fields)
-        upload = await self._keep(body, "image", asked.image)
+        task = read_fields(ImageUpload, body.fields)
+        upload = await self._keep(body, "image", task.image)
         media_uuid, url = str(UUID(upload.id)), self._ports.uploads.url(upload.id, self._caller)
-        named = {"taskType": asked.taskType, "taskUUID": asked.taskUUID}
+        named = {"taskType": task.taskType, "taskUUID": task.taskUUID}
         return Answer(data=[named | {"imageUUID": media_uuid, "imageURL": url}])
 
     async def _store_media(self, body: Body) -> Answer:
-        asked = read_fields(MediaStorage, body.fields)
-        named = {"taskType": asked.taskType, "taskUUID": asked.taskUUID, "operation": asked.operation}
-        if asked.operation == "delete":
-            await self._ports.uploads.delete(asked.media.replace("-", "").lower(), self._caller)
-            return Answer(data=[named | {"mediaUUID": asked.media}])
-        upload = await self._keep(body, "media", asked.media)
+        task = read_fields(MediaStorage, body.fields)
+        named = {"taskType": task.taskType, "taskUUID": task.taskUUID, "operation": task.operation}
+        if task.operation == "delete":
+            await self._ports.uploads.delete(task.media.replace("-", "").lower(), self._caller)
+            return Answer(data=[named | {"mediaUUID": task.media}])
+        upload = await self._keep(body, "media", task.media)
         media_uuid, url = str(UUID(upload.id)), self._ports.uploads.url(upload.id, self._caller)
         return Answer(data=[named | {"mediaUUID": media_uuid, "mediaURL": url}])
 
     async def _get_account(self, body: Body) -> Answer:
         """Show an account: this server bills nobody, and has neither teams nor keys that could be managed here."""
-        asked = read_fields(AccountManagement, body.fields)
+        task = read_fields(AccountManagement, body.fields)
         requests = await count_jobs(self._ports.jobs, self._caller, since=time.time() - _DAY_S)
-        shown = {"taskType": asked.taskType, "taskUUID": asked.taskUUID, "operation": asked.operation}
+        shown = {"taskType": task.taskType, "taskUUID": task.taskUUID, "operation": task.operation}
         usage = {"today": {"credits": 0.0, "requests": requests}}
         return Answer(data=[shown | {"balance": 0.0, "team": [], "apiKeys": [], "usage": usage}])
 
     async def _search_models(self, body: Body) -> Answer:
-        asked = read_fields(ModelSearch, body.fields)
-        found = [model for model in _MODELS if _is_sought(model, asked)]
-        page = found[asked.offset : asked.offset + asked.limit]
-        shown = {"taskType": asked.taskType, "taskUUID": asked.taskUUID}
+        task = read_fields(ModelSearch, body.fields)
+        found = [model for model in _MODELS if _matches(model, task)]
+        page = found[task.offset : task.offset + task.limit]
+        shown = {"taskType": task.taskType, "taskUUID": task.taskUUID}
         return Answer(data=[shown | {"results": page, "totalResults": len(found)}])
 
     async def _keep(self, body: Body, name: str, media: str) -> Upload:
@@ -210,9 +210,9 @@ class TaskRunner:
         return upload
 
     async def _sign_in(self, body: Body) -> Answer:
-        asked = read_fields(Authentication, body.fields)
-        self._ports.callers.sign_in(self._connection, asked.apiKey)
-        return Answer(data=[show_session(asked)])
+        task = read_fields(Authentication, body.fields)
+        self._ports.callers.sign_in(self._connection, task.apiKey)
+        return Answer(data=[show_session(task)])
 
     async def _pong(self, body: Body) -> Answer:
         return Answer(data=[{"taskType": "ping", "pong": True}])
@@ -229,17 +229,17 @@ def _show(call: Call) -> dict[str, Any]:
     return {"url": redact(call.url), "status": call.status, "attempts": len(call.attempts)}
 
 
-def _is_sought(model: Mapping[str, Any], asked: ModelSearch) -> bool:
+def _matches(model: Mapping[str, Any], task: ModelSearch) -> bool:
     named = f"{model['air']} {model['name']}".lower()
     same = all(
-        getattr(asked, name) in (None, model[name]) for name in ("category", "type", "architecture", "conditioning")
+        getattr(task, name) in (None, model[name]) for name in ("category", "type", "architecture", "conditioning")
     )
-    return asked.search.lower() in named and same and not asked.tags and asked.visibility != "private"
+    return task.search.lower() in named and same and not task.tags and task.visibility != "private"
 
 
-def show_session(asked: Authentication) -> dict[str, Any]:
+def show_session(task: Authentication) -> dict[str, Any]:
     """Show a session, its id and no more: what a caller waits for, it finds again by its task's id."""
-    return {"taskType": "authentication", "connectionSessionUUID": asked.connectionSessionUUID or str(uuid4())}
+    return {"taskType": "authentication", "connectionSessionUUID": task.connectionSessionUUID or str(uuid4())}
 
 
 def describe_error(error: AnimateError) -> dict[str, Any]:
