@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 CLIENTS := tests/clients
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-renders test-slow test-nightly test-airgap test-clients docs check clean
+.PHONY: demo test test-merge test-slow test-nightly test-airgap test-clients docs check clean
 
 demo: $(READY)
 	$(BIN)/animate-server demo --output-dir demo
@@ -19,11 +19,11 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST)
 
-test-renders: $(READY)
-	$(PYTEST) -m renders
+test-merge: $(READY)
+	$(PYTEST) -m "renders or requests"
 
 test-slow: $(READY)
-	$(PYTEST) -m "renders or tools"
+	$(PYTEST) -m "renders or requests or tools"
 
 test-nightly: $(READY)
 	$(PYTEST) -m "tools or machine_code"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,12 @@ def tiny_models(tiny_bundle: Path) -> Models:
     from animate_pipelines.models import load_models
 
     return load_models(tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def short_models(tiny_models: Models) -> Models:
+    """The tiny bundle with segments of 5 frames: three of them cost less than one of its own 17."""
+    return dataclasses.replace(tiny_models, manifest=dataclasses.replace(tiny_models.manifest, segment_frames=5))
 
 
 @pytest.fixture(scope="session")
