@@ -26,6 +26,12 @@ if not torch.cuda.is_available():
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what compiles kernels: minutes, and of interest only after a change to them."""
+    if item.path.name == "test_machine_code.py":
+        item.add_marker(pytest.mark.machine_code)
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ANIMATE_HOME for this run."""
