@@ -8,14 +8,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := tests/clients
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-airgap test-clients docs check clean
+.PHONY: demo test test-renders test-slow test-nightly test-airgap test-clients docs check clean
 
 demo: $(READY)
 	$(BIN)/animate-server demo --output-dir demo
 
+# The tiers of the suite; tests/README.md says what each is for.
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+test-renders: $(READY)
+	$(PYTEST) -m "renders or requests"
+
+test-slow: $(READY)
+	$(PYTEST) -m "renders or requests or tools or machine_code"
+
+test-nightly: $(READY)
+	$(PYTEST) -m "tools or machine_code"
 
 test-airgap: $(READY)
 	$(BIN)/pytest -m airgap tests/repo/test_airgap.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,12 @@ if not torch.cuda.is_available():
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what compiles kernels: minutes, and of interest only after a change to them."""
+    if item.path.name == "test_machine_code.py":
+        item.add_marker(pytest.mark.machine_code)
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ANIMATE_HOME for this run."""
@@ -43,6 +50,12 @@ def tiny_models(tiny_bundle: Path) -> Models:
     from animate_pipelines.families.registry import load_models
 
     return load_models(tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def short_models(tiny_models: Models) -> Models:
+    """The tiny bundle with segments of 5 frames: three of them cost less than one of its own 17."""
+    return dataclasses.replace(tiny_models, manifest=dataclasses.replace(tiny_models.manifest, segment_frames=5))
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,16 @@ def test_other_rates(mezzanine: Mezzanine, numbers: Callable[[np.ndarray], list[
         assert clip.positions[5] == pytest.approx(5 / fps * 30000 / 1001)
 
 
+@pytest.mark.parametrize(("fps", "num_frames", "repeats"), [(10, 20, 0), (24, 48, 8), (40, 80, 40)])
+def test_frame_counts_follow_the_rate(
+    studio: Studio, limits: MediaLimits, fps: int, num_frames: int, repeats: int
+) -> None:
+    source = studio.numbered(f"two-seconds-{fps}.mp4", 40, "20")
+    written = write_mezzanine(source, studio.folder / f"at-{fps}.mp4", probe_video(source, limits), limits)
+    with Clip(written, fps=fps) as clip:
+        assert (clip.num_frames, clip.repeats, clip.duration_s) == (num_frames, repeats, 2)
+
+
 def test_only_the_first_frames(mezzanine: Mezzanine) -> None:
     with Clip(mezzanine, fps=24, max_frames=10) as clip:
         assert (clip.num_frames, clip.duration_s) == (10, Fraction(10, 24))

@@ -31,12 +31,12 @@ from animate_pipelines.render import render_video
 from animate_pipelines.request.params import RenderParams
 from animate_pipelines.result import RenderResult
 
-NUM_FRAMES = 40  # of the driving video: three segments of 17 frames
+NUM_FRAMES = 13  # three segments of 5 frames, each beginning with the last frame of the one before
 
 
 def _params(**fields: Any) -> RenderParams:
     values: dict[str, Any] = {"reference_image": "-", "driving_video": "-", "seed": 3, "resolution": "480p"}
-    return RenderParams(**values | fields)
+    return RenderParams(**values | {"num_frames": NUM_FRAMES} | fields)
 
 
 def _frames(path: Path) -> np.ndarray:
@@ -63,12 +63,12 @@ class Notes:
 
 @pytest.fixture(scope="module")
 def whole(
-    tiny_models: Models, media: InputFiles, tmp_path_factory: pytest.TempPathFactory
+    short_models: Models, media: InputFiles, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[RenderResult, Notes]:
     """An uninterrupted render of all three segments."""
     folder, notes = tmp_path_factory.mktemp("whole"), Notes()
     result = render_video(
-        tiny_models, _params(), media, folder / "out.mp4", workspace=folder / "workspace", report=notes
+        short_models, _params(), media, folder / "out.mp4", workspace=folder / "workspace", report=notes
     )
     return result, notes
 
@@ -79,7 +79,7 @@ def test_the_file_is_what_the_result_says(whole: tuple[RenderResult, Notes]) -> 
     assert (info.width, info.height, info.fps, info.num_frames) == (826, 496, Fraction(20), NUM_FRAMES)
     assert (result.width, result.height, result.fps, result.num_frames) == (826, 496, "20/1", NUM_FRAMES)
     assert (result.render_width, result.render_height, result.num_segments) == (112, 64, 3)
-    assert result.duration_s == 2.0
+    assert result.duration_s == NUM_FRAMES / 20
     assert (result.audio, info.audio is not None) == ("copied", True)
     assert result.warnings == (
         "the bundle 'tiny' has random weights: the picture is noise",
@@ -110,20 +110,20 @@ def test_progress_moves_forward_through_every_stage_and_step(whole: tuple[Render
 def test_a_restart_gives_the_same_frames(
     cancel_at: tuple[int, int],
     whole: tuple[RenderResult, Notes],
-    tiny_models: Models,
+    short_models: Models,
     media: InputFiles,
     tmp_path: Path,
 ) -> None:
     result, _ = whole
     workspace, destination = tmp_path / "workspace", tmp_path / "out.mp4"
     with pytest.raises(Canceled):
-        render_video(tiny_models, _params(), media, destination, workspace=workspace, report=Notes(cancel_at))
+        render_video(short_models, _params(), media, destination, workspace=workspace, report=Notes(cancel_at))
     assert not destination.exists()
     done = {path.name: path.stat().st_mtime_ns for path in workspace.glob("segment-*.mp4")}
     assert len(done) == cancel_at[0]
 
     notes = Notes()
-    render_video(tiny_models, _params(), media, destination, workspace=workspace, report=notes)
+    render_video(short_models, _params(), media, destination, workspace=workspace, report=notes)
     assert {name: (workspace / name).stat().st_mtime_ns for name in done} == done  # not rendered again
     rendered = {note.segment for note in notes.seen if note.num_steps}
     assert rendered == set(range(cancel_at[0], 3))
@@ -132,12 +132,12 @@ def test_a_restart_gives_the_same_frames(
 
 
 def test_another_seed_in_the_same_workspace_starts_over(
-    whole: tuple[RenderResult, Notes], tiny_models: Models, media: InputFiles, tmp_path: Path
+    whole: tuple[RenderResult, Notes], short_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
-    params = _params(num_frames=17)
+    params = _params(num_frames=5)
     for seed in (3, 4):
         result = render_video(
-            tiny_models,
+            short_models,
             dataclasses.replace(params, seed=seed),
             media,
             tmp_path / f"{seed}.mp4",
@@ -145,18 +145,15 @@ def test_another_seed_in_the_same_workspace_starts_over(
         )
         assert result.num_segments == 1
     assert not np.array_equal(_frames(tmp_path / "3.mp4"), _frames(tmp_path / "4.mp4"))
-    np.testing.assert_array_equal(_frames(tmp_path / "3.mp4"), _frames(whole[0].path)[:17])
+    np.testing.assert_array_equal(_frames(tmp_path / "3.mp4"), _frames(whole[0].path)[:5])
 
 
-@pytest.mark.parametrize(("fps", "num_frames", "repeats"), [(10, 20, 0), (24, 48, 8), (40, 80, 40)])
-def test_frame_counts_follow_the_rate(
-    fps: int, num_frames: int, repeats: int, tiny_models: Models, media: InputFiles, tmp_path: Path
-) -> None:
-    result = render_video(
-        tiny_models, _params(fps=fps, steps=1), media, tmp_path / "out.mp4", workspace=tmp_path / "workspace"
-    )
-    assert (result.num_frames, result.repeated_frames) == (num_frames, repeats)
-    assert len(_frames(result.path)) == num_frames
+def test_a_whole_video_at_another_rate(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+    """`media/test_clip.py` counts the frames of other rates."""
+    params = _params(fps=24, steps=1, num_frames=None)
+    result = render_video(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert (result.num_frames, result.repeated_frames) == (48, 8)
+    assert len(_frames(result.path)) == 48
     assert result.duration_s == 2.0
 
 
@@ -194,11 +191,11 @@ def test_a_driving_video_longer_than_the_service_takes(tiny_models: Models, medi
 
 
 def test_retargeting_draws_another_skeleton(
-    whole: tuple[RenderResult, Notes], tiny_models: Models, media: InputFiles, tmp_path: Path
+    whole: tuple[RenderResult, Notes], short_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
-    params = _params(retarget=True, num_frames=17)
-    result = render_video(tiny_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
-    assert not np.array_equal(_frames(result.path), _frames(whole[0].path)[:17])
+    params = _params(retarget=True, num_frames=5)
+    result = render_video(short_models, params, media, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
+    assert not np.array_equal(_frames(result.path), _frames(whole[0].path)[:5])
 
 
 def test_retargeting_needs_a_person_in_the_reference(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
@@ -243,7 +240,7 @@ def test_nobody_in_the_video_is_found_out_before_denoising(
     mode: str, tiny_models: Models, empty_scene: InputFiles, tmp_path: Path
 ) -> None:
     notes = Notes()
-    with pytest.raises(NoPersonFound, match="any of the 40 frames") as caught:
+    with pytest.raises(NoPersonFound, match="any of the 13 frames") as caught:
         render_video(
             tiny_models,
             _params(mode=mode),
@@ -255,7 +252,7 @@ def test_nobody_in_the_video_is_found_out_before_denoising(
     assert caught.value.to_json()["field"] == "driving_video"
     assert {note.stage for note in notes.seen} == {"check", "preprocess"}
     report = json.loads((tmp_path / "out.report.json").read_text())
-    assert (report["missing_person"], report["people"], report["chosen"]) == ([[0, 39]], [], 0)
+    assert (report["missing_person"], report["people"], report["chosen"]) == ([[0, 12]], [], 0)
     assert (tmp_path / "out.timeline.png").is_file()
 
 

@@ -83,21 +83,21 @@ class Recorder:
 
 
 def test_the_image_is_checked_first_and_then_each_segment(
-    tiny_models: Models, media: InputFiles, tmp_path: Path
+    short_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
     for refuse, seen in ((1, ["reference_image"]), (3, ["reference_image", "output", "output"])):
         checker = Recorder(refuse)
-        models = dataclasses.replace(tiny_models, safety=checker)
-        checked = dataclasses.replace(PARAMS, safety_check=True, num_frames=33, steps=1)
+        models = dataclasses.replace(short_models, safety=checker)
+        checked = dataclasses.replace(PARAMS, safety_check=True, num_frames=9, steps=1)
         out = tmp_path / f"{refuse}.mp4"
         with pytest.raises(ContentRefused):
             render_video(models, checked, media, out, workspace=tmp_path / str(refuse))
         assert (checker.fields, out.exists()) == (seen, False)
 
 
-def test_a_render_with_a_held_body_and_more_expression(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+def test_a_render_with_a_held_body_and_more_expression(short_models: Models, media: InputFiles, tmp_path: Path) -> None:
     asked = dataclasses.replace(PARAMS, body_control=False, expression=5, safety_check=True, num_frames=5, steps=1)
-    result = render_video(tiny_models, asked, media, tmp_path / "out.mp4", workspace=tmp_path / "w")
+    result = render_video(short_models, asked, media, tmp_path / "out.mp4", workspace=tmp_path / "w")
     assert result.safety == "not_checked"
     assert "not checked for safety: the bundle has no safety checker" in result.warnings
     assert result.num_frames == 5

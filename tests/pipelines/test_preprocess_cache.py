@@ -26,49 +26,49 @@ from animate_weights.hashes import hash_sample
 def _render(
     models: Models, media: InputFiles, folder: Path, cache: PreprocessCache | None, **fields: Any
 ) -> RenderResult:
-    values: dict[str, Any] = {"reference_image": "-", "driving_video": "-", "seed": 3, "steps": 1, "num_frames": 17}
+    values: dict[str, Any] = {"reference_image": "-", "driving_video": "-", "seed": 3, "steps": 1, "num_frames": 5}
     params = RenderParams(**{"resolution": "480p", "mode": "replace"} | values | fields)
     folder.mkdir()
     return render_video(models, params, media, folder / "out.mp4", workspace=folder / "work", cache=cache)
 
 
-def test_the_second_character_costs_no_preprocessing(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+def test_the_second_character_costs_no_preprocessing(short_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
-    first = _render(tiny_models, media, tmp_path / "first", cache)
+    first = _render(short_models, media, tmp_path / "first", cache)
     assert not first.preprocess_cached
     assert all(first.preprocess_seconds[part] > 0 for part in ("detect", "pose", "mask"))
 
     cv2.imwrite(str(tmp_path / "other.png"), np.random.default_rng(5).integers(0, 256, (80, 60, 3), np.uint8))
     other = dataclasses.replace(media, reference_image=tmp_path / "other.png")
-    second = _render(tiny_models, other, tmp_path / "second", cache, seed=4, prompt="another")
+    second = _render(short_models, other, tmp_path / "second", cache, seed=4, prompt="another")
     assert second.preprocess_cached
     assert [second.preprocess_seconds[part] for part in ("detect", "pose", "mask")] == [0.0, 0.0, 0.0]
     for name in ("people.npz", "masks.npy"):
         assert (tmp_path / "second/work" / name).read_bytes() == (tmp_path / "first/work" / name).read_bytes()
 
 
-def test_a_cached_render_gives_the_same_file(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+def test_a_cached_render_gives_the_same_file(short_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
-    results = [_render(tiny_models, media, tmp_path / name, cache) for name in ("first", "second")]
+    results = [_render(short_models, media, tmp_path / name, cache) for name in ("first", "second")]
     assert [result.preprocess_cached for result in results] == [False, True]
     assert results[0].path.read_bytes() == results[1].path.read_bytes()
 
 
-@pytest.mark.parametrize("change", [{"fps": 10}, {"mode": "animate"}, {"num_frames": 5}])
+@pytest.mark.parametrize("change", [{"fps": 10}, {"mode": "animate"}, {"num_frames": 3}])
 def test_what_changes_the_frames_is_found_anew(
-    change: dict[str, Any], tiny_models: Models, media: InputFiles, tmp_path: Path
+    change: dict[str, Any], short_models: Models, media: InputFiles, tmp_path: Path
 ) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
-    _render(tiny_models, media, tmp_path / "first", cache, num_frames=9)
-    result = _render(tiny_models, media, tmp_path / "second", cache, **{"num_frames": 9} | change)
+    _render(short_models, media, tmp_path / "first", cache)
+    result = _render(short_models, media, tmp_path / "second", cache, **change)
     assert not result.preprocess_cached
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_other_networks_find_anew(tiny_models: Models, media: InputFiles, tmp_path: Path) -> None:
+def test_other_networks_find_anew(short_models: Models, media: InputFiles, tmp_path: Path) -> None:
     cache = PreprocessCache(tmp_path / "cache", max_bytes=10**9)
-    _render(tiny_models, media, tmp_path / "first", cache)
-    retrained = dataclasses.replace(tiny_models, family=dataclasses.replace(tiny_models.family, readers_hash="another"))
+    _render(short_models, media, tmp_path / "first", cache)
+    retrained = dataclasses.replace(short_models, readers_hash="another")
     assert not _render(retrained, media, tmp_path / "second", cache).preprocess_cached
 
 

@@ -20,6 +20,8 @@ from animate_pipelines.families.registry import Models, load_models
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet.performance import steer
 
+pytestmark = pytest.mark.renders
+
 SIZE, NATIVE, FRAMES = (128, 128), (192, 192), 17
 MAX_BYTES = 12_000_000
 CASES = (2, 3, 4, 5)

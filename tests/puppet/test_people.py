@@ -72,6 +72,7 @@ def perform(seed: int) -> list[np.ndarray]:
     return frames
 
 
+@pytest.mark.renders
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_report_lists_exactly_the_frames_without_person_and_face(seed: int, models: Models, tmp_path: Path) -> None:
     media = write_media(tmp_path, perform(seed))
@@ -136,6 +137,7 @@ def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path
     assert caught.value.field == "person"
 
 
+@pytest.mark.renders
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 def test_a_job_says_of_its_person_what_preflight_says(mode: Task, models: Models, tmp_path: Path) -> None:
     """One of two stands upright in the first frames, the other has raised both hands."""

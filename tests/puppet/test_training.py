@@ -172,6 +172,7 @@ def test_a_clip_is_learned_from_where_the_models_own_steps_lead():
     assert animator.share.grad.item() == pytest.approx(-1.0)
 
 
+@pytest.mark.tools
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")  # norms keep fp32 weights under autocast
 def test_the_decoder_learns_from_guesses_and_leaves_the_encoder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(latents, "SHARD_CLIPS", 2)

@@ -13,6 +13,8 @@ from animate_benchmarks import forward, forward_cpu, preprocess
 from animate_benchmarks.gpu import attention, ceilings, operators
 from animate_benchmarks.gpu.summary import last_object
 
+pytestmark = pytest.mark.tools
+
 
 def test_forward_runs_narrow(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = "--device cpu --narrow --size 64x64 --frames 17 --layers 5 --repeats 1"

@@ -19,6 +19,8 @@ from segmind import SegmindClient
 from segmind.files import Files
 from segmind.v2 import InferenceFailed
 
+pytestmark = pytest.mark.renders
+
 START_S, RENDER_S = 120, 180
 
 
