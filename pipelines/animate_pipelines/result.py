@@ -57,7 +57,7 @@ class RenderResult:
     version: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it but the path, which means nothing outside this machine."""
+        """All of it but the path, which means nothing outside this machine."""
         values = asdict(self)
         del values["path"]
         return values | {"warnings": list(self.warnings), "loras": [list(lora) for lora in self.loras]}

@@ -17,14 +17,14 @@ class ImageEncoder:
         self._model = model
 
     def encode(self, reference: torch.Tensor) -> torch.Tensor:
-        """Return states `1 tokens width` of the letter-boxed reference `1 3 h w` in -1..1."""
+        """`1 tokens width` states of the letter-boxed reference `1 3 h w` in -1..1."""
         pixels = self.prepare(reference, int(self._model.config.image_size)).to(self._model.device, self._model.dtype)
         states: torch.Tensor = self._model(pixels, output_hidden_states=True).hidden_states[-2]
         return states
 
     @staticmethod
     def prepare(reference: torch.Tensor, side_px: int) -> torch.Tensor:
-        """Return the reference as the encoder sees it: `1 3 side side`, normalised.
+        """The reference as the encoder sees it: `1 3 side side`, normalised.
 
         It is squashed to the square without keeping its aspect and without anti-aliasing: so the model was trained.
         diffusers crops the centre of the raw image instead.

@@ -25,14 +25,14 @@ class Solver(Protocol):
 
 
 def unipc_sigmas(num_steps: int, shift: float) -> np.ndarray:
-    """Return `num_steps + 1` float32 noise levels, the last one 0. The top level is 1 - 1/1000, computed in float32."""
+    """`num_steps + 1` float32 noise levels, the last one 0. The top level is 1 - 1/1000, computed in float32."""
     top = float(np.float32(1.0) - np.float32(1.0 / NUM_TRAIN_TIMESTEPS))
     base = np.linspace(top, 0.0, num_steps + 1)[:-1]
     return _with_final_zero(shift * base / (1 + (shift - 1) * base))
 
 
 def euler_sigmas(num_steps: int, shift: float) -> np.ndarray:
-    """Return `num_steps + 1` float32 noise levels from exactly 1 to 0, which few-step models are distilled on."""
+    """`num_steps + 1` float32 noise levels from exactly 1 to 0: what few-step models are distilled on."""
     base = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
     return _with_final_zero(shift * base / (1 + (shift - 1) * base))
 

@@ -21,8 +21,7 @@ class Segment:
 
 
 def plan_segments(num_frames: int, segment_frames: int, overlap: int) -> list[Segment]:
-    """Return the segments of a clip: all of `segment_frames` frames, each starting `overlap` frames before the last
-    one's end.
+    """The segments of a clip: all of `segment_frames` frames, each starting `overlap` frames before the last one's end.
 
     `segment_frames` must be 4n+1, the length that the VAE's and the face encoder's strides divide.
     """
@@ -48,7 +47,7 @@ def plan_segments(num_frames: int, segment_frames: int, overlap: int) -> list[Se
 
 
 def reflect(position: int, num_frames: int) -> int:
-    """Return the frame at `position` of the padded clip: forth and back without repeating the ends (0 1 2 1 0 1)."""
+    """The frame at `position` of the padded clip: forth and back without repeating the ends (0 1 2 1 0 1)."""
     if num_frames == 1:
         return 0
     period = 2 * (num_frames - 1)
@@ -57,5 +56,5 @@ def reflect(position: int, num_frames: int) -> int:
 
 
 def segment_indices(segment: Segment, num_frames: int) -> list[int]:
-    """List the clip's frames that this segment is conditioned on, one for each of its frames."""
+    """The clip's frames that this segment is conditioned on, one for each of its frames."""
     return [reflect(position, num_frames) for position in range(segment.start, segment.stop)]

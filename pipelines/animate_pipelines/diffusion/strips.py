@@ -38,16 +38,14 @@ def decode_in_strips(model: Any, latents: torch.Tensor, num_strips: int) -> torc
 
 
 def halo_of(num_res_blocks: int) -> int:
-    """Return how far, in latents, the decoder's upper part sees: a pixel for each of its convolutions, at their
-    resolution.
-    """
+    """How far, in latents, the decoder's upper part sees: a pixel for each of its convolutions, at their resolution."""
     residual = sum(2 * (num_res_blocks + 1) / 2**level for level in range(_LEVELS))
     upsampling = sum(1 / 2**level for level in range(1, _LEVELS)) + 1 / 2 ** (_LEVELS - 1)  # and the last one
     return math.ceil(residual + upsampling)
 
 
 def _frames(model: Any, decoder: nn.Module, states: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Run a part of the decoder on each latent frame, with what it carries from frame to frame."""
+    """What a part of the decoder makes of each latent frame, with what it carries from frame to frame."""
     carried: list[Any] = [None] * model._cached_conv_counts["decoder"]
     for frame in range(states.shape[2]):
         yield decoder(states[:, :, frame : frame + 1], feat_cache=carried, feat_idx=[0], first_chunk=frame == 0)
@@ -63,7 +61,7 @@ def _upper(decoder: nn.Module) -> nn.Module:
 
 
 def _with(decoder: nn.Module, **replaced: nn.Module) -> nn.Module:
-    """Return the same decoder, its weights included, with other modules in the place of some."""
+    """The same decoder, its weights included, with other modules in the place of some."""
     part = copy.copy(decoder)
     part._modules = {**decoder._modules, **replaced}
     return part

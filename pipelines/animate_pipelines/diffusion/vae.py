@@ -69,13 +69,11 @@ class VideoVae:
 
 
 def to_pixels(frames: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return `t h w 3` uint8 frames as `1 3 t h w` fp32 in -1..1, contiguous: the VAE's convolutions are slower on a
-    view.
-    """
+    """`t h w 3` uint8 frames as `1 3 t h w` fp32 in -1..1, contiguous: the VAE's convolutions are slower on a view."""
     return torch.from_numpy(frames).to(device).permute(3, 0, 1, 2)[None].contiguous().float() / 127.5 - 1
 
 
 def to_frames(pixels: torch.Tensor) -> np.ndarray:
-    """Return `1 3 t h w` in -1..1 as `t h w 3` uint8, truncated as the official writer does."""
+    """`1 3 t h w` in -1..1 as `t h w 3` uint8, truncated as the official writer does."""
     frames = ((pixels[0].clamp(-1, 1) + 1) / 2 * 255).to(torch.uint8)
     return frames.permute(1, 2, 3, 0).contiguous().cpu().numpy()

@@ -31,7 +31,7 @@ class Verdict:
 
 
 def verify_bundle(bundle: Path, on_bytes: OnBytes, *, hashes: bool = True) -> list[Verdict]:
-    """Yield every verdict on a bundle; the last verdicts say which modes work.
+    """Everything there is to say about a bundle; the last verdicts say which modes work.
 
     on_bytes: called with the bytes hashed. hashes: False to leave the slow part out.
     """
@@ -76,7 +76,7 @@ def _networks(bundle: Path, manifest: Manifest, traits: Traits) -> Iterator[Verd
 
 
 def _contents(files: NetworkFiles) -> str:
-    """Describe number, types and size of a network's tensors."""
+    """Number, types and size of a network's tensors."""
     types = collections.Counter(
         str(stored.dtype).removeprefix("torch.") for stored in files.checkpoint.tensors.values()
     )
@@ -100,7 +100,7 @@ def _loras(bundle: Path, manifest: Manifest, transformer: NetworkFiles) -> Itera
 
 
 def _files(bundle: Path, traits: Traits) -> Iterator[Verdict]:
-    """Judge the tokeniser, and the networks that look at pictures where the family has them look."""
+    """The tokeniser, and the networks that look at pictures where the family has them look."""
     needed = [("tokeniser", tokenizer_folder(bundle))] if "text_encoder" in traits.components else []
     readers = (("detector", "person detector", DETECTOR_PATH), ("pose", "pose network", POSE_PATH))
     needed += [(subject, bundle / path) for reader, subject, path in readers if reader in traits.readers]
@@ -115,7 +115,7 @@ def _files(bundle: Path, traits: Traits) -> Iterator[Verdict]:
 
 
 def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
-    """Judge what works: animate and replace need all that is not a LoRA; turbo and relighting need theirs as well."""
+    """What works: animate and replace need all that is not a LoRA; turbo and relighting need theirs as well."""
     bad = {verdict.subject for verdict in verdicts if verdict.state == "bad"}
     blocking = sorted(bad - {"relighting LoRA", "few-step LoRA"})
     says = []

@@ -24,7 +24,7 @@ _STRAY_S = 3600.0  # a staging folder this old is left over from a crash
 
 
 def cache_key(depends_on: dict[str, Any]) -> str:
-    """Return a name for what depends on exactly these JSON values."""
+    """A name for what depends on exactly these JSON values."""
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
 
 
@@ -98,7 +98,7 @@ class PreprocessCache:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """Open the folder and yield its descriptor; as long as it is open no other folder gets its inode number."""
+    """Its descriptor; as long as it is open no other folder gets its inode number."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor
@@ -107,7 +107,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _share(file: Path, destination: Path) -> None:
-    """Put the same bytes under another name: a hard link, or a copy on another file system."""
+    """The same bytes under another name: a hard link, or a copy on another file system."""
     try:
         os.link(file, destination)
     except OSError as error:

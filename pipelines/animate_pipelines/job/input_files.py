@@ -38,12 +38,12 @@ class InputFiles:
 
     @classmethod
     def of(cls, params: RenderParams) -> InputFiles:
-        """Name the files of params whose inputs are paths."""
+        """For params whose inputs are paths."""
         return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
 
 
 def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:
-    """Return the part of the driving video that is used."""
+    """The part of the driving video that is used."""
     info = probe_video(media.driver, limits.with_videos_of(params.longest_s))
     return trim(info, params.start, params.duration)
 

@@ -32,7 +32,7 @@ class RenderPlan:
     recipe: Recipe
 
     def to_json(self, num_frames: int) -> dict[str, Any]:
-        """Return what a render of so many frames will do, under the names its result has."""
+        """What a render of so many frames will do, under the names its result has."""
         return {
             "num_frames": num_frames,
             "num_segments": len(self.segments),
@@ -100,5 +100,5 @@ def plan_warnings(plan: RenderPlan, manifest: Manifest, params: RenderParams) ->
 
 
 def nearest_area(manifest: Manifest, size: Size) -> Size:
-    """Return the area nearest to `size`, as a ratio, of those that the bundle is made for."""
+    """Of the areas the bundle is made for, the one nearest to `size`, as a ratio."""
     return min(manifest.render_areas, key=lambda area: abs(math.log(area[0] * area[1] / (size[0] * size[1]))))

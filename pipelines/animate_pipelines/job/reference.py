@@ -35,10 +35,7 @@ class Reference:
 
 
 def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: MediaLimits) -> Picture | Mezzanine:
-    """Read the image, or the character's video, rewritten.
-
-    Raises `MediaError` and `MediaTooLarge` on `reference_image`.
-    """
+    """The image, or the character's video, rewritten. Raises `MediaError` and `MediaTooLarge` on `reference_image`."""
     if kind == "image":
         return read_image(path, limits)
     if files.character_mezzanine.is_file():
@@ -50,7 +47,7 @@ def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: Me
 def settle_reference(
     given: Picture | Mezzanine, readers: Readers, driving: Clip, on_look: Callable[[], None] = lambda: None
 ) -> Reference:
-    """Return an image as it is; of a character's video the frame nearest in pose to the first frame of `driving`.
+    """An image as it is; of a character's video the frame nearest in pose to the first frame of `driving`.
 
     Where no pose can be compared, the frame whose pose is surest. on_look: called after every frame; what it raises
     stops the work. Raises `NoPersonFound` where nobody is seen, and `BundleError` where the bundle has no networks to

@@ -48,7 +48,7 @@ class DeviceMemory:
         return predict_peak(self.sizes, self.execution, segment) + MARGIN_BYTES
 
     def _largest(self, segment: SegmentSize, available: int) -> SegmentSize | None:
-        """Return the largest size by the rule of `render_size`: both sides are multiples of 16, rounded down."""
+        """By the rule of `render_size`: both sides are multiples of 16, rounded down."""
         for width in range(segment.width, 0, -SIDE_MULTIPLE_PX):
             height = width * segment.height // segment.width // SIDE_MULTIPLE_PX * SIDE_MULTIPLE_PX
             smaller = replace(segment, width=width, height=height)
@@ -58,9 +58,7 @@ class DeviceMemory:
 
 
 def cuda_memory(sizes: NetworkSizes, execution: Execution) -> DeviceMemory:
-    """Return what is known of the execution's GPU: what is free, what torch holds for us, and what is predicted to lie
-    outside of torch.
-    """
+    """Of the execution's GPU: what is free, what torch holds for us, and what is predicted to lie outside of torch."""
 
     def available() -> int:
         free: int = torch.cuda.mem_get_info(execution.device)[0]

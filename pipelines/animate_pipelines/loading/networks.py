@@ -38,7 +38,7 @@ class NetworkFiles:
     rename: Rename
 
     def build_empty(self) -> nn.Module:
-        """Build the network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
+        """The network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
         try:
             with init_empty_weights(include_buffers=False):
                 network = self.build()
@@ -47,7 +47,7 @@ class NetworkFiles:
             raise BundleError(f"{self.component} cannot be built: {error}", field="bundle") from error
 
     def match(self) -> Matching:
-        """Hold every tensor against every parameter; nothing is read."""
+        """Every tensor against every parameter; nothing is read."""
         return match_tensors(self.checkpoint, network_shapes(self.build_empty()), self.rename)
 
     def load(
@@ -59,11 +59,10 @@ class NetworkFiles:
         fp8: bool = False,
         on_host: str | None = None,
     ) -> Any:
-        """Return the network with its values.
+        """The network with its values. Holds one copy: a tensor is read, converted, moved and assigned at a time.
 
-        Holds one copy: a tensor is read, converted, moved and assigned at a time. fp8: keep a transformer's matrices in
-        8 bits. on_host: name of the part that ends in host memory instead. `BundleError` names the first tensor that is
-        missing, extra or of the wrong shape.
+        fp8: keep a transformer's matrices in 8 bits. on_host: name of the part that ends in host memory instead.
+        `BundleError` names the first tensor that is missing, extra or of the wrong shape.
         """
         network = self.build_empty()
         if fp8:
@@ -82,7 +81,7 @@ class NetworkFiles:
 
 
 def open_network(bundle: Path, component: Component, *, chosen: str | None = None) -> NetworkFiles:
-    """Open one network of a bundle of either layout. `BundleError` says what is missing or unreadable.
+    """One network of a bundle of either layout. `BundleError` says what is missing or unreadable.
 
     chosen: the transformer's file where the manifest names one.
     """
@@ -161,12 +160,12 @@ def _assign(network: nn.Module, name: str, tensor: torch.Tensor, home: torch.dev
 
 
 def _tied(network: nn.Module) -> nn.Module:
-    """Tie the text encoder's two names of its embedding: they are one parameter, and assigning parts them."""
+    """The text encoder's two names of its embedding are one parameter; assigning parts them."""
     if isinstance(network, UMT5EncoderModel):
         network.tie_weights()
     return network
 
 
 def network_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the parameters' shapes by name; shared ones once, under the first name."""
+    """Of the parameters, by name; shared ones once, under the first name."""
     return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}

@@ -37,14 +37,12 @@ def predict_peak(sizes: NetworkSizes, execution: Execution, segment: SegmentSize
 
 
 def untracked_bytes(sizes: NetworkSizes) -> int:
-    """Return what torch does not hold of a predicted peak: ONNX's networks, the CUDA context, workspaces."""
+    """Of a predicted peak, what torch's allocator does not hold: ONNX's networks, the CUDA context, workspaces."""
     return sizes.preprocessing_bytes + _OVERHEAD_BYTES
 
 
 def transformer_bytes(sizes: NetworkSizes, execution: Execution) -> int:
-    """Return the bytes of one transformer's weights on the device while it computes; two of its blocks when they are
-    streamed.
-    """
+    """Of one transformer's weights on the device while it computes; two of its blocks when they are streamed."""
     whole = sizes.transformer.stored_bytes(execution)
     if not execution.stream_blocks:
         return whole
@@ -53,7 +51,7 @@ def transformer_bytes(sizes: NetworkSizes, execution: Execution) -> int:
 
 
 def host_bytes(sizes: NetworkSizes, execution: Execution) -> int:
-    """Return the bytes of weights in host memory: what is parked, streamed or runs on the CPU."""
+    """Of weights in host memory: what is parked, streamed or runs on the CPU."""
     held = sizes.text_encoder * TYPE_BYTES[execution.dtype] if execution.text_on_cpu else 0
     if execution.stream_blocks:
         held += sizes.blocks.stored_bytes(execution)
@@ -63,13 +61,13 @@ def host_bytes(sizes: NetworkSizes, execution: Execution) -> int:
 
 
 def denoise_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """Return what one call of the transformer in bf16 holds at once, beside its weights."""
+    """What one call of the transformer in bf16 holds at once, beside its weights."""
     tokens = segment.num_tokens * _TOKEN_BYTES + sizes.num_blocks * _CONTEXT_TOKENS * _CONTEXT_BYTES
     return round(sizes.transformer_width * tokens)
 
 
 def decode_bytes(sizes: NetworkSizes, segment: SegmentSize, num_strips: int = 1) -> int:
-    """Return what decoding a segment in fp32 holds at once, beside the VAE's weights."""
+    """What decoding a segment in fp32 holds at once, beside the VAE's weights."""
     pixels = segment.width * segment.height
     features = _DECODE_BYTES * sizes.vae_width / _VAE_WIDTH
     if num_strips > 1:
@@ -81,12 +79,12 @@ def decode_bytes(sizes: NetworkSizes, segment: SegmentSize, num_strips: int = 1)
 
 
 def encode_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """Return what encoding one of a segment's videos in fp32 holds at once, beside the VAE's weights."""
+    """What encoding one of a segment's videos in fp32 holds at once, beside the VAE's weights."""
     features = _ENCODE_BYTES * sizes.vae_width / _VAE_WIDTH
     pixels = segment.width * segment.height
     return round(pixels * (features + _ENCODE_FRAME_BYTES * segment.num_frames)) + _pose_bytes(sizes, segment)
 
 
 def _pose_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """Return the bytes of the pose patches, which are kept while the VAE works."""
+    """The pose patches, which are kept while the VAE works."""
     return segment.num_tokens * sizes.transformer_width * 2

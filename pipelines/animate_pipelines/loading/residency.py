@@ -67,7 +67,7 @@ RESIDENCIES = (
 def plan_residency(
     sizes: NetworkSizes, execution: Execution, segment: SegmentSize, free_bytes: int
 ) -> Residency | None:
-    """Return the first way that fits with 1 GB to spare; None when none does."""
+    """The first way that fits with 1 GB to spare; None when none does."""
     for residency in RESIDENCIES:
         if predict_peak(sizes, with_residency(execution, residency), segment) + MARGIN_BYTES <= free_bytes:
             return residency
@@ -75,7 +75,7 @@ def plan_residency(
 
 
 def describe_plan(sizes: NetworkSizes, execution: Execution, segment: SegmentSize, free_bytes: int | None) -> str:
-    """Say what would stay and what that needs, for people; empty when nothing fits. free_bytes: None for no limit."""
+    """What would stay and what that needs, for people; empty when nothing fits. free_bytes: None for no limit."""
     residency = RESIDENCIES[0] if free_bytes is None else plan_residency(sizes, execution, segment, free_bytes)
     if residency is None:
         return ""

@@ -31,7 +31,7 @@ class SafetyChecker:
             raise BundleError(f"safety_checker/ calls none of its labels harmless: {named}", field="bundle")
 
     def check(self, pictures: np.ndarray, *, field: str) -> None:
-        """Look at pictures `n h w 3` uint8. Raises `ContentRefused`, naming `field`, the label and its score."""
+        """Of pictures `n h w 3` uint8. Raises `ContentRefused`, naming `field`, the label and its score."""
         inputs = self._processor(images=list(pictures), return_tensors="pt")
         with torch.no_grad():
             scores = self._model(inputs["pixel_values"].to(self._model.device)).logits.float().softmax(-1).cpu()
@@ -47,7 +47,7 @@ class SafetyChecker:
 
 
 def load_safety_checker(folder: Path, device: str) -> SafetyChecker | None:
-    """Load the bundle's checker; None when it has none. Raises `BundleError` for one that cannot be loaded."""
+    """None when the bundle has none. Raises `BundleError` for one that cannot be loaded."""
     if not folder.is_dir():
         return None
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -61,5 +61,5 @@ def load_safety_checker(folder: Path, device: str) -> SafetyChecker | None:
 
 
 def sample(frames: np.ndarray) -> np.ndarray:
-    """Return the first, middle and last of frames `t h w 3`."""
+    """The first, middle and last of frames `t h w 3`."""
     return frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES_A_SEGMENT).round().astype(int))]

@@ -28,7 +28,7 @@ class WeightCount:
 
     @classmethod
     def of(cls, shapes: Mapping[str, Shape]) -> WeightCount:
-        """Sum a transformer's parameters, given by Diffusers name."""
+        """Of a transformer's parameters, by Diffusers name."""
         matrices = [shape for name, shape in shapes.items() if is_quantised_parameter(name)]
         return cls(
             values=sum(map(math.prod, shapes.values())),
@@ -37,7 +37,7 @@ class WeightCount:
         )
 
     def stored_bytes(self, execution: Execution) -> int:
-        """Return their bytes in the execution's type, or the matrices in 8 bits with an fp32 scale a row."""
+        """In the execution's type, or the matrices in 8 bits with an fp32 scale a row."""
         width = TYPE_BYTES[execution.dtype]
         if not execution.fp8_weights:
             return self.values * width
@@ -77,18 +77,18 @@ class SegmentSize:
 
     @property
     def num_tokens(self) -> int:
-        """Count the transformer's tokens, the reference's frame included."""
+        """Of the transformer, the reference's frame included."""
         return (self.num_latent_frames + 1) * (self.width // _TOKEN_PX) * (self.height // _TOKEN_PX)
 
 
 def area_segments(manifest: Manifest) -> list[SegmentSize]:
-    """Return a segment at each of the bundle's areas, the largest first."""
+    """A segment at each of the bundle's areas, the largest first."""
     areas = sorted(manifest.render_areas, key=math.prod, reverse=True)
     return [SegmentSize(width=w, height=h, num_frames=manifest.segment_frames) for w, h in areas]
 
 
 def read_sizes(bundle: Path, manifest: Manifest) -> NetworkSizes:
-    """Read the sizes from the headers of a bundle's files. `BundleError` when they cannot be read."""
+    """From the headers of a bundle's files. `BundleError` when they cannot be read."""
     transformer = open_network(bundle, "transformer", chosen=manifest.transformer)
     shapes = network_shapes(transformer.build_empty())
     blocks = {name: shape for name, shape in shapes.items() if name.startswith("blocks.")}

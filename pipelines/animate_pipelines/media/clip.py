@@ -45,7 +45,7 @@ class Clip:
 
     @property
     def repeats(self) -> int:
-        """Count how many frames show the same picture as the frame before."""
+        """How many frames show the same picture as the frame before."""
         return int(np.count_nonzero(np.diff(self.indices) == 0))
 
     @property
@@ -53,7 +53,7 @@ class Clip:
         return self.num_frames / self.fps
 
     def read_source(self, indices: Sequence[int] | Indices) -> Iterator[Frame]:
-        """Yield the mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
+        """The mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
         # Within a GOP what is read is decoded once: 4.3 ms of CPU a frame at 1280x720, and 6.9 sixteen frames a time.
         for _, together in groupby(map(int, indices), key=lambda index: index // GOP_FRAMES):
             yield from self._fetch(list(together))
@@ -81,9 +81,7 @@ class Clip:
 def frame_positions(
     num_frames: int, source_fps: Fraction, fps: Fraction
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return where, in source frames, each frame of the clip resampled to `fps` stands.
-
-    Rounded half to even, a position is the frame that is shown.
+    """Where, in source frames, each frame of the clip resampled to `fps` stands; rounded half to even: which it shows.
 
     The rule of Wan2.2-Animate's preprocess_data.py (get_frame_indices), in its order and in float64 as there.
     """

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return `image` as opaque RGB in sRGB, turned as its EXIF tag says."""
+    """`image` as opaque RGB in sRGB, turned as its EXIF tag says."""
     image.load()
     profile = image.info.get("icc_profile")
     alpha = _alpha(image)

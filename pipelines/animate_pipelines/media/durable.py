@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(destination: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `destination` on success and is removed on any error."""
+    """A temporary path beside `destination`, which becomes `destination` on success and is removed on any error."""
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     try:
         yield temporary

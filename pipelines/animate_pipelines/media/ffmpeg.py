@@ -27,12 +27,12 @@ _ABORT_SIGNALS = (-6, -11)  # how programs end that do not check an allocation
 
 
 def header_bounds(limits: MediaLimits) -> Bounds:
-    """Return the bounds for a child that reads headers or packets and writes nothing."""
+    """For a child that reads headers or packets and writes nothing."""
     return Bounds(memory_bytes=limits.memory_bytes, cpu_s=limits.header_cpu_s, wall_s=limits.header_wall_s)
 
 
 def decode_bounds(limits: MediaLimits) -> Bounds:
-    """Return the bounds for a child that decodes a whole video and writes one."""
+    """For a child that decodes a whole video and writes one."""
     return Bounds(
         memory_bytes=limits.memory_bytes,
         cpu_s=limits.decode_cpu_s,
@@ -42,7 +42,7 @@ def decode_bounds(limits: MediaLimits) -> Bounds:
 
 
 def file_url(path: Path) -> str:
-    """Return `path` so that FFmpeg sees a file of that name, whatever the name looks like."""
+    """`path` so that FFmpeg sees a file of that name, whatever the name looks like."""
     return f"file:{path.resolve()}"
 
 
@@ -74,7 +74,7 @@ def run_ffmpeg(
 
 
 def child_error(outcome: Outcome, bounds: Bounds, *, field: str | None, reason: str) -> RequestError | ServerError:
-    """Return the error for a child that did not end well. `reason` is its own last word."""
+    """The error for a child that did not end well. `reason` is its own last word."""
     if field is None or "No space left on device" in outcome.stderr:
         return ServerError(f"media child failed ({outcome.returncode}): {reason or outcome.stopped or 'no reason'}")
     too_much = _used_up(outcome, bounds)
@@ -87,7 +87,7 @@ def child_error(outcome: Outcome, bounds: Bounds, *, field: str | None, reason: 
 
 
 def last_error(stderr: str) -> str:
-    """Return the last line of FFmpeg's stderr that says why, without addresses and without our file names."""
+    """The last line of FFmpeg's stderr that says why, without addresses and without our file names."""
     reasons = [match[2] for line in stderr.splitlines() if (match := _TAGGED.match(line.rstrip()))]
     useful = [reason for reason in reasons if not _NO_REASON.search(reason)]
     line = (useful or reasons or [""])[-1]

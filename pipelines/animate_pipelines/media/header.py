@@ -46,7 +46,7 @@ class MediaKind:
 
 
 def sniff(head: bytes, *, field: str) -> MediaKind:
-    """Return the kind of the file that begins with `head`. `MediaError` on `field` when it is none we accept."""
+    """The kind of the file that begins with `head`. `MediaError` on `field` when it is none we accept."""
     if head.startswith(b"\xff\xd8\xff"):
         return MediaKind(family="image", container="jpeg")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -65,7 +65,7 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
 
 
 def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
-    """Do as `sniff` does, and raise `MediaError` when an image was given for a video or a video for an image."""
+    """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
     kind = sniff(head, field=field)
     if kind.family != family:
         message = f"{{field}} must be {with_article(family)}, but the file is {with_article(kind.family)}"
@@ -74,8 +74,7 @@ def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
 
 
 def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimits, *, field: str) -> MediaKind:
-    """Check all that can be said of an input before decoding: its family, its size, and a picture's sides where `head`
-    tells.
+    """All that can be said of an input before decoding: its family, its size, and a picture's sides where `head` tells.
 
     head: the first bytes, `HEAD_BYTES` of them where the file has as many. size_bytes: of the whole file.
     """
@@ -88,7 +87,7 @@ def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimi
 
 
 def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None:
-    """Raise `MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
+    """`MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
     if size_bytes == 0:
         raise MediaError("{field} is empty", field=field, value=0)
     if size_bytes > limits.max_file_bytes:
@@ -101,7 +100,7 @@ def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None
 
 
 def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """Raise `MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
+    """`MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
     value = f"{width}x{height}"
     if width * height > limits.max_image_pixels:
         message = f"{{field}} is {value}, {width * height} pixels; the limit is {limits.max_image_pixels}"
@@ -110,7 +109,7 @@ def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: st
 
 
 def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """Raise `MediaError` when a side is too short or the picture is a mere strip."""
+    """`MediaError` when a side is too short or the picture is a mere strip."""
     value = f"{width}x{height}"
     if min(width, height) < limits.min_side_px:
         message = f"{{field}} is {value}; each side must have at least {limits.min_side_px} pixels"

@@ -21,12 +21,12 @@ _DECODE = str(Path(__file__).with_name("decode_image.py"))
 
 
 def read_image(path: Path, limits: MediaLimits, *, field: str = "reference_image") -> Picture:
-    """Read the image at `path` as `h w c`, RGB, uint8.
+    """The image at `path` as `h w c`, RGB, uint8.
 
     Turned upright by its EXIF tag; transparent parts laid over white; embedded colour profiles converted to sRGB;
     16-bit samples cut to their upper 8 bits; of an animation the first picture. Decoded by Pillow in a child with
-    bounds: image decoders are C code that has been broken by files more than once. Raises `MediaError` or
-        `MediaTooLarge` on `field`; sides are checked before decoding.
+    bounds: image decoders are C code that has been broken by files more than once.
+    Raises `MediaError` or `MediaTooLarge` on `field`; sides are checked before decoding.
     """
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)

@@ -90,7 +90,7 @@ def write_mezzanine(
 
 
 def read_mezzanine(path: Path, limits: MediaLimits) -> Mezzanine:
-    """Read the mezzanine that an earlier `write_mezzanine` left at `path`."""
+    """The mezzanine that an earlier `write_mezzanine` left at `path`."""
     return _read(path, limits, field=None)
 
 
@@ -120,7 +120,7 @@ def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> li
 
 
 def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
-    """Return the filters from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
+    """The chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
     rate = f"{info.fps.numerator}/{info.fps.denominator}"
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
     # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate.

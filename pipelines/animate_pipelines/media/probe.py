@@ -45,10 +45,7 @@ class _Header:
 
 
 def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video") -> VideoInfo:
-    """Say what the file at `path` is.
-
-    Raises `MediaError` or `MediaTooLarge` on `field` for whatever is not within `limits`.
-    """
+    """What the file at `path` is. `MediaError` or `MediaTooLarge` on `field` for whatever is not within `limits`."""
     container = check_video_file(path, limits, field=field)
     header = _read_header(path, container, limits, field=field)
     stored_width, stored_height, width, height = _sides(header, field=field)
@@ -82,14 +79,14 @@ def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video"
 
 
 def check_video_file(path: Path, limits: MediaLimits, *, field: str) -> Container:
-    """Return the container of the video at `path`, by its first bytes; checks its size too."""
+    """The container of the video at `path`, by its first bytes; checks its size too."""
     check_file_size(path.stat().st_size, limits, field=field)
     with path.open("rb") as stream:
         return check_family(stream.read(HEAD_BYTES), "video", field=field).container
 
 
 def check_timing(timing: Timing, limits: MediaLimits, *, field: str) -> None:
-    """Raise `MediaTooLarge` when frames come too fast or go on for too long."""
+    """`MediaTooLarge` when frames come too fast or go on for too long."""
     fps = timing.mean_fps if timing.is_variable else timing.fps
     if fps > limits.max_fps:
         raise _too_fast(float(fps), limits, field=field)

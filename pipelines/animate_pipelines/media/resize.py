@@ -17,8 +17,7 @@ SIDE_MULTIPLE_PX = 16  # the VAE divides by 8, the transformer's patches by 2
 
 
 def render_size(width: int, height: int, area_px: int) -> tuple[int, int]:
-    """Return the (width, height) to generate at: the aspect of `width` x `height` at about `area_px`, sides floored to
-    16.
+    """The (width, height) to generate at: the aspect of `width` x `height` at about `area_px`, sides floored to 16.
 
     Raises `InvalidField` when a side would be empty.
     """

@@ -19,7 +19,7 @@ _BOUNDS = Bounds(memory_bytes=2 * 1024**3, cpu_s=120, wall_s=60.0, stdout_bytes=
 
 
 def draw_still(video: Path, kind: StillKind, *, container: Container, num_frames: int) -> bytes:
-    """Return a file of the type `STILL_TYPES[kind]`, of a video of ours that has so many frames.
+    """A file of the type `STILL_TYPES[kind]`, of a video of ours that has so many frames.
 
     Sheet: from left to right and down, 4 by 4, at equal distances; of a shorter video the rest is black. Raises
     `ServerError`.

@@ -43,12 +43,12 @@ class Timing:
 
 
 def ticks_per_second(fps: Fraction) -> int:
-    """Return a clock for MP4 in which a frame lasts whole ticks, and at least 10 000 of them make a second."""
+    """A clock for MP4 in which a frame lasts a whole number of ticks, and at least 10 000 of them make a second."""
     return fps.numerator * -(-10_000 // fps.numerator)
 
 
 def packets_of(text: str, stream: int) -> Packets:
-    """Return the packets of output `stream` that are shown, from the text of FFmpeg's framecrc muxer."""
+    """The packets of output `stream` that are shown, from the text of FFmpeg's framecrc muxer."""
     tick_s, rows = Fraction(1), []
     for line in text.splitlines():
         if line.startswith(f"#tb {stream}:"):
@@ -62,7 +62,7 @@ def packets_of(text: str, stream: int) -> Packets:
 
 
 def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field: str) -> Timing:
-    """Return the rate that `packets` are shown at. Raises `MediaError` on `field` when there is no packet.
+    """The rate that `packets` are shown at. `MediaError` on `field` when there is no packet.
 
     stated_fps: what the header says, rounded; it decides between rates that a short clip cannot tell apart.
     """
@@ -86,7 +86,7 @@ def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field
 
 
 def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | None:
-    """Return the rate at which every packet stands where a constant rate would put it, or None."""
+    """The rate at which every packet stands where a constant rate would put it, or None."""
     measured = _least_squares_rate(packets)
     candidates = [rate for rate in _STANDARD if abs(rate / measured - 1) < Fraction(1, 50)]
     candidates.sort(key=lambda rate: (stated_fps is None or abs(rate - stated_fps) > 0.006, abs(rate - measured)))
@@ -97,7 +97,7 @@ def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | Non
 
 
 def _least_squares_rate(packets: Packets) -> Fraction:
-    """Return the slope of frame numbers over times; unlike last minus first, it is not moved by jitter at the ends."""
+    """The slope of frame numbers over times; unlike last minus first, it is not moved by jitter at the ends."""
     n, times = len(packets.times), packets.times
     numbers, squares = n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6
     step = n * sum(i * time for i, time in enumerate(times)) - numbers * sum(times)
@@ -116,7 +116,7 @@ def _fits(packets: Packets, rate: Fraction) -> bool:
 
 
 def _nominal_rate(mean: Fraction, step_s: Fraction) -> Fraction:
-    """Return the rate for a variable one: what most of its frames keep to, unless a quarter of those are missing."""
+    """The rate for a variable one: what most of its frames keep to, unless a quarter of those are missing."""
     usual = _nearest_standard(1 / step_s) if step_s else mean
     if Fraction(3, 4) <= mean / usual <= Fraction(5, 4):
         return usual

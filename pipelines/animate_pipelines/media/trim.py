@@ -10,7 +10,7 @@ from animate_pipelines.media.video_info import VideoInfo
 
 
 def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo:
-    """Return the part that begins at `start_s` and lasts `duration_s` (None: to the end), both rounded to whole frames.
+    """The part that begins at `start_s` and lasts `duration_s` (None: to the end), both rounded to whole frames.
 
     Raises `InvalidField` on `start` or `duration` when that part is not all inside the video, or has no frame.
     """

@@ -43,7 +43,7 @@ class VideoWriter:
             raise ValueError(f"output sides must be even, not {output_size}")
 
     def path(self, index: int) -> Path:
-        """Return where segment `index` is, or will be."""
+        """Where segment `index` is, or will be."""
         return self.folder / f"segment-{index:05d}.mp4"
 
     def write_segment(self, index: int, frames: Frames) -> Path:

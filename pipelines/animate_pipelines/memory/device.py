@@ -29,9 +29,7 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most that tensors took on a GPU since `forget_peak_memory`; without one, the most that this process
-    took.
-    """
+    """The most that tensors took on a GPU since `forget_peak_memory`; without one, the most that this process took."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux

@@ -58,12 +58,12 @@ def multiply_in_fp8(network: nn.Module) -> None:
 
 
 def input_dtype(layer: nn.Linear | Fp8Linear) -> torch.dtype:
-    """Return the type that a layer reads."""
+    """What a layer reads."""
     return FP8 if isinstance(layer, Fp8Linear) and layer.multiplies else layer.bias.dtype
 
 
 def fuse_layers(layers: list[nn.Linear | Fp8Linear]) -> nn.Linear | Fp8Linear:
-    """Return one layer that gives the outputs of several side by side; one copy of their weights is made."""
+    """One layer that gives the outputs of several side by side; one copy of their weights is made."""
     first = layers[0]
     with torch.device("meta"):
         plain = nn.Linear(first.weight.shape[1], sum(len(layer.weight) for layer in layers))

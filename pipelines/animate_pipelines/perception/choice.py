@@ -18,9 +18,7 @@ _NEAR_S = 0.25  # so far from the time asked for, in a frame in which somebody s
 
 
 def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
-    """Return the tracks that are people: seen for long enough, and at least once with certainty; failing all, every
-    track.
-    """
+    """The tracks that are people: seen for long enough, and at least once with certainty; failing all, every track."""
     found = [
         track
         for track in tracks
@@ -30,7 +28,7 @@ def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
 
 
 def choose_person(people: Sequence[Track], person: Person, size: Size, fps: float) -> int:
-    """Return the index in `people` of the one to follow, in frames of `size` (width, height). Raises `NoPersonFound`.
+    """The index in `people` of the one to follow, in frames of `size` (width, height). Raises `NoPersonFound`.
 
     "largest": the most area over the whole clip. "center": the nearest to the middle over the whole clip.
     """
@@ -59,7 +57,7 @@ def _nearness(sighting: Sighting, size: Size) -> float:
 
 
 def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) -> int:
-    """Return the one whose middle is nearest to the point, of those whose box holds it at about that time.
+    """Of those whose box holds the point at about that time, the one whose middle is nearest to it.
 
     Who is seen there less than half as often as somebody else is a stray box, not who was pointed at.
     """

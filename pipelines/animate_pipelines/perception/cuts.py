@@ -15,12 +15,12 @@ _AROUND = 8
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """Return a frame `h w 3` uint8 as `32 32 3` in 0..1."""
+    """`h w 3` uint8 as `32 32 3` in 0..1."""
     return cv2.resize(picture, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 def find_cuts(thumbnails: Sequence[np.ndarray]) -> list[int]:
-    """Return the indices of the frames that begin a new scene; never the first."""
+    """The indices of those that begin a new scene; never the first."""
     changes = np.array([np.abs(b - a).mean() for a, b in pairwise(thumbnails)])
     cuts = []
     for index, change in enumerate(changes):

@@ -22,36 +22,33 @@ _MIN_SIDE_RATIO = 0.4
 
 
 def squash(frame: np.ndarray) -> np.ndarray:
-    """Return an `h w 3` frame as the detector sees it, `640 640 3` uint8."""
+    """An `h w 3` frame as the detector sees it, `640 640 3` uint8."""
     return cv2.resize(frame, (SIDE_PX, SIDE_PX))
 
 
 def detect_people(
     session: onnxruntime.InferenceSession, squashed: Sequence[np.ndarray], width: int, height: int
 ) -> list[np.ndarray]:
-    """Return the people in each squashed frame, `n 5`: see `person_boxes`."""
+    """For each squashed frame the people in it, `n 5`: see `person_boxes`."""
     inputs = [(picture.astype(np.float32) / 255).transpose(2, 0, 1) for picture in squashed]
     return [person_boxes(output, width, height) for output in run_batched(session, inputs)]
 
 
 def detect_person(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray | None:
-    """Return the largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels; None when there is
-    nobody.
-    """
+    """The largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels; None when there is nobody."""
     boxes = list_people(session, frame)
     largest = largest_box(boxes)
     return None if largest is None else boxes[largest]
 
 
 def list_people(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray:
-    """Return every box around a person in an `h w 3` RGB frame: see `person_boxes`."""
+    """Every box around a person in an `h w 3` RGB frame: see `person_boxes`."""
     (boxes,) = detect_people(session, [squash(frame)], frame.shape[1], frame.shape[0])
     return boxes
 
 
 def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the people in the network's `300 6` output, `n 5` (x1, y1, x2, y2, score) in whole pixels, most certain
-    first.
+    """The people in the network's `300 6` output, `n 5` (x1, y1, x2, y2, score) in whole pixels, most certain first.
 
     Overlaps are suppressed across classes, as in the official code.
     """
@@ -67,13 +64,13 @@ def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def certain_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Return those of one frame's boxes `n 5` that are certain; where none is, all of them."""
+    """Of the boxes `n 5` of one frame those that are certain; where none is, all of them."""
     certain = boxes[:, 4] >= BOX_CERTAIN
     return boxes[certain] if certain.any() else boxes
 
 
 def largest_box(boxes: np.ndarray) -> int | None:
-    """Return the index of the largest of `n 5` boxes, by the official code's rule; None of no boxes.
+    """The index of the largest of `n 5` boxes, by the official code's rule; None of no boxes.
 
     A box is passed over when its longer side is under 0.4 of the longest seen so far: a small box that is merely squat
     must not beat a tall person.

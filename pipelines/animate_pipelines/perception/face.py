@@ -32,12 +32,12 @@ def face_box(keypoints: np.ndarray, width: int, height: int) -> FaceBox:
 
 
 def face_confidence(keypoints: np.ndarray) -> np.ndarray:
-    """Return how certainly a face is seen: the mean confidence of the face points of poses `... 133 3`."""
+    """How certainly a face is seen: the mean confidence of the face points of poses `... 133 3`."""
     return np.asarray(keypoints[..., FACE, 2].mean(axis=-1))
 
 
 def crop_face(frame: np.ndarray, box: FaceBox, size_px: int) -> np.ndarray | None:
-    """Return the face of an `h w 3` frame resized to `size_px size_px 3` (aspect not kept, as in training), or None."""
+    """The face of an `h w 3` frame resized to `size_px size_px 3` (aspect not kept, as in training), or None."""
     x1, x2, y1, y2 = box
     if x1 >= x2 or y1 >= y2:
         return None

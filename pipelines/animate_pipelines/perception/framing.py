@@ -22,7 +22,7 @@ _EDGE = 0.985  # of the height; what is guessed below the picture lands on its l
 
 
 def framing_of(pose: np.ndarray) -> Framing:
-    """Return the framing of a pose `133 3` (fractions of the picture), by the lowest pair of joints that is seen.
+    """Of a pose `133 3` (fractions of the picture): by the lowest pair of joints that is seen.
 
     Hips next to the shoulders, and knees next to the hips, are guesses. Ankles that are sure count also where hips are
     not seen, which may be behind something.
@@ -42,7 +42,7 @@ def _are_seen(pose: np.ndarray, joints: list[int], confidence: float = JOINT_SEE
 
 
 def part_confidence(pose: np.ndarray, part: Part) -> float:
-    """Return how surely a part of the body is seen, about 0 to 1, from a pose `133 3`."""
+    """How surely a part of the body is seen, about 0 to 1, from a pose `133 3`."""
     confidence = pose[:, 2]
     arms = [*_SHOULDERS, *_ELBOWS, *_WRISTS]
     hands = (confidence[LEFT_HAND].mean(), confidence[RIGHT_HAND].mean())
@@ -57,5 +57,5 @@ def part_confidence(pose: np.ndarray, part: Part) -> float:
 
 
 def sees(pose: np.ndarray, part: Part) -> bool:
-    """Return whether a part of the body is seen in a pose `133 3`."""
+    """Whether a part of the body is seen in a pose `133 3`."""
     return part_confidence(pose, part) >= PART_SEEN

@@ -17,7 +17,7 @@ _WHITE = 128
 
 
 def people_given(poses: np.ndarray, frames: Sequence[int], read: Read, size: Size) -> FoundPeople:
-    """Return the one person whose poses `m 133 3` (fractions of the frames; zero where there is nobody) were given.
+    """The one person whose poses `m 133 3` (fractions of the frames; zero where there is nobody) were given.
 
     frames: those that are looked at, which `read` gives in the size (width, height) `size`, for cuts and sharpness.
     """
@@ -43,7 +43,7 @@ def people_given(poses: np.ndarray, frames: Sequence[int], read: Read, size: Siz
 
 
 def _box(pose: np.ndarray, size: Size) -> np.ndarray:
-    """Return the box `5` in pixels around the keypoints that are seen; its score is 1."""
+    """`5` in pixels, around the keypoints that are seen; their score is 1."""
     points = pose[pose[:, 2] > 0, :2] * size
     return np.concatenate([points.min(axis=0), points.max(axis=0), [1.0]])
 
@@ -57,8 +57,6 @@ class MaskVideo:
         self._pictures = pictures
 
     def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
-        """Return one `h w` mask of 0 and 1 for each of `poses`: 1 where the given picture is nearer to white than to
-        black.
-        """
+        """One `h w` mask of 0 and 1 for each of `poses`: 1 where the given picture is nearer to white than to black."""
         for _, picture in zip(poses, self._pictures, strict=True):
             yield (picture.mean(axis=2) >= _WHITE).astype(np.uint8)

@@ -14,8 +14,7 @@ _ARMS = ((LEFT_HAND, (5, 7, 9, 11)), (RIGHT_HAND, (6, 8, 10, 12)))
 
 
 def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a whole-body pose `133 3` (fractions of a frame of `size`) in which hand points far from their wrist count
-    0.
+    """A whole-body pose `133 3` (fractions of a frame of `size`) in which hand points far from their wrist count 0.
 
     Far: over 1.25 of the longest of forearm, upper arm and half the trunk, of those that are seen; arms that point at
     the camera look short, a trunk does not. Where wrist or all of these are out of sight, all stays as it is.

@@ -24,7 +24,7 @@ _LEAST_POSTURE = 0.2  # similarity to the posture put between
 
 
 def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: float) -> dict[int, np.ndarray]:
-    """Return by frame the boxes `5` in which the person should be, where it is not seen and somebody is in the way.
+    """By frame, the boxes `5` in which the person should be, where it is not seen and somebody is in the way.
 
     cuts: frames before which the scene changes.
     """
@@ -42,7 +42,7 @@ def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: fl
 
 
 def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
-    """Return whether the one who is followed was read in a hidden box.
+    """Whether it is the one who is followed that was read in a hidden box.
 
     between: the joints `17 3` in pixels, put between those read before and after.
     """
@@ -52,8 +52,7 @@ def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
 
 
 def misread(readings: Mapping[int, Sighting], others: Others, cuts: Collection[int], fps: float) -> set[int]:
-    """Return the frames in which somebody else is in the way and the trunk lies off the person's path: a mixture of the
-    two.
+    """The frames in which somebody else is in the way and the trunk lies off the person's path: a mixture of the two.
 
     readings: what was read of the person, with joints, by frame. cuts: frames before which the scene changes.
     """

@@ -106,7 +106,7 @@ def _fill_face(pose: np.ndarray) -> np.ndarray:
 
 
 def _read_points(value: Any, lengths: Sequence[int], where: str) -> np.ndarray:
-    """Read points `n 3`, of one of these lengths, from triples or from a flat list."""
+    """`n 3`, of one of these lengths, from triples or from a flat list."""
     try:
         points = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):

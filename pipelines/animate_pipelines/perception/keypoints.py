@@ -21,7 +21,7 @@ _BODY_20_B = [0, 5, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 18, 2
 
 
 def body_20(keypoints: np.ndarray) -> np.ndarray:
-    """Return the 20 body joints that are drawn, `20 3`, from a whole-body pose `133 3`."""
+    """The 20 body joints that are drawn, `20 3`, from a whole-body pose `133 3`."""
     return (keypoints[_BODY_20_A] + keypoints[_BODY_20_B]) / 2
 
 

@@ -21,8 +21,7 @@ _MOST_FRAMES = 8
 def preview_masks(
     source: MaskSource, frames: DrivingFrames, video: Observations, fit: MaskFit, given: DrivingFrames | None
 ) -> MaskPreview:
-    """Return the masks in up to eight of the frames in which `video` has the person, evenly over time; none where
-    nobody is.
+    """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
 
     A tracker sees these frames only here, in a render all of them.
     given: the caller's own masks, of the same frames; `source` is then not asked.

@@ -25,7 +25,7 @@ class MaskSource(Protocol):
     name: str
 
     def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
-        """Return one `h w` mask a frame, 1 on the person, for frames `h w 3` and their poses `t 133 3` (fractions)."""
+        """One `h w` mask a frame, 1 on the person, for frames `h w 3` and their poses `t 133 3` (fractions)."""
 
 
 class KeypointBoxes:
@@ -55,7 +55,7 @@ def dilate(mask: np.ndarray, *, kernel_px: int = _KERNEL_PX, iterations: int = _
 
 
 def fit_mask(mask: np.ndarray, fit: MaskFit) -> np.ndarray:
-    """Return what is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `RenderParams.mask_fit`."""
+    """What is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `RenderParams.mask_fit`."""
     grown = dilate(mask)
     if fit == "tight":
         return grown

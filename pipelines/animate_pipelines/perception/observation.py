@@ -37,7 +37,7 @@ class Observation:
 
 
 def observe(readers: Readers, picture: np.ndarray) -> Observation | None:
-    """Say what an `h w 3` RGB picture shows; None when there is nobody."""
+    """What an `h w 3` RGB picture shows; None when there is nobody."""
     height, width = picture.shape[:2]
     boxes = list_people(readers.detector, picture)[:_MOST_BOXES]
     if not len(boxes):

@@ -40,7 +40,7 @@ class Observations:
         size: tuple[int, int],
         cuts_s: tuple[float, ...] = (),
     ) -> Observations:
-        """Gather what each picture shows, in order of time."""
+        """From what each picture shows, in order of time."""
         found = [
             (observation, time_s) for observation, time_s in zip(shown, times_s, strict=True) if observation is not None
         ]
@@ -63,18 +63,18 @@ class Observations:
 
     @property
     def framing(self) -> Framing:
-        """Return the usual framing; of two that are equally usual the wider."""
+        """The usual one; of two that are equally usual the wider."""
         counts = Counter(framing_of(pose) for pose in self.poses)
         return max(counts, key=lambda framing: (counts[framing], FRAMINGS.index(framing)))
 
     def share(self, part: Part) -> float:
-        """Return in how many of the pictures with the person a part is seen, 0 to 1."""
+        """In how many of the pictures with the person a part is seen, 0 to 1."""
         return float(np.mean([sees(pose, part) for pose in self.poses]))
 
     def shares(self) -> dict[str, float]:
-        """Return the share of every part."""
+        """Of every part."""
         return {part: round(self.share(part), 3) for part in PARTS}
 
     def confidence(self, part: Part) -> float:
-        """Return the usual confidence of a part."""
+        """The usual confidence of a part."""
         return float(np.median([part_confidence(pose, part) for pose in self.poses]))

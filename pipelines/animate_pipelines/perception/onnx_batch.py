@@ -11,7 +11,7 @@ MAX_BATCH = 16
 
 
 def run_batched(session: onnxruntime.InferenceSession, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the network's first output for `n` inputs `c h w`: `MAX_BATCH` a call, or one where the graph says so."""
+    """The network's first output for `n` inputs `c h w`: `MAX_BATCH` a call, or one where the graph says so."""
     source = session.get_inputs()[0]
     step = 1 if isinstance(source.shape[0], int) else MAX_BATCH
     chunks = [np.stack(pictures[start : start + step]) for start in range(0, len(pictures), step)]

@@ -66,7 +66,7 @@ def follow_person(
     watch: Stopwatch,
     on_frame: OnFrame,
 ) -> FoundPeople:
-    """Make the second pass of `find_people`, after a survey of the same footage."""
+    """The second pass of `find_people`, after a survey of the same footage."""
     frames, size, fps = footage.frames, footage.size, footage.fps
     tracks = link_tracks(survey.sightings, survey.cuts, fps)
     people = real_people(tracks, len(frames))
@@ -110,7 +110,7 @@ def follow_person(
 def _read(
     readers: Readers, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch, on_frame: Callable[[int], None]
 ) -> dict[int, Reading]:
-    """Return what is read in `boxes`, by frame."""
+    """What is read in `boxes`, by frame."""
     frames, readings = sorted(boxes), dict[int, Reading]()
     seen = zip(frames, footage.read(frames), strict=True)
     with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
@@ -126,7 +126,7 @@ def _read(
 def _of_followed(
     readings: dict[int, Reading], followed: Track, known: dict[int, Reading], size: Size
 ) -> dict[int, Reading]:
-    """Return those of the readings behind somebody else that are of the one who is followed."""
+    """Those of the readings behind somebody else that are of the one who is followed."""
     if not known:
         return {}
     between = bridge(*_poses(known, followed.sightings[-1].frame + 1))

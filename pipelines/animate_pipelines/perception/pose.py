@@ -34,16 +34,14 @@ class PersonCrop:
 
 
 def estimate_pose(session: onnxruntime.InferenceSession, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-    """Return the whole-body pose `133 3` (fractions of the frame) of the person in `box`, or in the whole `h w 3`
-    frame.
-    """
+    """The whole-body pose `133 3` (fractions of the frame) of the person in `box`, or in the whole `h w 3` frame."""
     crop = crop_person(frame, box)
     (pose,) = read_poses(session, [crop], (frame.shape[1], frame.shape[0]))
     return pose
 
 
 def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
-    """Cut out what the network reads of an RGB frame: the person in `box`, or the whole frame."""
+    """What the network reads of an RGB frame: the person in `box`, or the whole frame."""
     centre, scale = crop_geometry(box, frame.shape[1], frame.shape[0])
     return PersonCrop(pixels=crop_input(frame[..., ::-1], centre, scale), centre=centre, scale=scale)
 
@@ -51,7 +49,7 @@ def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
 def read_poses(
     session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: tuple[int, int]
 ) -> list[np.ndarray]:
-    """Return the whole-body poses `133 3` in crops of frames of `size` (width, height), as fractions of the frame."""
+    """The whole-body poses `133 3` in crops of frames of `size` (width, height), as fractions of the frame."""
     heatmaps = run_batched(session, [crop.pixels for crop in crops])
     return [
         decode_heatmaps(maps, crop.centre, crop.scale) / [*size, 1] for maps, crop in zip(heatmaps, crops, strict=True)
@@ -69,7 +67,7 @@ def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.n
 
 
 def crop_input(image: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the network's input `3 256 192`, channels as given; zeros where the crop reaches outside the image."""
+    """The network's input `3 256 192`, channels as given; zeros where the crop reaches outside the image."""
     crop_height = scale[1] * _UNIT_PX
     crop_width = crop_height * _INPUT_WIDTH / _INPUT_HEIGHT
     half = np.array([crop_width, crop_height]) / 2
@@ -99,7 +97,7 @@ def decode_heatmaps(heatmaps: np.ndarray, centre: np.ndarray, scale: np.ndarray)
 
 
 def _blur(heatmaps: np.ndarray) -> np.ndarray:
-    """Blur each and keep its maximum. All go in one call: laid below each other, as far apart as the kernel reaches."""
+    """Each blurred, its maximum kept. All in one call: laid below each other, as far apart as the kernel reaches."""
     border = (_BLUR - 1) // 2
     sheet = np.pad(heatmaps, ((0, 0), (border, border), (border, border)))
     blurred = cv2.GaussianBlur(sheet.reshape(-1, sheet.shape[2]), (_BLUR, _BLUR), 0).reshape(sheet.shape)

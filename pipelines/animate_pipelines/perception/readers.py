@@ -19,7 +19,7 @@ class Readers:
 
     @property
     def are_there(self) -> bool:
-        """Return whether the bundle has them."""
+        """Whether the bundle has them."""
         return not any(isinstance(network, AbsentNetwork) for network in (self.detector, self.pose))
 
 

@@ -22,9 +22,7 @@ _TWINS = {f"prompt_encoder.shared_embedding.{_EMBEDDING}": f"shared_image_embedd
 
 
 def hiera_large_config() -> Sam2VideoConfig:
-    """Return the configuration of SAM 2.0 with its large encoder (sam2_hiera_l.yaml); what is not said here is the same
-    in 2.1.
-    """
+    """Of SAM 2.0 with its large encoder (sam2_hiera_l.yaml); what is not said here is the same in 2.1."""
     backbone = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": 144,
@@ -49,7 +47,7 @@ def hiera_large_config() -> Sam2VideoConfig:
 
 
 def load_original(path: Path) -> Sam2VideoModel:
-    """Load the tracker with the checkpoint's values, on the CPU in float32. `BundleError` for what does not fit."""
+    """The tracker with the checkpoint's values, on the CPU in float32. `BundleError` for what does not fit."""
     try:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         tensors: dict[str, torch.Tensor] = saved["model"]
@@ -62,7 +60,7 @@ def load_original(path: Path) -> Sam2VideoModel:
 
 
 def renamed(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """Return the checkpoint's tensors under transformers' names. `BundleError` names the first that is wrong.
+    """The checkpoint's tensors under transformers' names. `BundleError` names the first that is wrong.
 
     shapes: those that the model needs, all of them and no others.
     """

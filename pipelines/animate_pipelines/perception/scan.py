@@ -74,7 +74,7 @@ class Scan:
     readings: dict[tuple[int, bytes], Reading]
 
     def reading(self, frame: int, box: np.ndarray) -> Reading | None:
-        """Return what was read in that very box; None where nothing was."""
+        """What was read in that very box; None where nothing was."""
         return self.readings.get(_place(frame, box))
 
 
@@ -128,7 +128,7 @@ def scan_people(
 def read_people(
     readers: Readers, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
 ) -> list[Reading]:
-    """Return what the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
+    """What the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
     if not boxes:
         return []
     crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
@@ -144,5 +144,5 @@ def read_people(
 
 
 def joints_of(pose: np.ndarray, size: Size) -> np.ndarray:
-    """Return the joints `17 3` in pixels of a whole-body pose `133 3` in fractions of a frame of `size`."""
+    """Of a whole-body pose `133 3` in fractions of a frame of `size`: the joints `17 3` in pixels."""
     return np.asarray(pose[BODY] * [*size, 1])

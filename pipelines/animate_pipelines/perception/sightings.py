@@ -44,7 +44,7 @@ class Sighting:
     joints: np.ndarray | None = None
 
     def moved(self, by: np.ndarray) -> Sighting:
-        """Return the same elsewhere: `by` (x, y) pixels."""
+        """The same elsewhere: `by` (x, y) pixels."""
         box = self.box + np.array([*by, *by, 0.0])
         return replace(self, box=box, joints=None if self.joints is None else self.joints + np.array([*by, 0.0]))
 
@@ -62,7 +62,7 @@ def box_area(box: np.ndarray) -> float:
 
 
 def shared_area(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the area that two boxes share, in square pixels."""
+    """Of two boxes, in square pixels."""
     sides = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
     return float(np.prod(np.maximum(sides, 0)))
 
@@ -74,7 +74,7 @@ def box_overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def touching(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether two boxes share a tenth of the smaller one."""
+    """Whether two boxes share a tenth of the smaller one."""
     return shared_area(a, b) > _TOUCHING * min(box_area(a), box_area(b))
 
 
@@ -125,7 +125,7 @@ def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def one_a_person(sightings: Sequence[Sighting]) -> list[Sighting]:
-    """Return the sightings of one frame without doubles: detectors put several boxes around one person.
+    """The sightings of one frame without doubles: detectors put several boxes around one person.
 
     Boxes in which the pose network sees the same posture are of one person. Where there is only one person in the frame
     the largest box stands for it, as in the official code; among several people, each one's most certain box.

@@ -41,7 +41,7 @@ class Skeleton:
 
 
 def skeleton_of(keypoints: np.ndarray, width: int, height: int) -> Skeleton:
-    """Return the skeleton of a whole-body pose `133 3` (fractions of the frame) on a canvas of that size."""
+    """The skeleton of a whole-body pose `133 3` (fractions of the frame) on a canvas of that size."""
     scale = np.array([width, height, 1.0])
     return Skeleton(
         body=body_20(keypoints) * scale, hands=(keypoints[LEFT_HAND] * scale, keypoints[RIGHT_HAND] * scale)
@@ -49,7 +49,7 @@ def skeleton_of(keypoints: np.ndarray, width: int, height: int) -> Skeleton:
 
 
 def draw_skeleton(skeleton: Skeleton, width: int, height: int) -> np.ndarray:
-    """Draw a skeleton on a black `height width 3` RGB canvas."""
+    """A skeleton on a black `height width 3` RGB canvas."""
     canvas = np.zeros((height, width, 3), np.uint8)
     stick_px = max(min(height, width) // 200 - 1, 1)
     _draw_body(canvas, skeleton.body, stick_px)

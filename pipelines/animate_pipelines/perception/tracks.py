@@ -51,7 +51,7 @@ class _Stretch:
         self.colours = (1 - _COLOURS_RATE) * self.colours + _COLOURS_RATE * sighting.colours
 
     def expected(self, frame: int, fps: float) -> Sighting:
-        """Return the last sighting, moved to where the person should be by then."""
+        """The last sighting, moved to where the person should be by then."""
         last = self.sightings[-1]
         recent = [s for s in self.sightings[-9:] if last.frame - s.frame <= _VELOCITY_S * fps]
         elapsed = max(last.frame - recent[0].frame, 1)
@@ -59,7 +59,7 @@ class _Stretch:
 
 
 def link_tracks(frames: Iterable[Sequence[Sighting]], cuts: Collection[int], fps: float) -> list[Track]:
-    """Return all tracks, in the order in which they begin, and from left to right.
+    """All tracks, in the order in which they begin, and from left to right.
 
     frames: the sightings of one frame each, without doubles. cuts: frames before which the scene changes.
     """
@@ -110,7 +110,7 @@ def _match(stretches: Sequence[_Stretch], sightings: Sequence[Sighting], fps: fl
 
 
 def _cost(expected: Sighting, colours: np.ndarray, sighting: Sighting) -> float | None:
-    """Return the cost of taking the sighting for the expected one; None where that cannot be.
+    """Of taking the sighting for the expected one; None where that cannot be.
 
     Where joints are known there are several people: nobody is taken for somebody else who is in front.
     """
@@ -126,7 +126,7 @@ def _cost(expected: Sighting, colours: np.ndarray, sighting: Sighting) -> float 
 
 
 def _steps(a: Sighting, b: Sighting) -> float:
-    """Return the way between two sightings' middles, in mean sides of the first one's box."""
+    """The way between two sightings' middles, in mean sides of the first one's box."""
     return float(np.hypot(*(a.centre - b.centre)) / np.sqrt(max(a.area, 1.0)))
 
 
@@ -163,9 +163,7 @@ def _join(
 
 
 def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
-    """Return the tracks without what looks more like somebody else, who came into the way unseen; that is put beside
-    them.
-    """
+    """The tracks without what looks more like somebody else, who came into the way unseen; that is put beside them."""
     if not tracks:
         return []
     colours = np.array([track.colours for track in tracks]).reshape(len(tracks), -1)
@@ -180,7 +178,7 @@ def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
 
 
 def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[int], fps: float) -> float | None:
-    """Return for how many seconds at most nobody is seen between one track and the other, which goes on in its place.
+    """For how many seconds at most nobody is seen between one track and the other, which goes on in its place.
 
     None where it does not, and where one of them looks like somebody else.
     """
@@ -201,16 +199,12 @@ def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[i
 
 
 def _pause_s(a: Track, b: Track, fps: float) -> float:
-    """Return the seconds from the end of the earlier track to the beginning of the later one; negative where they
-    overlap.
-    """
+    """Seconds from the end of the earlier track to the beginning of the later one; negative where they overlap."""
     return (max(a.sightings[0].frame, b.sightings[0].frame) - min(a.sightings[-1].frame, b.sightings[-1].frame)) / fps
 
 
 def _strangeness(a: Track, b: Track, *, fps: float) -> float | None:
-    """Return how unlike two stretches are; among people dressed alike the place decides, less the longer nobody was
-    seen.
-    """
+    """How unlike two stretches are; among people dressed alike the place decides, less the longer nobody was seen."""
     before, after = sorted((a, b), key=lambda track: track.sightings[0].frame)
     distance = colour_distance(a.colours, b.colours)
     if distance > SAME_COLOURS:
@@ -221,7 +215,7 @@ def _strangeness(a: Track, b: Track, *, fps: float) -> float | None:
 
 
 def _possible(track: Track, cuts: Collection[int], fps: float) -> tuple[list[Sighting], list[Sighting]]:
-    """Part a track into what one person can be seen as and the rest, of each two the less alike.
+    """Of a track what one person can be seen as, and the rest, of each two the less alike.
 
     Nobody is in a frame twice, or where it could not have come to in the time.
     """

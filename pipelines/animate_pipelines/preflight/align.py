@@ -13,7 +13,7 @@ _MOST = 4.0  # times as large or as small
 
 
 def align_picture(picture: np.ndarray, image: Observations, video: Observations, size: tuple[int, int]) -> np.ndarray:
-    """Move and scale the `h w 3` picture into `size` (width, height), a picture of the video's aspect.
+    """The `h w 3` picture moved and scaled into `size` (width, height), a picture of the video's aspect.
 
     Shoulders come to lie on shoulders; the trunk, or the head where no hips are seen in both, gets the same height.
     What the picture does not have is filled with its edge. Where either shows nobody, it is only letter-boxed by the
@@ -31,7 +31,7 @@ def align_picture(picture: np.ndarray, image: Observations, video: Observations,
 
 
 def _height(pose: np.ndarray, other: np.ndarray) -> float:
-    """Return a height in pixels: of the trunk if both poses show it, else from the shoulders to the nose."""
+    """In pixels: of the trunk if both poses show it, else from the shoulders to the nose."""
     trunk = min(pose[_HIPS, 2].mean(), other[_HIPS, 2].mean()) >= JOINT_SEEN
     away = _middle(pose, _HIPS if trunk else _NOSE) - _middle(pose, _SHOULDERS)
     return max(float(np.hypot(*away)), 1.0)

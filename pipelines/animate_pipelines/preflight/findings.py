@@ -71,7 +71,7 @@ class Start:
 
     @property
     def should_move(self) -> bool:
-        """Return whether starting at the nearest frame is worth it."""
+        """Whether starting at the nearest frame is worth it."""
         if self.first is None or self.best is None:
             return False
         return self.first >= _FAR_POSE_DEGREES / 2 and self.best < _NEARER * self.first
@@ -86,7 +86,7 @@ class Cutting:
 
 
 def find_flaws(image: Observations, video: Observations, start: Start, cutting: Cutting) -> tuple[Finding, ...]:
-    """List everything worth saying, problems first."""
+    """Everything worth saying, problems first."""
     found = [*_nobody(image, video)]
     if not found:
         found = [
@@ -171,12 +171,12 @@ def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Fin
 
 
 def arms_hidden(seen: Observations) -> bool:
-    """Return whether the arms cannot be seen although the feet can."""
+    """Whether the arms cannot be seen although the feet can."""
     return seen.framing == "full" and seen.confidence("arms") < PART_HIDDEN
 
 
 def legs_hidden(seen: Observations) -> bool:
-    """Return whether the legs cannot be seen although the arms can, and there is room for the knees below the hips."""
+    """Whether the legs cannot be seen although the arms can, and there is room for the knees below the hips."""
     joints = np.median(seen.poses[:, [5, 6, 11, 12]], axis=0)
     (shoulders, hips), sure = joints[:, 1].reshape(2, 2).mean(axis=1), joints[2:, 2].mean()
     room = hips + _KNEE * (hips - shoulders) < 0.95

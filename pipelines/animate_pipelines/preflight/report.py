@@ -48,14 +48,14 @@ class PreflightReport:
 
 
 def check_pair(image: Observations, video: Observations, cutting: Cutting) -> PreflightReport:
-    """Return everything preflight has to say of an image and the sampled frames of a driving video."""
+    """Everything preflight has to say of an image and the sampled frames of a driving video."""
     start = _find_start(image, video)
     findings = find_flaws(image, video, start, cutting)
     return PreflightReport(findings=findings, image=image, video=video, start=start, cutting=cutting)
 
 
 def refuse_problems(report: PreflightReport) -> None:
-    """Raise `PairRefused` with the findings when there is a problem among them."""
+    """`PairRefused` with the findings when there is a problem among them."""
     if report.problems:
         said = "; ".join(f"{finding.message}: {finding.fix}" for finding in report.problems)
         raise PairRefused(

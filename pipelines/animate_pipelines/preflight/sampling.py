@@ -21,14 +21,14 @@ _SPREAD = 12
 
 
 def observe_image(readers: Readers, picture: np.ndarray) -> Observations:
-    """Say what an `h w 3` RGB picture shows."""
+    """What an `h w 3` RGB picture shows."""
     return Observations.of([observe(readers, picture)], [0.0], (picture.shape[1], picture.shape[0]))
 
 
 def observe_clip(
     readers: Readers, clip: Clip, on_frame: Callable[[int, int], None] = lambda done, total: None
 ) -> Observations:
-    """Say what a driving video shows: its person in at most 15 of its frames, and its cuts, for which all are read.
+    """What a driving video shows: its person in at most 15 of its frames, and its cuts, for which all are read.
 
     on_frame: called with (frames done, frames in all).
     """
@@ -75,9 +75,7 @@ def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations
 
 
 def sampled_frames(num_frames: int, fps: float) -> list[int]:
-    """Return the frames to look at in a clip of that length: its first quarter of a second, and the rest evenly, in
-    order.
-    """
+    """Of a clip of that length: its first quarter of a second, and the rest evenly, in order."""
     first = {round(second * fps) for second in _FIRST_S}
     spread = np.linspace(0, num_frames - 1, _SPREAD).round().astype(int).tolist()
     return sorted(index for index in first | set(spread) if index < num_frames)

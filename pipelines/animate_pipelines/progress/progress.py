@@ -35,4 +35,4 @@ class OnProgress(Protocol):
 
 
 def silent(progress: Progress) -> None:
-    """Report to nobody."""
+    """A report for nobody."""

@@ -30,18 +30,18 @@ class ProgressTracker:
         self.seconds: dict[str, float] = {}
 
     def enter(self, stage: Stage) -> None:
-        """Begin this stage: the one before is over."""
+        """The stage before is over."""
         self._close_stage()
         self._stage = stage
         self._report(Progress(stage=stage, fraction=self._before()))
 
     def close(self) -> None:
-        """End the last stage: the render is over."""
+        """The render is over."""
         self._close_stage()
         self._report(Progress(stage="finish", fraction=1.0, seconds_left=0.0))
 
     def advance(self, done: float, total: float) -> None:
-        """Say that `done` of `total` of this stage is done."""
+        """`done` of `total` of this stage is done."""
         self._report(self._progress(done / total))
 
     def count_steps(self, num_steps: int, segments: Sequence[Numbered]) -> Callable[[Numbered, int], None]:

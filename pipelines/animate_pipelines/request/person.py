@@ -26,7 +26,7 @@ Person = Literal["largest", "center"] | int | PersonAt
 
 
 def read_person(value: object) -> Person:
-    """Read a request's value: "largest", "center", 2, "2" or "0.4,0.5@1.2". Raises `InvalidField` on `person`."""
+    """From a request's value: "largest", "center", 2, "2" or "0.4,0.5@1.2". Raises `InvalidField` on `person`."""
     if value == "largest" or value == "center":
         return "largest" if value == "largest" else "center"
     if isinstance(value, str):

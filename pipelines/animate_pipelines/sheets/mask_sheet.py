@@ -18,7 +18,7 @@ _OPACITY = 0.4
 
 
 def draw_masks(preview: MaskPreview, width: int) -> Image.Image:
-    """Return an RGB picture of that width."""
+    """An RGB picture of that width."""
     rows = -(-len(preview.frames) // max((width - _GAP_PX) // (_CELL_PX + _GAP_PX), 1))
     columns = max(-(-len(preview.frames) // max(rows, 1)), 1)  # as many in each row
     cell_width = min((width - _GAP_PX) // columns - _GAP_PX, 2 * _CELL_PX)

@@ -29,7 +29,7 @@ Panel = tuple[str, np.ndarray, np.ndarray | None]  # title, picture `h w 3`, pos
 
 
 def draw_overlay(report: PreflightReport, image: np.ndarray, frames: Sequence[tuple[float, np.ndarray]]) -> Image.Image:
-    """Draw the image and frames (second, `h w 3`) of the video with their skeletons, and the findings below.
+    """The image and frames (second, `h w 3`) of the video with their skeletons, and the findings below.
 
     A right limb is orange, a left one blue: of the person, so that a turned back is seen at a glance.
     """
@@ -53,7 +53,7 @@ def draw_overlay(report: PreflightReport, image: np.ndarray, frames: Sequence[tu
 
 
 def write_overlay(report: PreflightReport, image: np.ndarray, clip: Clip, destination: Path) -> None:
-    """Write the PNG of a pair: the image `h w 3`, the video's first frame, and the nearest one where it is another."""
+    """The PNG of a pair: the image `h w 3`, the video's first frame, and the nearest one where that is another."""
     start = report.start
     seconds = [0.0, *([start.best_s] if start.best_s and start.should_move else [])]
     indices = [min(round(second * float(clip.fps)), clip.num_frames - 1) for second in seconds]

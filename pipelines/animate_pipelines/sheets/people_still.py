@@ -18,10 +18,10 @@ _SHARE = 1 / 22  # of the picture's shorter side, height of a number
 
 
 def people_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[np.ndarray]]) -> Image.Image:
-    """Return the frame that shows the most people, and of these frames the one with the largest, as an RGB picture.
+    """The frame that shows the most people, and of these frames the one with the largest, as an RGB picture.
 
     read: gives source frames `h w 3`. The one who is followed has a full label, the others' are outlined; people who
-        are not in that frame are named below it.
+    are not in that frame are named below it.
     """
     frame = _fullest_frame(people)
     picture = Image.fromarray(next(iter(read([frame]))))

@@ -21,7 +21,7 @@ _COLOURS = np.array([_EMPTY, (46, 160, 97), (240, 190, 70), (92, 72, 190), (214,
 
 
 def draw_timeline(report: DetectionReport) -> Image.Image:
-    """Draw an RGB picture. Green: seen; yellow: seen weakly; red: missing. Marks below: cuts, jumps, blur."""
+    """An RGB picture. Green: seen; yellow: seen weakly; red: missing. Marks below: cuts, jumps, blur."""
     rows = _rows(report)
     height = _TOP + len(rows) * (_ROW + _GAP) + _BOTTOM
     picture = Image.new("RGB", (_WIDTH, height), _PAPER)
@@ -37,7 +37,7 @@ def draw_timeline(report: DetectionReport) -> Image.Image:
 
 
 def _spread(marks: Sequence[int]) -> np.ndarray:
-    """Return one mark a pixel: `_SPAN` values."""
+    """One mark a pixel: `_SPAN` values."""
     starts = np.arange(_SPAN) * len(marks) // _SPAN
     return np.asarray(marks)[starts] if len(marks) <= _SPAN else np.maximum.reduceat(marks, starts)
 

@@ -81,7 +81,7 @@ class ResidualStream:
         self._branch, self._gate = branch, gate
 
     def norm(self, weight: torch.Tensor | None, bias: torch.Tensor | None, out: torch.dtype) -> States:
-        """Return the tokens as they are now, normalised, times weight plus bias."""
+        """The tokens as they are now, normalised, times weight plus bias."""
         if self._branch is None:
             return self._ops.layer_norm(self._tokens, weight, bias, out)
         branch, self._branch = self._branch, None
@@ -126,7 +126,7 @@ def run_face_block(block: Any, stream: ResidualStream, face: KeyValue, order: To
 def self_attention(
     layer: Any, states: States, constants: StepConstants, attend: SelfAttention, density: float
 ) -> torch.Tensor:
-    """Let every token look at every token of the segment, with rotary positions."""
+    """Every token looks at every token of the segment, with rotary positions."""
     parts = layer.to_qkv(states).unflatten(1, (3, -1))
     del states  # here memory is fullest
     weight = torch.stack([layer.norm_q.weight, layer.norm_k.weight])
@@ -137,7 +137,7 @@ def self_attention(
 
 
 def cross_attention(layer: Any, states: States, index: int, constants: StepConstants, ops: Ops) -> torch.Tensor:
-    """Let every token look at the text and, with keys and values of their own, at the image, and add the two."""
+    """Every token looks at the text and, with keys and values of their own, at the image; the two are added."""
     query = ops.norm_rotate(layer.to_q(states)[:, None], layer.norm_q.weight[None], layer.heads, None, None)[:, 0]
     text, image = constants.texts[index], constants.images[index]
     attended = ops.cross_attention(query, text.key, text.value, constants.text_counts, image.key, image.value)
@@ -145,18 +145,18 @@ def cross_attention(layer: Any, states: States, index: int, constants: StepConst
 
 
 def encode_text(layer: Any, context: Context) -> KeyValue:
-    """Return keys and values of the text for a block's cross-attention."""
+    """Of a block's cross-attention."""
     return _encode_keys(layer.heads, layer.norm_k, layer.to_k(context.text), layer.to_v(context.text))
 
 
 def encode_image(layer: Any, context: Context) -> KeyValue:
-    """Return keys and values of the image for a block's cross-attention."""
+    """Of a block's cross-attention."""
     image = context.image
     return _encode_keys(layer.heads, layer.norm_added_k, layer.add_k_proj(image), layer.add_v_proj(image))
 
 
 def encode_faces(block: Any, motion: torch.Tensor) -> KeyValue:
-    """Return a face block's keys and values from motion tokens `1 t 5 d`."""
+    """Of a face block. motion: tokens `1 t 5 d`."""
     seen = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
     key = block.to_k(seen).unflatten(-1, (block.heads, -1))
     return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(seen).unflatten(-1, (block.heads, -1)))

@@ -114,7 +114,7 @@ def encode_segment(
     pictures: SegmentFrames,
     carried: torch.Tensor | None,
 ) -> SegmentInputs:
-    """Encode what depends on the segment. carried: `1 3 overlap h w` pixels, the last frames of the segment before."""
+    """What depends on the segment. `carried`: `1 3 overlap h w` pixels, the last frames of the segment before."""
     known_latents = vae.encode(_known_pixels(pictures, carried, vae.device))
     pose_latents = vae.encode(to_pixels(pictures.pose, vae.device))  # the VAE's work together, before the transformer's
     mask = known_mask(
@@ -134,7 +134,7 @@ def encode_segment(
 
 
 def _known_pixels(pictures: SegmentFrames, carried: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-    """Return `1 3 t h w` pixels: background (replace) or mid-grey (animate), begun by the carried frames."""
+    """`1 3 t h w`: background (replace) or mid-grey (animate), begun by the carried frames."""
     if pictures.background is None:
         num_frames, height, width = pictures.pose.shape[:3]
         known = torch.zeros(1, 3, num_frames, height, width, device=device)
@@ -146,10 +146,10 @@ def _known_pixels(pictures: SegmentFrames, carried: torch.Tensor | None, device:
 
 
 def known_mask(latent_shape: torch.Size, *, num_known: int, masks: torch.Tensor | None) -> torch.Tensor:
-    """Return the mask `1 4 t' h/8 w/8`, 1 where a pixel is known and kept, 0 where it is generated.
+    """`1 4 t' h/8 w/8`, 1 where a pixel is known and kept, 0 where it is generated.
 
     latent_shape: (t', h/8, w/8). num_known: leading frames that are known. masks: `t h w`, 1 on the person to replace.
-        The four channels are the four frames of a latent frame; the first latent frame is one frame, four times.
+    The four channels are the four frames of a latent frame; the first latent frame is one frame, four times.
     """
     latent_frames, height, width = latent_shape
     num_frames = (latent_frames - 1) * _FRAMES_PER_LATENT + 1

@@ -47,7 +47,7 @@ def _motion_features(encoder: Any, crops: torch.Tensor) -> torch.Tensor:
 
 
 def _causal(convolution: torch.nn.Conv1d, states: torch.Tensor) -> torch.Tensor:
-    """Repeat the first frame before a sequence `b c t`."""
+    """`b c t`, the first frame repeated before it."""
     return convolution(F.pad(states.to(convolution.weight.dtype), (_LOOK_BACK, 0), mode="replicate"))
 
 

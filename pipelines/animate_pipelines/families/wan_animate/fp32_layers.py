@@ -20,5 +20,5 @@ def rms_norm(norm: nn.RMSNorm, states: torch.Tensor) -> torch.Tensor:
 
 
 def linear_fp32(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
-    """Apply a linear layer in fp32, whatever its weights are stored in."""
+    """A linear layer in fp32, whatever its weights are stored in."""
     return F.linear(states.float(), layer.weight.float(), layer.bias.float())

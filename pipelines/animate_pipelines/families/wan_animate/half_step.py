@@ -21,12 +21,12 @@ _PATCH = 2
 
 
 def halve_inputs(inputs: SegmentInputs) -> SegmentInputs:
-    """Return the same conditions at half the width and height, rounded down to whole patches."""
+    """The same conditions at half the width and height, rounded down to whole patches."""
     return replace(inputs, condition=_halve(inputs.condition), pose_latents=_halve(inputs.pose_latents))
 
 
 def widen(velocity_of: Velocity, latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
-    """Return the velocity `1 16 t h w` at latents that are nearly noise, from one of half the size.
+    """The velocity `1 16 t h w` at latents that are nearly noise, from one of half the size.
 
     velocity_of: for halved inputs. An average of noise is weaker noise, so its strength is restored.
     """

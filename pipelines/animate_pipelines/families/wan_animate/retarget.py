@@ -75,9 +75,7 @@ class TargetBody:
 
 
 def fit_proportions(first: np.ndarray, size: Size, figure: TargetBody) -> Proportions:
-    """Return the proportions that carry the first driving frame's pose `133 3` (fractions of `size`) to the reference's
-    figure.
-    """
+    """From the pose `133 3` (fractions) in the first driving frame, of `size`, to the reference's figure."""
     source, target = body_20(first), body_20(figure.pose)
     scale = _height_ratio(source, size, target, figure.size) or _area_ratio(size, figure.size)
     old, goal = source * [*size, 1], target * [*_scaled(figure.size, scale), 1]
@@ -97,7 +95,7 @@ def fit_proportions(first: np.ndarray, size: Size, figure: TargetBody) -> Propor
 
 
 def retarget(pose: np.ndarray, size: Size, proportions: Proportions, *, first: bool) -> Skeleton:
-    """Return the skeleton, on a canvas of the reference's size, of a driving pose `133 3` in a frame of `size`.
+    """The skeleton, on a canvas of the reference's size, of a driving pose `133 3` in a frame of `size`.
 
     first: whether it is the clip's first frame, which is laid exactly over the one the proportions were fitted to.
     """
@@ -113,9 +111,7 @@ def retarget(pose: np.ndarray, size: Size, proportions: Proportions, *, first: b
 
 
 def _height_ratio(source: np.ndarray, source_size: Size, target: np.ndarray, target_size: Size) -> float | None:
-    """Return the ratio of two people's heights in pixels, from nose to ankles, or to hips; None where neither is seen
-    in both pictures.
-    """
+    """Of the two people in pixels, from nose to ankles, or to hips; None where neither is seen in both pictures."""
     for joints in (_ANKLES, _HIPS):
         rows = [_NOSE, *joints]
         if (source[rows, 2] > JOINT_SEEN).all() and (target[rows, 2] > JOINT_SEEN).all():
@@ -129,7 +125,7 @@ def _height_ratio(source: np.ndarray, source_size: Size, target: np.ndarray, tar
 
 
 def _area_ratio(source_size: Size, target_size: Size) -> float:
-    """Return the ratio of the whole pictures' areas, as one of lengths."""
+    """Of the whole pictures, as a ratio of lengths."""
     return math.sqrt(source_size[0] * source_size[1] / (target_size[0] * target_size[1]))
 
 
@@ -138,12 +134,12 @@ def _scaled(size: Size, scale: float) -> Size:
 
 
 def _limb_ratios(old: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Return the length of each limb of `goal` over that of `old`, 1 where that has none."""
+    """The length of each limb of `goal` over that of `old`, 1 where that has none."""
     return np.divide(_lengths(goal), _lengths(old), out=np.ones(len(LIMBS)), where=_lengths(old) > 0)
 
 
 def _neutral_ratios(first: np.ndarray, size: Size, figure: TargetBody, neutral: NeutralPoses) -> np.ndarray:
-    """Return what `_limb_ratios` does, measured in the neutral poses.
+    """As `_limb_ratios`, measured in the neutral poses.
 
     An editing model may draw people larger or smaller. Where their height does not tell, head and shoulders do.
     """
@@ -158,7 +154,7 @@ def _neutral_ratios(first: np.ndarray, size: Size, figure: TargetBody, neutral: 
 
 
 def _breadth_ratio(body: np.ndarray, other: np.ndarray) -> float:
-    """Return the ratio of two bodies' breadths in pixels: of their heads or of their shoulders, whichever is larger."""
+    """Of two bodies in pixels: of the heads' or of the shoulders' breadths, whichever is larger."""
     pairs = zip(_breadths(body), _breadths(other), strict=True)
     return max((one / two for one, two in pairs if one > 0 and two > 0), default=1.0)
 
@@ -206,7 +202,7 @@ def _rescale(body: np.ndarray, ratios: np.ndarray, *, limit_feet: bool = False) 
 
 
 def _stand(body: np.ndarray, framing: Framing, ground_y: float) -> np.ndarray:
-    """Return the point by which two skeletons are laid over each other: between the hips on the ground, or the neck."""
+    """The point by which two skeletons are laid over each other: between the hips on the ground, or the neck."""
     if framing != "full_body":
         return body[_NECK, :2]
     return np.array([body[list(_HIPS), 0].mean(), ground_y])
@@ -221,7 +217,7 @@ def _anchor_x(body: np.ndarray, framing: Framing) -> float | None:
 def _move_hands(
     pixels: np.ndarray, old: np.ndarray, new: np.ndarray, size: Size, proportions: Proportions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale both hands about their roots and carry them to the new wrists, in drawing order.
+    """Both hands scaled about their roots and carried to the new wrists, in drawing order.
 
     A right hand that is nearer to the left wrist is taken for the left one.
     """
@@ -241,7 +237,7 @@ def _shift(hand: np.ndarray, old: np.ndarray, new: np.ndarray, wrist: int) -> np
 
 
 def _move_hand(hand: np.ndarray, growth: float, shift: np.ndarray) -> np.ndarray:
-    """Carry a hand to its new wrist, in whole pixels. A point unseen loses its confidence and is not drawn."""
+    """Whole pixels; a point that is not seen loses its confidence, and is then not drawn."""
     root = hand[0, :2]
     moved = np.trunc(root + (hand[:, :2] - root) * growth + shift)
     confidence = np.where(hand[:, 2] >= JOINT_COMPARED, hand[:, 2], 0.0)

@@ -25,10 +25,7 @@ class NeutralPictures:
 
 
 def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimits) -> NeutralPictures | None:
-    """Read the neutral pictures; None where none were given.
-
-    Raises as `read_image` does, on `neutral_reference` and `neutral_driver`.
-    """
+    """None where none were given. Raises as `read_image` does, on `neutral_reference` and `neutral_driver`."""
     if reference is None or driver is None:
         return None
     return NeutralPictures(
@@ -40,12 +37,10 @@ def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimit
 def read_target_body(
     readers: Readers, reference: np.ndarray, size: Size, neutral: NeutralPictures | None
 ) -> TargetBody:
-    """Measure the body in the reference picture `h w 3`, which is as large as what is rendered.
+    """Of the reference picture `h w 3`, as large as what is rendered; `size`: of the driving frames.
 
-    size: of the driving frames.
-
-    Neutral pictures are letter-boxed to the size of what they show another pose of. Raises `NoPersonFound` on the field
-    of the picture that shows nobody.
+    Neutral pictures are letter-boxed to the size of what they show another pose of. Raises `NoPersonFound` on the
+    field of the picture that shows nobody.
     """
     height, width = reference.shape[:2]
     poses = None

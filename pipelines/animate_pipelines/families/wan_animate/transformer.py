@@ -79,7 +79,7 @@ class AnimateTransformer:
         return dtype
 
     def embed_context(self, prompt_embeds: torch.Tensor, image_embeds: torch.Tensor) -> Context:
-        """Embed what the cross-attention reads, from states of the two encoders, `1 n d` each. Once a job."""
+        """What the cross-attention reads, from states of the two encoders, `1 n d` each. Once a job."""
         self._arrive()
         embedder = self._model.condition_embedder
         image = embedder.image_embedder(image_embeds.to(self.dtype))[0]
@@ -87,7 +87,7 @@ class AnimateTransformer:
         return Context(text=embedder.text_embedder(rows), counts=counts, image=image)
 
     def embed_pose(self, pose_latents: torch.Tensor) -> torch.Tensor:
-        """Return patches `1 d t' h/2 w/2` of the pose latents `1 16 t' h w`. Once a segment."""
+        """`1 d t' h/2 w/2` patches of the pose latents `1 16 t' h w`. Once a segment."""
         self._arrive()
         embedded: torch.Tensor = self._model.pose_patch_embedding(pose_latents.to(self.dtype))
         return embedded
@@ -100,7 +100,7 @@ class AnimateTransformer:
         return encode_motion(self._model.motion_encoder, crops, batch_size)
 
     def embed_face(self, face_pixel_values: torch.Tensor, expression: Expression | None = None) -> torch.Tensor:
-        """Return motion tokens `1 t'+1 5 d` of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's.
+        """`1 t'+1 5 d` motion tokens of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's.
 
         expression: scales the motion; None leaves it as performed.
         """
@@ -146,7 +146,7 @@ class AnimateTransformer:
     def velocity(
         self, latents: torch.Tensor, timestep: torch.Tensor, constants: StepConstants, progress: float = 0.0
     ) -> torch.Tensor:
-        """Return the flow velocity `1 16 t h w` at noisy latents of that shape.
+        """The flow velocity `1 16 t h w` at noisy latents of that shape.
 
         timestep: `1`, 0..1000. progress: the share of the steps that is done, which decides how dense attention is.
         """
@@ -182,7 +182,7 @@ class AnimateTransformer:
         return constants.order.arrange(patches[0].flatten(1).t()).contiguous()
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return an embedding `1 d`, and `6 d` for the blocks: shift, 1 + scale and gate, twice. fp32."""
+        """`1 d`, and `6 d` for the blocks: shift, 1 + scale and gate, twice. fp32."""
         embedder = self._model.condition_embedder
         sinusoid = time_sinusoid(timestep, self._model.config.freq_dim)
         hidden = F.silu(linear_fp32(embedder.time_embedder.linear_1, sinusoid))
@@ -203,9 +203,7 @@ class AnimateTransformer:
 
 
 def join_padding(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rows `n d` up to the first of those at the end that are all equal, and for how many each stands, `n`
-    fp32.
-    """
+    """The rows `n d` up to the first of those at the end that are all equal, and for how many each stands, `n` fp32."""
     differing = (rows != rows[-1]).any(dim=1).nonzero()
     kept = int(differing[-1]) + 2 if len(differing) else 1
     counts = torch.ones(kept, device=rows.device)
@@ -214,10 +212,7 @@ def join_padding(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
-    """Return `n width` fp32, cosines and then sines, of timesteps `n`.
-
-    They are computed in fp64, as 1000 radians in fp32 are off by 6e-5.
-    """
+    """`n width` fp32, cosines and then sines, of timesteps `n`. In fp64, as 1000 radians in fp32 are off by 6e-5."""
     half = width // 2
     frequencies = 10000 ** -(torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
     angles = timestep.double()[:, None] * frequencies
