@@ -1,4 +1,4 @@
-"""Which of the people seen in a clip is the one that is followed."""
+"""Chooses the person to follow among the people in a clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _NEAR_S = 0.25  # so far from the time asked for, in a frame in which somebody s
 
 
 def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
-    """The tracks that are people: seen for long enough, and at least once with certainty; failing all, every track."""
+    """Return the tracks that are people: long enough, and certain at least once.
+
+    num_frames: the number of frames that were looked at.
+    Returns every track when none of them passes.
+    """
     found = [
         track
         for track in tracks
@@ -28,9 +32,11 @@ def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
 
 
 def choose_person(people: Sequence[Track], person: Person, size: Size, fps: float) -> int:
-    """The index in `people` of the one to follow, in frames of `size` (width, height). Raises `NoPersonFound`.
+    """Return the index in `people` of the person to follow.
 
-    "largest": the most area over the whole clip. "center": the nearest to the middle over the whole clip.
+    person: "largest" takes the most area over the whole clip, "center" the nearest to the middle over the whole clip.
+    size: (width, height) of the frames.
+    Raises `NoPersonFound`.
     """
     if isinstance(person, PersonAt):
         return _at_point(people, person, size, fps)
@@ -52,14 +58,14 @@ def _area(sighting: Sighting, size: Size) -> float:
 
 
 def _nearness(sighting: Sighting, size: Size) -> float:
-    """1 in the middle, 0 in a corner."""
+    """Return 1 in the middle of the frame, falling to 0 in a corner."""
     return 1 - float(np.hypot(*(sighting.centre / size - 0.5))) / np.sqrt(0.5)
 
 
 def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) -> int:
-    """Of those whose box holds the point at about that time, the one whose middle is nearest to it.
+    """Return the person whose box holds the point near its time, with the middle nearest to it.
 
-    Who is seen there less than half as often as somebody else is a stray box, not who was pointed at.
+    Somebody with less than half as many boxes there as another person is a stray box, not the person pointed at.
     """
     x, y = point.x * size[0], point.y * size[1]
     held = {

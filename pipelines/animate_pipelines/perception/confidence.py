@@ -1,4 +1,4 @@
-"""From which confidence something counts as seen: every threshold on the networks' scales, each with its reason.
+"""Every threshold on the networks' confidence scales, each with its reason.
 
 Confidences of keypoints are peaks of heatmaps, about 0 to 1; joints beyond the edge of a picture are guessed near it
 with 0.1 to 0.45. A detector's score is the confidence of a box. Unless a line says otherwise the limits were settled

@@ -1,4 +1,4 @@
-"""Makes the report on what was found in a driving video."""
+"""Makes the detection report of a driving video."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ _JUMP_S, _SAME_PLACE = 0.5, 0.05  # a box that overlaps the one so short a time 
 def report_people(
     people: FoundPeople, size: tuple[int, int], fps: Fraction, masks: Mapping[int, bool] | None
 ) -> DetectionReport:
-    """size: (width, height) of the frames looked at. masks: by frame, whether it has one; None in animate mode."""
+    """Return the detection report of a driving video.
+
+    size: (width, height) of the frames that the networks read.
+    masks: whether each frame has a mask; None in animate mode.
+    """
     frames, looked_at = people.frames, people.frames.tolist()
     found = people.found[frames]
     poses = people.poses[frames]
@@ -50,7 +54,10 @@ def report_people(
 
 
 def people_seen(people: FoundPeople, size: tuple[int, int]) -> Iterable[PersonSeen]:
-    """Everybody by number; false alarms are left out. size: (width, height) of the frames looked at."""
+    """Yield everybody in order of their numbers, without the false alarms.
+
+    size: (width, height) of the frames that the networks read.
+    """
     for number in range(1, people.num_people + 1):
         mine = people.box_people == number
         frames, boxes = people.box_frames[mine], people.boxes[mine]

@@ -1,4 +1,7 @@
-"""Hand points where no hand can be: a finger read on a knee or on somebody else would be drawn as a long streak."""
+"""Hides hand points where no hand can be.
+
+A finger read on a knee or on another person would be drawn as a long streak.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,14 @@ _ARMS = ((LEFT_HAND, (5, 7, 9, 11)), (RIGHT_HAND, (6, 8, 10, 12)))
 
 
 def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A whole-body pose `133 3` (fractions of a frame of `size`) in which hand points far from their wrist count 0.
+    """Return a whole-body pose `133 3` in which hand points far from their wrist have a confidence of 0.
 
-    Far: over 1.25 of the longest of forearm, upper arm and half the trunk, of those that are seen; arms that point at
-    the camera look short, a trunk does not. Where wrist or all of these are out of sight, all stays as it is.
+    pose: fractions of a frame of `size`.
+    size: (width, height) of the frame.
+
+    Far is over 1.25 of the longest of forearm, upper arm and half the trunk, as far as they are visible; arms that
+    point at the camera look short, a trunk does not.
+    Nothing changes where the wrist or all of these are out of sight.
     """
     pixels = pose[:, :2] * size
     kept = pose.copy()

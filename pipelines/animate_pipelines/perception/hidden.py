@@ -1,8 +1,8 @@
-"""Finds the one who is followed behind somebody else, where the detector draws one box around both.
+"""Finds the person to follow behind somebody else, where the detector draws one box around both.
 
 Where somebody stands in the way, the person's box is put between those before and after, and the pose network reads
-what is in it. It may read whoever is in front: only a posture between those before and after, in the person's own
-colours, is taken. What is hidden from that too is bridged as any other gap.
+its content. It may read the person in front: only a posture between those before and after, in the person's own
+colours, is taken. A frame that stays hidden is bridged like any other gap.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAST_POSTURE = 0.2  # similarity to the posture put between
 
 
 def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: float) -> dict[int, np.ndarray]:
-    """By frame, the boxes `5` in which the person should be, where it is not seen and somebody is in the way.
+    """Return, by frame, the boxes `5` in which the person should be while somebody is in the way.
 
     cuts: frames before which the scene changes.
     """
@@ -42,9 +42,9 @@ def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: fl
 
 
 def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
-    """Whether it is the one who is followed that was read in a hidden box.
+    """Return whether the person read in a hidden box is the one to follow.
 
-    between: the joints `17 3` in pixels, put between those read before and after.
+    between: the joints `17 3` in pixels, interpolated between those read before and after.
     """
     posture = posture_similarity(replace(read, joints=between), read)
     alike = colour_distance(read.colours, followed.colours) <= SAME_COLOURS
@@ -52,9 +52,12 @@ def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
 
 
 def misread(readings: Mapping[int, Sighting], others: Others, cuts: Collection[int], fps: float) -> set[int]:
-    """The frames in which somebody else is in the way and the trunk lies off the person's path: a mixture of the two.
+    """Return the frames in which somebody else is in the way and the trunk lies off the person's path.
 
-    readings: what was read of the person, with joints, by frame. cuts: frames before which the scene changes.
+    Such a reading is a mixture of the two people.
+
+    readings: of the person, with joints, by frame.
+    cuts: frames before which the scene changes.
     """
     frames = np.array(sorted(readings), int)
     scenes = np.searchsorted(sorted(cuts), frames, side="right")

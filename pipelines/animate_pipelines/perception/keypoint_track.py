@@ -36,9 +36,9 @@ _BODIES = {len(rows): rows for rows in (_BODY_18, _BODY_25)}
 
 
 def read_track(path: Path, num_frames: int) -> np.ndarray:
-    """Poses `num_frames 133 3` (fractions of the picture); zero in frames without the person.
+    """Read poses `num_frames 133 3` (fractions of the picture); zero in frames without the person.
 
-    `InvalidField` on `keypoints` names what is wrong, with the frame, the value and the limit.
+    Raises `InvalidField` on `keypoints`, with the frame, the value and the limit.
     """
     track = _read_object(path)
     if track.get("format") not in _FORMATS:
@@ -97,7 +97,7 @@ def _read_openpose(frame: Any, where: str) -> np.ndarray:
 
 
 def _fill_face(pose: np.ndarray) -> np.ndarray:
-    """Face points that OpenPose did not find lie at (0, 0); the face's box must not reach there."""
+    """Move the face points that OpenPose did not find from (0, 0) into the face, for the sake of the face's box."""
     face = pose[FACE]
     seen = face[:, 2] > 0
     if seen.any():
@@ -106,7 +106,7 @@ def _fill_face(pose: np.ndarray) -> np.ndarray:
 
 
 def _read_points(value: Any, lengths: Sequence[int], where: str) -> np.ndarray:
-    """`n 3`, of one of these lengths, from triples or from a flat list."""
+    """Return points `n 3`, with n one of `lengths`, from triples or from a flat list."""
     try:
         points = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):

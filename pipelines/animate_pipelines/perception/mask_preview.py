@@ -21,10 +21,11 @@ _MOST_FRAMES = 8
 def preview_masks(
     source: MaskSource, frames: DrivingFrames, video: Observations, fit: MaskFit, given: DrivingFrames | None
 ) -> MaskPreview:
-    """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
+    """Return the masks in up to eight of the frames in which `video` has the person, evenly over time.
 
-    A tracker sees these frames only here, in a render all of them.
-    given: the caller's own masks, of the same frames; `source` is then not asked.
+    A tracker reads these frames only here, and all of them in a render. The preview is empty where nobody is visible.
+
+    given: the caller's own masks, of the same frames; `source` is then not used.
     """
     chosen = _spread(video.times_s)
     seconds = video.times_s[chosen]
@@ -37,7 +38,7 @@ def preview_masks(
 
 
 def previewed(looked_at: Sequence[int], fps: float) -> list[int]:
-    """Return the eight of the source frames `looked_at`, evenly, that a preview of a render shows."""
+    """Return eight of the source frames `looked_at`, evenly over time, for the preview of a render."""
     return [looked_at[index] for index in _spread(np.array(looked_at) / fps)]
 
 
@@ -51,7 +52,7 @@ def masks_used(
 ) -> MaskPreview:
     """Return the masks of a render, in eight of the source frames `looked_at`.
 
-    source: the name of what found them.
+    source: the name of the mask source.
     pictures: by source frame, those that need not be read.
     """
     fps = float(frames.clip.source_fps)
@@ -75,7 +76,7 @@ def _preview(
 
 
 def _spread(times_s: np.ndarray) -> list[int]:
-    """Indices of the times nearest to evenly spaced ones, in order."""
+    """Return the indices of the times nearest to evenly spaced ones, in order."""
     if not len(times_s):
         return []
     wanted = np.linspace(times_s[0], times_s[-1], _MOST_FRAMES)

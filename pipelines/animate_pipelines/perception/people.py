@@ -1,7 +1,7 @@
-"""Looks through the driving video: everybody in it, who is who, and the poses of the one to follow.
+"""Looks through the driving video: everybody in it, who is who, and the poses of the person to follow.
 
-Two passes over the frames, sixteen at a time: the detector's (`everybody`), after which it is known who is who and how
-long; then the pose network's, on that one person, also behind others.
+Two passes over the frames, sixteen at a time: first the detector's, over everybody, whose boxes are linked into people;
+then the pose network's, on the person to follow, also behind others.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ OnFrame = Callable[[int, int], None]
 def find_people(
     readers: Readers, footage: Footage, *, person: Person, smoothing: bool, watch: Stopwatch, on_frame: OnFrame
 ) -> FoundPeople:
-    """Look through the footage for `person`.
+    """Find everybody in the footage, and the poses of `person`.
 
-    watch: counts the seconds of "detect" and "pose". on_frame: called with (work done, work in all). Raises
-    `NoPersonFound` for a `person` that is not there; where there is nobody at all, `found` says so.
+    watch: counts the seconds of "detect" and "pose".
+    on_frame: called with (work done, work in all).
+    Raises `NoPersonFound` for a `person` that is not there; without anybody at all, `found` is false everywhere.
     """
 
     def on_survey(done: int) -> None:
@@ -66,7 +67,10 @@ def follow_person(
     watch: Stopwatch,
     on_frame: OnFrame,
 ) -> FoundPeople:
-    """The second pass of `find_people`, after a survey of the same footage."""
+    """Read the poses of `person`, as the second pass of `find_people`.
+
+    survey: the first pass over the same footage.
+    """
     frames, size, fps = footage.frames, footage.size, footage.fps
     tracks = link_tracks(survey.sightings, survey.cuts, fps)
     people = real_people(tracks, len(frames))
@@ -110,7 +114,7 @@ def follow_person(
 def _read(
     readers: Readers, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch, on_frame: Callable[[int], None]
 ) -> dict[int, Reading]:
-    """What is read in `boxes`, by frame."""
+    """Read the person in `boxes`, by frame."""
     frames, readings = sorted(boxes), dict[int, Reading]()
     seen = zip(frames, footage.read(frames), strict=True)
     with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
@@ -126,7 +130,7 @@ def _read(
 def _of_followed(
     readings: dict[int, Reading], followed: Track, known: dict[int, Reading], size: Size
 ) -> dict[int, Reading]:
-    """Those of the readings behind somebody else that are of the one who is followed."""
+    """Return the readings behind somebody else that show the person to follow."""
     if not known:
         return {}
     between = bridge(*_poses(known, followed.sightings[-1].frame + 1))
@@ -145,7 +149,7 @@ def _by_frame(sightings: Iterable[Sighting]) -> dict[int, list[Sighting]]:
 
 
 def _poses(known: dict[int, Reading], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Poses `m 133 3` of all source frames up to `length`, and which of them (`m`) are known."""
+    """Return poses `m 133 3` of all source frames up to `length`, and whether each is known, `m`."""
     poses, found = np.zeros((length, NUM_KEYPOINTS, 3), np.float32), np.zeros(length, bool)
     for frame, reading in known.items():
         poses[frame], found[frame] = reading.pose, True

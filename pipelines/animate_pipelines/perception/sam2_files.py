@@ -22,7 +22,10 @@ _TWINS = {f"prompt_encoder.shared_embedding.{_EMBEDDING}": f"shared_image_embedd
 
 
 def hiera_large_config() -> Sam2VideoConfig:
-    """Of SAM 2.0 with its large encoder (sam2_hiera_l.yaml); what is not said here is the same in 2.1."""
+    """Return the configuration of SAM 2.0 with its large encoder (sam2_hiera_l.yaml).
+
+    Values that are not set here are the same in 2.1.
+    """
     backbone = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": 144,
@@ -47,7 +50,10 @@ def hiera_large_config() -> Sam2VideoConfig:
 
 
 def load_original(path: Path) -> Sam2VideoModel:
-    """The tracker with the checkpoint's values, on the CPU in float32. `BundleError` for what does not fit."""
+    """Load the tracker with the checkpoint's values, on the CPU in float32.
+
+    Raises `BundleError` for a file that does not fit.
+    """
     try:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         tensors: dict[str, torch.Tensor] = saved["model"]
@@ -60,9 +66,10 @@ def load_original(path: Path) -> Sam2VideoModel:
 
 
 def renamed(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """The checkpoint's tensors under transformers' names. `BundleError` names the first that is wrong.
+    """Return the checkpoint's tensors under transformers' names.
 
     shapes: those that the model needs, all of them and no others.
+    Raises `BundleError` with the first tensor that is wrong.
     """
     found: dict[str, torch.Tensor] = {}
     points: dict[int, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""The first pass over the driving video: everybody in every frame, sixteen frames at a time, and what is read of them.
+"""The first pass over the driving video: everybody in every frame, sixteen frames at a time, and their readings.
 
 Postures tell people apart where there are several boxes, or were a moment ago; one person alone is linked by its place.
 """
@@ -35,8 +35,11 @@ _CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footage:
-    """What is looked at: the source frames `frames`, which `read` gives in the size (width, height) `size`.
+    """The frames to look through.
 
+    read: yields frames at `size`.
+    frames: the source frames.
+    size: (width, height).
     fps: of the source.
     """
 
@@ -48,9 +51,11 @@ class Footage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the pose network reads of one person in one frame. pose: `133 3`, fractions of the frame.
+    """The pose network's reading of one person in one frame.
 
-    sighting: with the joints and the colours between them. sharpness: see `sharpness_of`.
+    sighting: with the joints, and the colours between them.
+    pose: `133 3`, fractions of the frame.
+    sharpness: see `sharpness_of`.
     """
 
     sighting: Sighting
@@ -59,13 +64,16 @@ class Reading:
 
     @property
     def shows_body(self) -> bool:
+        """Return whether the joints are certain enough for a body."""
         return float(self.pose[BODY, 2].mean()) >= BODY_SEEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """Everybody in every frame that was looked at, and the frames that begin a new scene.
+    """Everybody in every frame of the footage.
 
+    sightings: by frame, in the order of the footage.
+    cuts: source frames that begin a new scene.
     readings: of the boxes that were read, by frame and box.
     """
 
@@ -74,7 +82,7 @@ class Scan:
     readings: dict[tuple[int, bytes], Reading]
 
     def reading(self, frame: int, box: np.ndarray) -> Reading | None:
-        """What was read in that very box; None where nothing was."""
+        """Return the reading of that very box, or None where it was not read."""
         return self.readings.get(_place(frame, box))
 
 
@@ -87,7 +95,8 @@ def scan_people(
 ) -> Scan:
     """Detect everybody, read them, and leave one box a person.
 
-    watch: counts the seconds of "detect" and "pose". on_frame: called with the number of frames looked at.
+    watch: counts the seconds of "detect" and "pose".
+    on_frame: called with the number of frames done.
     read_all: False reads only those whose posture must tell them apart.
     """
     frames, size = footage.frames, footage.size
@@ -128,7 +137,10 @@ def scan_people(
 def read_people(
     readers: Readers, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
 ) -> list[Reading]:
-    """What the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
+    """Read the person in each of `boxes` with the pose network.
+
+    shown: the frame of each box.
+    """
     if not boxes:
         return []
     crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
@@ -144,5 +156,5 @@ def read_people(
 
 
 def joints_of(pose: np.ndarray, size: Size) -> np.ndarray:
-    """Of a whole-body pose `133 3` in fractions of a frame of `size`: the joints `17 3` in pixels."""
+    """Return the joints `17 3` in pixels of a whole-body pose `133 3` in fractions of a frame of `size`."""
     return np.asarray(pose[BODY] * [*size, 1])
