@@ -1,4 +1,4 @@
-"""Which files are read: the families of media, and the containers of each."""
+"""The kinds of media that are read, and the containers of each."""
 
 from __future__ import annotations
 

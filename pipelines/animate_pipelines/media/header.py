@@ -1,4 +1,4 @@
-"""What the first bytes of an input say it is: an accepted image, an accepted video, or neither.
+"""Recognises an accepted image or an accepted video by its first bytes.
 
 Standard library only and no process started, so that the HTTP side can refuse at submit. The answer also decides which
 demuxer or decoder is allowed to see the bytes later: nothing downstream guesses again.
@@ -38,14 +38,17 @@ _FOREIGN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaKind:
-    """What a file is, by its first bytes."""
+    """The type of a file, by its first bytes."""
 
     family: Family
     container: Container
 
 
 def sniff(head: bytes, *, field: str) -> MediaKind:
-    """The kind of the file that begins with `head`. `MediaError` on `field` when it is none we accept."""
+    """Return the type of the file that begins with `head`.
+
+    Raises `MediaError` on `field` for a type that is not accepted.
+    """
     if head.startswith(b"\xff\xd8\xff"):
         return MediaKind(family="image", container="jpeg")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -64,7 +67,10 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
 
 
 def check_family(head: bytes, family: Family, *, field: str) -> MediaKind:
-    """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
+    """Return `sniff` of `head`.
+
+    Raises `MediaError` on `field` also for an image in place of a video, or a video in place of an image.
+    """
     kind = sniff(head, field=field)
     if kind.family != family:
         message = f"{field} must be {with_article(family)}, but the file is {with_article(kind.family)}"
@@ -73,9 +79,11 @@ def check_family(head: bytes, family: Family, *, field: str) -> MediaKind:
 
 
 def check_head(head: bytes, family: Family, size_bytes: int, limits: MediaLimits, *, field: str) -> MediaKind:
-    """All that can be said of an input before decoding: its family, its size, and a picture's sides where `head` tells.
+    """Check all that can be checked before decoding: the family, the size, and a picture's sides where `head` has them.
 
-    head: the first bytes, `HEAD_BYTES` of them where the file has as many. size_bytes: of the whole file.
+    head: the first bytes, `HEAD_BYTES` of them where the file has as many.
+    size_bytes: of the whole file.
+    Raises `MediaError` or `MediaTooLarge` on `field`.
     """
     check_file_size(size_bytes, limits, field=field)
     kind = check_family(head, family, field=field)
@@ -86,7 +94,7 @@ def check_head(head: bytes, family: Family, size_bytes: int, limits: MediaLimits
 
 
 def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
+    """Raise `MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
     if size_bytes == 0:
         raise MediaError(f"{field} is empty", field=field, value=0)
     if size_bytes > limits.max_file_bytes:
@@ -99,7 +107,7 @@ def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None
 
 
 def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
+    """Raise `MediaTooLarge` or `MediaError` for a picture that is too large, too thin or too small, in pixels."""
     value = f"{width}x{height}"
     if width * height > limits.max_image_pixels:
         message = f"{field} is {value}, {width * height} pixels; the limit is {limits.max_image_pixels}"
@@ -108,7 +116,7 @@ def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: st
 
 
 def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaError` when a side is too short or the picture is a mere strip."""
+    """Raise `MediaError` for a picture with too short a side, or a mere strip."""
     value = f"{width}x{height}"
     if min(width, height) < limits.min_side_px:
         message = f"{field} is {value}; each side must have at least {limits.min_side_px} pixels"
@@ -119,7 +127,7 @@ def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> 
 
 
 def image_sides(head: bytes, container: Container) -> tuple[int, int] | None:
-    """Stored (width, height) of the picture that begins with `head`; None when `head` does not reach them."""
+    """Return the stored (width, height) of a picture, or None when its first bytes `head` do not reach them."""
     if container == "png" and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height
@@ -190,4 +198,5 @@ def _text_name(head: bytes) -> str:
 
 
 def with_article(family: Family) -> str:
+    """Return the words for a file of that family in a message."""
     return {"image": "an image", "video": "a video", "keypoints": "a JSON object"}[family]

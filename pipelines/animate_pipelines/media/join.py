@@ -1,4 +1,4 @@
-"""Pieces, the source's audio and a few words about the render, joined into the file that the caller gets."""
+"""Joins pieces, the source's audio and a few tags about the render into the file that the caller gets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AudioTreatment = Literal["none", "copied", "encoded"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """The file that a result's sound is taken from, and what is known of it."""
+    """The file that a result takes its sound from, and its description."""
 
     path: Path
     info: VideoInfo
@@ -30,9 +30,14 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Format:
-    """muxer: FFmpeg's name for it. container: what it is read as. copied: the audio codecs it takes as they are.
+    """One output format.
 
-    audio: arguments that encode any other. options: of the muxer. reencodes: whether it cannot hold the pieces' H.264.
+    muxer: FFmpeg's name for it.
+    container: the container it is read as.
+    copied: the audio codecs it takes as they are.
+    audio: arguments that encode any other.
+    options: of the muxer.
+    reencodes: whether it cannot hold the pieces' H.264.
     """
 
     muxer: str
@@ -80,11 +85,14 @@ def join_pieces(
 
     WebM holds neither H.264 nor finer times than a millisecond: there the frames are encoded again as VP9.
 
-    audio_source: the driving video as it came, described by `source_info`; None leaves the audio out. Its audio keeps
-        its offset to its video and is cut at the end of the frames; it is copied where the format can hold it and the
-        video is used from its beginning, else made AAC (Opus in WebM).
-    num_frames: how many frames the pieces must have; `ServerError` when they do not.
-    Returns what was done to the audio.
+    audio_source: the driving video as it came; None leaves the audio out. Its audio keeps its offset to its video and
+        is cut at the end of the frames; it is copied where the format can hold it and the video is used from its
+        beginning, else made AAC (Opus in WebM).
+    source_info: describes `audio_source`.
+    num_frames: the number of frames that the pieces must have.
+    field: the request field of `audio_source`.
+    Returns the treatment of the audio.
+    Raises `ServerError` for another number of frames, `MediaError` on `field` for audio that does not decode.
     """
     limits = limits or MediaLimits()
     audio = None if source_info is None else source_info.audio

@@ -1,7 +1,7 @@
-"""The mezzanine: a driving video rewritten by us, so that what reads frames never meets foreign bytes.
+"""The mezzanine: a driving video rewritten by us, so that readers of frames never meet foreign bytes.
 
-Constant frame rate, upright, square pixels, even sides, SDR bt709, no B-frames, a key frame at least every 12: what
-decord 0.6.0 (an FFmpeg of 2021) seeks in exactly. It leaves out rotation, sample aspect, variable rates and edit lists.
+Constant frame rate, upright, square pixels, even sides, SDR bt709, no B-frames, a key frame at least every 12: decord
+0.6.0 (an FFmpeg of 2021) seeks in it exactly. It has no rotation, sample aspect, variable rate or edit list.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ def write_mezzanine(
 ) -> Mezzanine:
     """Decode all of `source` and write it to `destination`, which appears only when it is whole.
 
-    info: what `probe_video` said of `source`, or the part of it that is wanted (`trim`).
+    info: the result of `probe_video` for `source`, or the part of it to write (`trim`).
     frame: (width, height), even, that the picture is cut to or set into the middle of, on black; None leaves it.
     check_audio: decode the audio too, so that its faults are found before the render and not at its end.
-    on_fraction: called about four times a second with 0 to 1; what it raises stops the work (that is how to cancel).
+    on_fraction: called about four times a second with 0 to 1; an exception from it stops the work, which is how to
+        cancel.
     Raises `MediaError` on `field` when the bytes do not decode, `MediaTooLarge` when that takes more than `limits`.
     """
 
@@ -90,7 +91,7 @@ def write_mezzanine(
 
 
 def read_mezzanine(path: Path, limits: MediaLimits) -> Mezzanine:
-    """The mezzanine that an earlier `write_mezzanine` left at `path`."""
+    """Read the mezzanine that an earlier `write_mezzanine` left at `path`."""
     return _read(path, limits, field=None)
 
 
@@ -120,7 +121,7 @@ def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> li
 
 
 def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
-    """The chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
+    """Return the chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
     rate = f"{info.fps.numerator}/{info.fps.denominator}"
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
     # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate.

@@ -1,4 +1,4 @@
-"""Which part of a driving video is used, in whole frames."""
+"""Takes a part of a driving video, in whole frames."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from animate_pipelines.media.video_info import VideoInfo
 
 
 def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo:
-    """The part that begins at `start_s` and lasts `duration_s` (None: to the end), both rounded to whole frames.
+    """Return the part that begins at `start_s` and lasts `duration_s`, both rounded to whole frames.
 
+    duration_s: None for the rest of the video.
     Raises `InvalidField` on `start` or `duration` when that part is not all inside the video, or has no frame.
     """
     num_frames = round(info.duration_s * info.fps)
