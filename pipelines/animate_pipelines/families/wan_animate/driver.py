@@ -38,11 +38,11 @@ PARTS = ("preflight", "detect", "pose", "mask")  # of preprocessing, whose secon
 
 @dataclass(kw_only=True)
 class Driver:
-    """The driving video of one job: who is in it, who is followed, where the masks are.
+    """The driving video of one job, and everybody and every mask found in it.
 
-    What is found is kept in the job's workspace and in the cache.
+    The findings are kept in the job's workspace and in the cache.
 
-    masks: find the person to replace where the job brings no masks of its own.
+    masks: finds the person to replace where the job brings no masks of its own.
     readers_hash: changes with the networks.
     watch: counts the seconds of `PARTS`.
     """
@@ -75,10 +75,11 @@ class Driver:
         return FoundPeople.load(job.workspace.people)
 
     def check(self, character: Reference) -> tuple[PreflightReport | None, np.ndarray]:
-        """Find everything that is needed, and hold the pair to what the job allows.
+        """Find everything that is needed, and hold the pair to the limits of the job.
 
-        Returns the preflight report, None where none is wanted, and the reference picture, aligned where asked for.
-        Raises `NoPersonFound`, `PersonLost` and `PairRefused`; what was found is kept all the same.
+        Returns the preflight report, None where none is wanted, and the reference picture, aligned where the job wants
+            that.
+        Raises `NoPersonFound`, `PersonLost` and `PairRefused`; findings are kept all the same.
         """
         self._restore()
         try:
@@ -103,7 +104,7 @@ class Driver:
         conditioning: Conditioning,
         report: PreflightReport | None,
     ) -> PerformanceNotes:
-        """Return what the result is to say of the driving video, the reference and the people."""
+        """Return the notes of the result on the driving video, the reference and the people."""
         return PerformanceNotes(
             warnings=tuple(self._warnings(source, character, conditioning)),
             mask_source=self.mask_source,
@@ -146,7 +147,7 @@ class Driver:
             yield f"{clip.repeats} frames repeat the face and background of the frame before"
 
     def _mask_source(self) -> str | None:
-        """Return the name of what finds the person to replace; None to animate."""
+        """Return the name of the mask source; None to animate."""
         if self.job.params.mode != "replace":
             return None
         return self.masks.name if self.job.inputs.mask_video is None else MaskVideo.name

@@ -73,7 +73,10 @@ def _fitted(wanted: Execution, manifest: Manifest, sizes: NetworkSizes, *, ignor
 
 
 def _choose(wanted: Execution, bundle: Path, manifest: Manifest) -> Choice:
-    """Return what computes on the device. Raises `DeviceError` when it cannot be done there."""
+    """Return the attention that computes on the device.
+
+    Raises `DeviceError` for an attention, or for products in fp8, that the device does not have.
+    """
     device, dtype = torch.device(wanted.device), getattr(torch, wanted.dtype)
     options: dict[str, Any] = {"dtype": dtype}
     if device.type == "cuda":  # elsewhere every width will do

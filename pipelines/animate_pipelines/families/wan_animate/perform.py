@@ -1,4 +1,4 @@
-"""From a job's files to its performance: what is read, who is followed, whether the two go together."""
+"""From a job's files to its performance: reads them, follows the person, and checks the pair."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from animate_pipelines.progress.stopwatch import Stopwatch
 def perform(
     job: RenderJob, readers: Readers, masks: MaskSource, readers_hash: str, *, face_size_px: int
 ) -> SkeletonPerformance:
-    """Look at the driving video and the reference of `job`, and plan its render.
+    """Read the driving video and the reference of `job`, and plan its render.
 
-    masks: find the person to replace where the job brings no masks of its own.
+    masks: finds the person to replace where the job brings no masks of its own.
     readers_hash: changes with these networks.
     face_size_px: side of the face crops that the transformer reads.
+
     The detection report lies beside the job's destination afterwards, also where nobody was found.
     """
     params, limits, tracker = job.params, job.limits, job.tracker

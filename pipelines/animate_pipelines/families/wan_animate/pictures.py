@@ -1,4 +1,4 @@
-"""The pictures that condition one segment: skeletons, face crops, background and masks, drawn from what is known."""
+"""Draws the pictures that condition one segment: skeletons, face crops, background and masks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SHARED = 5  # frames that one segment may share with the next, at most
 class SegmentPainter:
     """Draws the pictures of one segment after the other, at the render size `size`.
 
+    masks: returns `t h w`, 1 on the person, for source frames; None to animate.
+
     Beyond the clip's end they run back and forth. Each source frame is read once a segment, for its face and its
     background; those that the next segment shares are kept for it.
-
-    masks: gives `t h w`, 1 on the person, for source frames; None to animate.
     """
 
     frames: DrivingFrames

@@ -1,4 +1,4 @@
-"""Writes the report on what was seen in the driving video, beside the result."""
+"""Writes the detection report of the driving video, beside the result."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def write_report(
 ) -> None:
     """Write report, timeline and, where there are masks, a picture of them.
 
-    files: where they go.
+    files: their paths.
     people, masks: found in `frames`.
-    mask_source: the name of what found the masks; None to animate.
-    fit: how closely the regenerated part follows them.
+    mask_source: the name of the mask source; None to animate.
+    fit: how closely the regenerated part follows the masks.
     pictures: some of the frames, by number, that need not be read.
     """
     looked_at = people.frames.tolist()

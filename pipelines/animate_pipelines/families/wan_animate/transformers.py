@@ -42,7 +42,7 @@ class Transformers:
 
         turbo: whether the few-step LoRA is merged in.
         relight: whether the relighting LoRA is merged in, where the bundle has one.
-        Raises `InvalidField` when few steps are asked of a bundle without a few-step LoRA.
+        Raises `InvalidField` for `turbo` with a bundle that has no few-step LoRA.
         """
         check_turbo(turbo, bundle=self._manifest.name, lora=self._manifest.turbo_lora)
         key = (turbo, relight and self._manifest.relighting_lora is not None)
