@@ -1,6 +1,6 @@
-"""Shortcuts: what may be approximated for speed, by name. None is taken unless it is asked for.
+"""Shortcuts: approximations for speed, by name. None is taken by default.
 
-`python -m animate_benchmarks.validate` shows what each does to pictures.
+`python -m animate_benchmarks.validate` measures the effect of each on pictures.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Shortcuts:
 
 
 def take_shortcuts(names: Iterable[str]) -> Shortcuts:
-    """Return what shortcuts of these names set.
+    """Return the settings of the shortcuts of these names.
 
     `density-0.2` reads a fifth of the key blocks exactly; `density-0.5/0.2` half of them in the first half of the steps
     and a fifth in the second, and so on for more parts.

@@ -1,4 +1,4 @@
-"""Whether a bundle is whole and fits the networks, and what works with it. No weights are computed with."""
+"""Checks that a bundle is whole and fits the networks, and which modes work with it. No weights are computed with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _MAX_PROBLEMS = 5  # of one component, before the rest is only counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One thing looked at. `bad` keeps renders from working or being right; `note` is worth knowing."""
+    """The verdict on one part of a bundle.
+
+    state: `bad` keeps renders from working or being right; `note` is worth knowing.
+    """
 
     subject: str
     state: State
@@ -29,9 +32,10 @@ class Verdict:
 
 
 def verify_bundle(bundle: Path, on_bytes: OnBytes, *, hashes: bool = True) -> list[Verdict]:
-    """Everything there is to say about a bundle; the last verdicts say which modes work.
+    """Return every verdict on a bundle; the last ones are on the modes.
 
-    on_bytes: called with the bytes hashed. hashes: False to leave the slow part out.
+    on_bytes: called with the bytes hashed.
+    hashes: False to leave the slow part out.
     """
     manifest = read_manifest(bundle)
     verdicts = [Verdict(subject="bundle", state="ok", detail=f"{manifest.name}, {find_layout(bundle)} layout")]
@@ -73,7 +77,7 @@ def _networks(bundle: Path, manifest: Manifest) -> Iterator[Verdict]:
 
 
 def _contents(files: NetworkFiles) -> str:
-    """Number, types and size of a network's tensors."""
+    """Return the number, types and size of a network's tensors, for people."""
     types = collections.Counter(
         str(stored.dtype).removeprefix("torch.") for stored in files.checkpoint.tensors.values()
     )
@@ -113,7 +117,10 @@ def _files(bundle: Path) -> Iterator[Verdict]:
 
 
 def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
-    """What works: animate and replace need all that is not a LoRA; turbo and relighting need theirs as well."""
+    """Return the verdicts on the modes.
+
+    Animate and replace need all that is not a LoRA; turbo and relighting need theirs as well.
+    """
     bad = {verdict.subject for verdict in verdicts if verdict.state == "bad"}
     blocking = sorted(bad - {"relighting LoRA", "few-step LoRA"})
     says = []
