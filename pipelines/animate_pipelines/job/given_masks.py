@@ -18,7 +18,10 @@ from animate_pipelines.request.params import RenderParams
 def given_masks(
     video: Path | None, files: Workspace, params: RenderParams, limits: MediaLimits, frames: DrivingFrames
 ) -> DrivingFrames | None:
-    """The caller's masks, if any, rewritten as the driving video was. `MediaError` when they are not as many."""
+    """Return the caller's masks, if any, rewritten as the driving video was.
+
+    Raises `MediaError` for another number or rate of frames.
+    """
     if video is None:
         return None
     source = trim(probe_video(video, limits, field="mask_video"), params.start, params.duration)

@@ -1,4 +1,4 @@
-"""The files that a request came with, and what is made of them before anybody looks: probed, trimmed, rewritten."""
+"""The input files of a request, and their preparation for the networks: probed, trimmed, rewritten."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class InputFiles:
 
     @classmethod
     def of(cls, params: RenderParams) -> InputFiles:
-        """For params whose inputs are paths."""
+        """Return the files of params whose inputs are paths."""
         return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
 
 
 def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:
-    """The part of the driving video that is used."""
+    """Return the part of the driving video that the job takes."""
     info = probe_video(media.driving_video, limits.with_videos_of(params.longest_s))
     return trim(info, params.start, params.duration)
 
@@ -49,6 +49,7 @@ def driving_mezzanine(
     limits: MediaLimits,
     tracker: ProgressTracker,
 ) -> Mezzanine:
+    """Return the rewritten driving video, from the workspace where it is there."""
     if files.mezzanine.is_file():
         return read_mezzanine(files.mezzanine, limits)
     return write_mezzanine(
@@ -73,6 +74,7 @@ def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits)
 
 
 def digests_of(media: InputFiles) -> dict[str, object]:
+    """Return the SHA-256 of each input, by its field."""
     return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
 
 

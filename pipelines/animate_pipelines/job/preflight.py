@@ -1,4 +1,4 @@
-"""A job of the kind preflight: everything that can be said of a pair, and a picture of it; nothing is rendered."""
+"""A job of the kind preflight: the report on a pair, and a picture of it; nothing is rendered."""
 
 from __future__ import annotations
 
@@ -50,16 +50,15 @@ def preflight(
     report: OnProgress = silent,
     limits: MediaLimits | None = None,
 ) -> dict[str, Any]:
-    """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
+    """Check a pair without rendering, and write the PNG `destination`: both under their skeletons, and the findings.
 
-    A few frames of the video are looked at. Where several people are seen, or `person` names one, all are; the PNG
-    then also shows everybody numbered, as a render numbers them, and what is said of the video is said of the one who
-    is followed.
-
-    readers: None where the bundle's family looks at no driving video.
-    masks: find the person to replace; with them the PNG also shows what `replace` would regenerate.
+    readers: None where the bundle's family reads no driving video.
+    masks: find the person to replace; with them the PNG also shows the pixels that `replace` would regenerate.
     Returns `PreflightReport.to_json()`, the plan that a render would have, and `MaskPreview.to_json()`.
-    Raises as `render_video` does for what cannot be read.
+    Raises as `render_video` does for unreadable inputs.
+
+    The networks read a few frames of the video, or all of them where several people are visible or `person` names one.
+    The PNG then also shows everybody numbered, as a render numbers them, and the report is on the person to follow.
     """
     if readers is None:
         raise InvalidField(
@@ -97,7 +96,7 @@ def preflight(
 def _observe(
     readers: Readers, frames: DrivingFrames, params: RenderParams, on_frame: Callable[[int, int], None]
 ) -> tuple[Observations, FoundPeople | None]:
-    """Return what the video shows, and everybody in it where it had to be looked through for that."""
+    """Return the observations of the video, and everybody in it where it had to be looked through for that."""
     video = observe_clip(readers, frames.clip, on_frame)
     if video.people <= 1 and params.person == "largest":
         return video, None
@@ -119,7 +118,7 @@ def _preview(
     video: Observations,
     destination: Path,
 ) -> dict[str, Any]:
-    """Draw what would be regenerated below what `destination` shows, and return it as JSON values."""
+    """Draw the pixels that would be regenerated below the picture in `destination`, and return them as JSON values."""
     frames = DrivingFrames(clip, params.mode, plan.render_size)
     own = given_masks(inputs.mask_video, files, params, limits, frames)
     preview = preview_masks(masks, frames, video, params.mask_fit, own)
