@@ -1,4 +1,4 @@
-"""Re-frames the reference image by crop and pad, so that its person stands where the driving video's first one does."""
+"""Re-frames the reference image by crop and pad, so that its person stands like the driving video's first one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ _MOST = 4.0  # times as large or as small
 
 
 def align_picture(picture: np.ndarray, image: Observations, video: Observations, size: tuple[int, int]) -> np.ndarray:
-    """The `h w 3` picture moved and scaled into `size` (width, height), a picture of the video's aspect.
+    """Move and scale the `h w 3` picture into `size`, a picture of the video's aspect.
 
-    Shoulders come to lie on shoulders; the trunk, or the head where no hips are seen in both, gets the same height.
-    What the picture does not have is filled with its edge. Where either shows nobody, it is only letter-boxed by the
-    caller: it is returned as it is.
+    size: (width, height).
+    Returns the picture as it is, for the caller to letter-box, where either shows nobody.
+
+    Shoulders come to lie on shoulders; the trunk, or the head where the hips are not visible in both, gets the same
+    height. The picture's edge fills the rest.
     """
     if not len(image.poses) or not len(video.poses):
         return picture
@@ -31,7 +33,7 @@ def align_picture(picture: np.ndarray, image: Observations, video: Observations,
 
 
 def _height(pose: np.ndarray, other: np.ndarray) -> float:
-    """In pixels: of the trunk if both poses show it, else from the shoulders to the nose."""
+    """Return the height in pixels of the trunk if both poses show it, else from the shoulders to the nose."""
     trunk = min(pose[_HIPS, 2].mean(), other[_HIPS, 2].mean()) >= JOINT_SEEN
     away = _middle(pose, _HIPS if trunk else _NOSE) - _middle(pose, _SHOULDERS)
     return max(float(np.hypot(*away)), 1.0)

@@ -1,4 +1,4 @@
-"""`Finding`: one thing that is wrong with a pair, or could be better, and what to do about it; and the rules for them.
+"""`Finding`: one flaw of a pair, or a way to improve it, and its fix; and the rules that find them.
 
 The limits were settled on drawn pairs, whose truth is known, with the networks of the `puppet` bundle; tests hold them
 to other pairs. On photographs they are untried.
@@ -43,9 +43,12 @@ _ENDS: dict[Framing, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """code: what to switch on; it never changes. message: what is the case. fix: what to do about it.
+    """One flaw of a pair.
 
+    code: for programs; it never changes.
     severity: a problem spoils the render; a hint is worth knowing.
+    message: the flaw, for people.
+    fix: the remedy, for people.
     """
 
     code: str
@@ -55,14 +58,17 @@ class Finding:
     fix: str
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Degrees between the image's pose and the video's: in its first frame, and in the nearest one, `best_s` into it.
+    """Degrees between the image's pose and poses of the video; None where too little of the body is visible in both.
 
-    None where too little of the body is seen in both.
+    first: in the video's first frame.
+    best: in the nearest frame.
+    best_s: the time of the nearest frame.
     """
 
     first: float | None
@@ -71,7 +77,7 @@ class Start:
 
     @property
     def should_move(self) -> bool:
-        """Whether starting at the nearest frame is worth it."""
+        """Return whether starting at the nearest frame is worth it."""
         if self.first is None or self.best is None:
             return False
         return self.first >= _FAR_POSE_DEGREES / 2 and self.best < _NEARER * self.first
@@ -79,14 +85,18 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutting:
-    """When new scenes begin, and how long the video is."""
+    """The cuts of the video.
+
+    cuts_s: the times at which new scenes begin.
+    duration_s: the length of the video.
+    """
 
     cuts_s: tuple[float, ...]
     duration_s: float
 
 
 def find_flaws(image: Observations, video: Observations, start: Start, cutting: Cutting) -> tuple[Finding, ...]:
-    """Everything worth saying, problems first."""
+    """Return every finding, problems first."""
     found = [*_nobody(image, video)]
     if not found:
         found = [
@@ -171,12 +181,12 @@ def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Fin
 
 
 def arms_hidden(seen: Observations) -> bool:
-    """Whether the arms cannot be seen although the feet can."""
+    """Return whether the arms are out of sight although the feet are visible."""
     return seen.framing == "full" and seen.confidence("arms") < PART_HIDDEN
 
 
 def legs_hidden(seen: Observations) -> bool:
-    """Whether the legs cannot be seen although the arms can, and there is room for the knees below the hips."""
+    """Return whether the legs are out of sight although the arms are visible and the hips leave room for the knees."""
     joints = np.median(seen.poses[:, [5, 6, 11, 12]], axis=0)
     (shoulders, hips), sure = joints[:, 1].reshape(2, 2).mean(axis=1), joints[2:, 2].mean()
     room = hips + _KNEE * (hips - shoulders) < 0.95

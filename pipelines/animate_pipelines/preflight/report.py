@@ -1,4 +1,4 @@
-"""`PreflightReport`: what is known of a pair before it is rendered."""
+"""`PreflightReport`: the findings on a pair before it is rendered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _AT_START_S = 0.2  # the distance at the start is the median of this stretch: si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightReport:
-    """findings: problems first. The rest is what they rest on."""
+    """The findings on a pair, and the measurements behind them.
+
+    findings: problems first.
+    """
 
     findings: tuple[Finding, ...]
     image: Observations
@@ -28,15 +31,17 @@ class PreflightReport:
 
     @property
     def score(self) -> int:
-        """100 for nothing to say, 35 less for each problem, 7 for each hint; never below 0."""
+        """Return 100 without findings, 35 less for each problem, 7 for each hint; never below 0."""
         points = sum(_PROBLEM if finding.severity == "problem" else _HINT for finding in self.findings)
         return max(100 - points, 0)
 
     @property
     def problems(self) -> tuple[Finding, ...]:
+        """Return the findings that spoil the render."""
         return tuple(finding for finding in self.findings if finding.severity == "problem")
 
     def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
         return {
             "score": self.score,
             "findings": [finding.to_json() for finding in self.findings],
@@ -48,14 +53,14 @@ class PreflightReport:
 
 
 def check_pair(image: Observations, video: Observations, cutting: Cutting) -> PreflightReport:
-    """Everything preflight has to say of an image and the sampled frames of a driving video."""
+    """Return the report on an image and the sampled frames of a driving video."""
     start = _find_start(image, video)
     findings = find_flaws(image, video, start, cutting)
     return PreflightReport(findings=findings, image=image, video=video, start=start, cutting=cutting)
 
 
 def refuse_problems(report: PreflightReport) -> None:
-    """`PairRefused` with the findings when there is a problem among them."""
+    """Raise `PairRefused` with the findings when there is a problem among them."""
     if report.problems:
         said = "; ".join(f"{finding.message}: {finding.fix}" for finding in report.problems)
         raise PairRefused(

@@ -1,4 +1,4 @@
-"""Looks at a picture, and at a few frames of a video: what preflight rests on."""
+"""Reads a picture, and a few frames of a video, for preflight."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ _SPREAD = 12
 
 
 def observe_image(readers: Readers, picture: np.ndarray) -> Observations:
-    """What an `h w 3` RGB picture shows."""
+    """Return the observations of an `h w 3` RGB picture."""
     return Observations.of([observe(readers, picture)], [0.0], (picture.shape[1], picture.shape[0]))
 
 
 def observe_clip(
     readers: Readers, clip: Clip, on_frame: Callable[[int, int], None] = lambda done, total: None
 ) -> Observations:
-    """What a driving video shows: its person in at most 15 of its frames, and its cuts, for which all are read.
+    """Return the observations of a driving video: its person in at most 15 of its frames.
+
+    All frames are read, for the cuts.
 
     on_frame: called with (frames done, frames in all).
     """
@@ -45,7 +47,7 @@ def observe_clip(
 
 
 def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations:
-    """Return what the sampled frames show of the person who is followed; nothing is read.
+    """Return the observations of the person to follow in the sampled frames; nothing is read.
 
     people: found in `frames`, everybody in every one of them.
     """
@@ -75,7 +77,10 @@ def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations
 
 
 def sampled_frames(num_frames: int, fps: float) -> list[int]:
-    """Of a clip of that length: its first quarter of a second, and the rest evenly, in order."""
+    """Return the sampled frames of a clip of that length, in order.
+
+    The first quarter of a second, and the rest evenly.
+    """
     first = {round(second * fps) for second in _FIRST_S}
     spread = np.linspace(0, num_frames - 1, _SPREAD).round().astype(int).tolist()
     return sorted(index for index in first | set(spread) if index < num_frames)
