@@ -28,7 +28,7 @@ def write_contact_sheet(
 ) -> None:
     """Write a PNG of `rows` moments, evenly spaced.
 
-    people: what was found in the driving video, as `FoundPeople.save` wrote it.
+    people: the file that `FoundPeople.save` wrote for the driving video.
     driving: the mezzanine of the driving video.
     output: a render at the driving video's own frame rate.
     """

@@ -1,4 +1,4 @@
-"""Draws a detection report as one picture: time from left to right, a row for each thing that should be seen."""
+"""Draws a detection report as one picture: time from left to right, a row for each part of the person."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _COLOURS = np.array([_EMPTY, (46, 160, 97), (240, 190, 70), (92, 72, 190), (214,
 
 
 def draw_timeline(report: DetectionReport) -> Image.Image:
-    """An RGB picture. Green: seen; yellow: seen weakly; red: missing. Marks below: cuts, jumps, blur."""
+    """Draw the report as an RGB picture.
+
+    Green is visible, yellow weak, red missing. Marks below are cuts, jumps, blur.
+    """
     rows = _rows(report)
     height = _TOP + len(rows) * (_ROW + _GAP) + _BOTTOM
     picture = Image.new("RGB", (_WIDTH, height), _PAPER)
@@ -37,7 +40,7 @@ def draw_timeline(report: DetectionReport) -> Image.Image:
 
 
 def _spread(marks: Sequence[int]) -> np.ndarray:
-    """One mark a pixel: `_SPAN` values."""
+    """Spread marks over `_SPAN` values, one a pixel."""
     starts = np.arange(_SPAN) * len(marks) // _SPAN
     return np.asarray(marks)[starts] if len(marks) <= _SPAN else np.maximum.reduceat(marks, starts)
 
@@ -51,7 +54,7 @@ def _title(report: DetectionReport) -> str:
 
 
 def _rows(report: DetectionReport) -> list[tuple[str, list[int]]]:
-    """Name and a mark a frame."""
+    """Return the name of each row and its marks, one a frame."""
 
     def row(missing: Sequence[Stretch], confidence: Callable[[FrameSeen], float | None]) -> list[int]:
         return [
