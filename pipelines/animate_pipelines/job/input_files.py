@@ -16,6 +16,7 @@ from animate_pipelines.media.trim import trim
 from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.progress.tracker import ProgressTracker
 from animate_pipelines.request.params import INPUTS, RenderParams
+from animate_pipelines.request.size import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def driving_mezzanine(
     )
 
 
-def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits) -> tuple[int, int] | None:
+def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits) -> Size | None:
     if params.output_size is None:
         return None
     frame = fitted_size((source.width, source.height), params.output_size, params.fit)

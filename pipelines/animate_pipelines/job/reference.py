@@ -20,6 +20,7 @@ from animate_pipelines.perception.observation import Observation, observe
 from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.request.params import ReferenceKind
+from animate_pipelines.request.size import Size
 
 # Frames of the character's video that are looked at, evenly over all of it: about a second each on a CPU.
 _LOOKED_AT = 16
@@ -79,9 +80,7 @@ def settle_reference(
         return Reference(picture=best[2].copy(), taken_at_s=round(best[1] / float(clip.fps), 3))
 
 
-def _rank(
-    look: Observation, goal: Observation | None, size: tuple[int, int], goal_size: tuple[int, int]
-) -> tuple[float, float]:
+def _rank(look: Observation, goal: Observation | None, size: Size, goal_size: Size) -> tuple[float, float]:
     """Return the rank of a frame, less being better: degrees from one pose to the other, then doubt in this one."""
     aspect_a, aspect_b = (width / height for width, height in (size, goal_size))
     apart = None if goal is None else pose_distance(look.pose, goal.pose, aspect_a=aspect_a, aspect_b=aspect_b)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.media.container import Container, Family
 from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.request.size import Size
 
 HEAD_BYTES = 65_536  # enough for `sniff`, and for the sides of nearly every picture
 ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM", "keypoints": "a JSON object"}
@@ -126,7 +127,7 @@ def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> 
         raise MediaError(message, field=field, value=value, limit=f"aspect at most {limits.max_aspect:g}")
 
 
-def image_sides(head: bytes, container: Container) -> tuple[int, int] | None:
+def image_sides(head: bytes, container: Container) -> Size | None:
     """Return the stored (width, height) of a picture, or None when its first bytes `head` do not reach them."""
     if container == "png" and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
@@ -138,7 +139,7 @@ def image_sides(head: bytes, container: Container) -> tuple[int, int] | None:
     return None
 
 
-def _webp_sides(head: bytes) -> tuple[int, int] | None:
+def _webp_sides(head: bytes) -> Size | None:
     # RFC 9649, sections 2.5 to 2.7
     if head[12:16] == b"VP8X":
         return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
@@ -151,7 +152,7 @@ def _webp_sides(head: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_sides(head: bytes) -> tuple[int, int] | None:
+def _jpeg_sides(head: bytes) -> Size | None:
     # ITU-T T.81 B.1.1: walk the marker segments to the first start-of-frame.
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:

@@ -25,6 +25,7 @@ from animate_pipelines.media.ffmpeg import (
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import packets_of, ticks_per_second
 from animate_pipelines.media.video_info import VideoInfo
+from animate_pipelines.request.size import Size
 
 GOP_FRAMES = 12
 OnFraction = Callable[[float], None]
@@ -51,7 +52,7 @@ def write_mezzanine(
     limits: MediaLimits,
     *,
     field: str = "driving_video",
-    frame: tuple[int, int] | None = None,
+    frame: Size | None = None,
     check_audio: bool = True,
     on_fraction: OnFraction | None = None,
 ) -> Mezzanine:
@@ -109,7 +110,7 @@ def _checking_audio(info: VideoInfo | None) -> list[str]:
     return [] if info is None or info.audio is None else ["-map", f"0:{info.audio.index}", "-f", "null", "-"]
 
 
-def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> list[str]:
+def _writing(info: VideoInfo, limits: MediaLimits, frame: Size) -> list[str]:
     cap = int(limits.max_duration_s * info.fps) + 1
     return [
         *["-map", f"0:{info.index}", "-vf", _filters(info, frame), "-fps_mode", "passthrough", "-frames:v", str(cap)],
@@ -120,7 +121,7 @@ def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> li
     ]
 
 
-def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
+def _filters(info: VideoInfo, frame: Size) -> str:
     """Return the chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
     rate = f"{info.fps.numerator}/{info.fps.denominator}"
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
@@ -158,7 +159,7 @@ def _shape(info: VideoInfo) -> list[str]:
     return [f"scale={info.width}:{info.height}:{colour}", "format=yuv420p"]
 
 
-def _fit(info: VideoInfo, frame: tuple[int, int]) -> list[str]:
+def _fit(info: VideoInfo, frame: Size) -> list[str]:
     # Offsets are even, as chroma is; a filter that does nothing is left out.
     (width, height), (left, top) = (
         frame,

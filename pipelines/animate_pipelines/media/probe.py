@@ -18,6 +18,7 @@ from animate_pipelines.media.header import HEAD_BYTES, check_family, check_file_
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import Packets, Timing, packets_of, timing_of
 from animate_pipelines.media.video_info import AudioInfo, VideoInfo
+from animate_pipelines.request.size import Size
 
 _STREAM = re.compile(
     r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (Video|Audio|Subtitle|Data|Attachment)\b(.*)$"
@@ -167,7 +168,7 @@ def _sides(header: _Header, *, field: str) -> tuple[int, int, int, int]:
     return stored_width, stored_height, width, height
 
 
-def _square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+def _square(width: int, height: int, aspect: Fraction) -> Size:
     # The shorter way is stretched, never the longer one squeezed, so that no detail is lost.
     if aspect > 1:
         return _even_down(round(width * aspect)), _even_down(height)

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.request.size import Size
 
 SIDE_MULTIPLE_PX = 16  # the VAE divides by 8, the transformer's patches by 2
 
 
-def render_size(width: int, height: int, area_px: int) -> tuple[int, int]:
+def render_size(width: int, height: int, area_px: int) -> Size:
     """Return the (width, height) to generate at: the aspect of `width` x `height` at about `area_px`.
 
     Sides are floored to multiples of 16.
@@ -35,13 +36,13 @@ def render_size(width: int, height: int, area_px: int) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def resize_interpolation(source_size: tuple[int, int], size: tuple[int, int]) -> int:
+def resize_interpolation(source_size: Size, size: Size) -> int:
     """Return OpenCV's flag: area averaging when shrinking, linear otherwise. Sizes are (width, height)."""
     shrinks = size[0] * size[1] < source_size[0] * source_size[1]
     return int(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def inner_box(source_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def inner_box(source_size: Size, size: Size) -> tuple[int, int, int, int]:
     """Return the (left, top, width, height) of a picture of `source_size` letter-boxed into `size`.
 
     Sizes are (width, height).

@@ -21,7 +21,7 @@ def output_size(resolution: Resolution, width: int, height: int) -> Size:
     return _even(math.sqrt(area * width / height)), _even(math.sqrt(area * height / width))
 
 
-def fitted_size(size: tuple[int, int], target: tuple[int, int], fit: Fit) -> tuple[int, int]:
+def fitted_size(size: Size, target: Size, fit: Fit) -> Size:
     """Return the (width, height) of a frame with the aspect of `target`.
 
     fit: "crop" takes the largest frame inside `size`, other fits the smallest one around it.

@@ -14,6 +14,7 @@ from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, run
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import ticks_per_second
 from animate_pipelines.request.params import DEFAULT_QUALITY
+from animate_pipelines.request.size import Size
 
 
 class VideoWriter:
@@ -29,8 +30,8 @@ class VideoWriter:
         self,
         folder: Path,
         *,
-        render_size: tuple[int, int],
-        output_size: tuple[int, int],
+        render_size: Size,
+        output_size: Size,
         fps: Fraction,
         quality: int = DEFAULT_QUALITY,
         limits: MediaLimits | None = None,

@@ -15,14 +15,13 @@ from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import stretches_of
 from animate_pipelines.perception.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND
 from animate_pipelines.perception.sightings import box_overlap
+from animate_pipelines.request.size import Size
 
 _BLUR_SHARE = 0.25  # of the clip's median sharpness
 _JUMP_S, _SAME_PLACE = 0.5, 0.05  # a box that overlaps the one so short a time before by less is a jump
 
 
-def report_people(
-    people: FoundPeople, size: tuple[int, int], fps: Fraction, masks: Mapping[int, bool] | None
-) -> DetectionReport:
+def report_people(people: FoundPeople, size: Size, fps: Fraction, masks: Mapping[int, bool] | None) -> DetectionReport:
     """Return the detection report of a driving video.
 
     size: (width, height) of the frames that the networks read.
@@ -53,7 +52,7 @@ def report_people(
     )
 
 
-def people_seen(people: FoundPeople, size: tuple[int, int]) -> Iterable[PersonSeen]:
+def people_seen(people: FoundPeople, size: Size) -> Iterable[PersonSeen]:
     """Yield everybody in order of their numbers, without the false alarms.
 
     size: (width, height) of the frames that the networks read.

@@ -9,6 +9,7 @@ import numpy as np
 
 from animate_pipelines.perception.confidence import JOINT_FOUND
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND
+from animate_pipelines.request.size import Size
 
 # A hand is at most 0.8 of a forearm long; half as much again for one that is held towards the camera.
 _REACH = 1.25
@@ -16,7 +17,7 @@ _REACH = 1.25
 _ARMS = ((LEFT_HAND, (5, 7, 9, 11)), (RIGHT_HAND, (6, 8, 10, 12)))
 
 
-def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def hide_stray_fingers(pose: np.ndarray, size: Size) -> np.ndarray:
     """Return a whole-body pose `133 3` in which hand points far from their wrist have a confidence of 0.
 
     pose: fractions of a frame of `size`.

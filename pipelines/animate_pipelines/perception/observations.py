@@ -11,6 +11,7 @@ import numpy as np
 from animate_pipelines.perception.framing import FRAMINGS, PARTS, Framing, Part, framing_of, part_confidence, sees
 from animate_pipelines.perception.keypoints import NUM_KEYPOINTS
 from animate_pipelines.perception.observation import Observation
+from animate_pipelines.request.size import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Observations:
     sharpness: np.ndarray
     num_pictures: int
     people: int
-    size: tuple[int, int]
+    size: Size
     cuts_s: tuple[float, ...] = ()
 
     @classmethod
@@ -41,7 +42,7 @@ class Observations:
         cls,
         shown: Sequence[Observation | None],
         times_s: Sequence[float],
-        size: tuple[int, int],
+        size: Size,
         cuts_s: tuple[float, ...] = (),
     ) -> Observations:
         """Return the observations of pictures in order of time; None stands for a picture without anybody."""

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 
 from animate_pipelines.perception.onnx_batch import run_batched
+from animate_pipelines.request.size import Size
 
 _INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
 _MEAN = np.array([0.485, 0.456, 0.406])
@@ -55,9 +56,7 @@ def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
     return PersonCrop(pixels=crop_input(frame[..., ::-1], centre, scale), centre=centre, scale=scale)
 
 
-def read_poses(
-    session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: tuple[int, int]
-) -> list[np.ndarray]:
+def read_poses(session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: Size) -> list[np.ndarray]:
     """Return the whole-body poses `133 3` in crops, as fractions of the frame.
 
     size: (width, height) of the frames.

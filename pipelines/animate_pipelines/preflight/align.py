@@ -7,12 +7,13 @@ import numpy as np
 
 from animate_pipelines.perception.confidence import JOINT_SEEN
 from animate_pipelines.perception.observations import Observations
+from animate_pipelines.request.size import Size
 
 _NOSE, _SHOULDERS, _HIPS = [0], [5, 6], [11, 12]
 _MOST = 4.0  # times as large or as small
 
 
-def align_picture(picture: np.ndarray, image: Observations, video: Observations, size: tuple[int, int]) -> np.ndarray:
+def align_picture(picture: np.ndarray, image: Observations, video: Observations, size: Size) -> np.ndarray:
     """Move and scale the `h w 3` picture into `size`, a picture of the video's aspect.
 
     size: (width, height).

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from animate_pipelines.request.size import Size
+
 _HEAD = slice(0, 5)  # nose, eyes, ears
 _SHOULDERS = [5, 6]
 
 
-def hold_body(
-    poses: np.ndarray, size: tuple[int, int], reference: np.ndarray, reference_size: tuple[int, int]
-) -> np.ndarray:
+def hold_body(poses: np.ndarray, size: Size, reference: np.ndarray, reference_size: Size) -> np.ndarray:
     """Return poses `t 133 3` (fractions of `reference_size`) with the body, hands and feet of the reference.
 
     poses: `t 133 3`, fractions of `size`.

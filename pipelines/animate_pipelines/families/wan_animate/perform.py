@@ -23,6 +23,7 @@ from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.observation import require_pose
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.request.size import Size
 
 
 def perform(
@@ -79,9 +80,7 @@ def perform(
         raise
 
 
-def _hold_body(
-    readers: Readers, conditioning: Conditioning, reference: np.ndarray, size: tuple[int, int]
-) -> Conditioning:
+def _hold_body(readers: Readers, conditioning: Conditioning, reference: np.ndarray, size: Size) -> Conditioning:
     """Return the performance with the body of the reference.
 
     reference: letter-boxed to the render size.
