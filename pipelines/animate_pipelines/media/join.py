@@ -88,18 +88,13 @@ def join_pieces(
     audio_source: the driving video as it came; None leaves the audio out. Its audio keeps its offset to its video and
         is cut at the end of the frames; it is copied where the format can hold it and the video is used from its
         beginning, else made AAC (Opus in WebM).
-    source_info: describes `audio_source`.
+    source_info, field: the description of `audio_source`, and its field in the request.
     num_frames: the number of frames that the pieces must have.
-    field: the request field of `audio_source`.
     Returns the treatment of the audio.
     Raises `ServerError` for another number of frames, `MediaError` on `field` for audio that does not decode.
     """
     limits = limits or MediaLimits()
-    audio = None if source_info is None else source_info.audio
-    if source_info is not None and audio is not None:
-        begins_s = audio.first_packet_s - source_info.start_s
-        if begins_s + audio.packet_s > num_frames / fps:
-            audio = None  # it begins after the last frame
+    audio = None if source_info is None else _audible(source_info, num_frames / fps)
     with written_whole(destination) as temporary:
         form = _FORMATS[output_format]
         video = _vp9(fps, quality) if form.reencodes else _copied(fps)
@@ -112,6 +107,14 @@ def join_pieces(
             treatment = _run_with_audio(pieces, source, video, ending, limits, field)
         _check_frames(temporary, form.container, num_frames, fps, limits)
     return treatment
+
+
+def _audible(info: VideoInfo, duration_s: Fraction) -> AudioInfo | None:
+    """Return the audio of a video, or None where it begins after the last of `duration_s` seconds of frames."""
+    audio = info.audio
+    if audio is None or audio.first_packet_s - info.start_s + audio.packet_s > duration_s:
+        return None
+    return audio
 
 
 class _Source:

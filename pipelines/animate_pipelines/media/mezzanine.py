@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,8 +68,8 @@ def write_mezzanine(
 
     def on_tick(stdout: bytearray) -> None:
         if on_fraction is not None:
-            done = _PROGRESS.findall(stdout, max(0, len(stdout) - 4096))
-            seconds = int(done[-1]) / 1e6 if done else 0.0
+            times_us = _PROGRESS.findall(stdout, max(0, len(stdout) - 4096))
+            seconds = int(times_us[-1]) / 1e6 if times_us else 0.0
             on_fraction(min(1.0, seconds / float(info.duration_s)))
 
     with written_whole(destination) as temporary:
@@ -82,13 +82,7 @@ def write_mezzanine(
         run_ffmpeg(arguments, decode_bounds(limits), field=field, on_tick=on_tick)
         mezzanine = _read(temporary, limits, field=field)
         _check_complete(mezzanine, info, field=field)
-    return Mezzanine(
-        path=destination,
-        width=mezzanine.width,
-        height=mezzanine.height,
-        fps=mezzanine.fps,
-        num_frames=mezzanine.num_frames,
-    )
+    return replace(mezzanine, path=destination)
 
 
 def read_mezzanine(path: Path, limits: MediaLimits) -> Mezzanine:
@@ -136,9 +130,9 @@ def _filters(info: VideoInfo, frame: Size) -> str:
 def _to_sdr(info: VideoInfo) -> list[str]:
     # To linear light of 203 cd/m2 (diffuse white, ITU-R BT.2408), BT.709 primaries, a curve for what is brighter.
     matrix, primaries = info.matrix or "bt2020nc", info.primaries or "bt2020"
-    known = f"min={matrix}:pin={primaries}:tin={info.transfer}"
+    tags = f"min={matrix}:pin={primaries}:tin={info.transfer}"
     return [
-        f"zscale={known}:t=linear:npl=203:p=bt709,format=gbrpf32le",
+        f"zscale={tags}:t=linear:npl=203:p=bt709,format=gbrpf32le",
         "tonemap=tonemap=mobius:desat=0",
         "zscale=tin=linear:pin=bt709:t=bt709:p=bt709:m=bt709:r=limited,format=yuv420p",
     ]
