@@ -23,12 +23,12 @@ def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
     num_frames: the number of frames that were looked at.
     Returns every track when none of them passes.
     """
-    found = [
+    people = [
         track
         for track in tracks
         if len(track.sightings) >= _SHORTEST * num_frames and max(s.box[4] for s in track.sightings) > BOX_CERTAIN
     ]
-    return found or list(tracks)
+    return people or list(tracks)
 
 
 def choose_person(people: Sequence[Track], person: Person, size: Size, fps: float) -> int:
@@ -68,7 +68,7 @@ def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) 
     Somebody with less than half as many boxes there as another person is a stray box, not the person pointed at.
     """
     x, y = point.x * size[0], point.y * size[1]
-    held = {
+    candidates = {
         index: [
             (abs(sighting.frame / fps - point.time_s), float(np.hypot(*(sighting.centre - [x, y]))))
             for sighting in track.sightings
@@ -77,8 +77,15 @@ def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) 
         ]
         for index, track in enumerate(people)
     }
-    most = max(map(len, held.values()), default=0)
-    nearest = min(((*min(seen), index) for index, seen in held.items() if seen and 2 * len(seen) >= most), default=None)
+    most = max(map(len, candidates.values()), default=0)
+    nearest = min(
+        (
+            (*min(distances), index)
+            for index, distances in candidates.items()
+            if distances and 2 * len(distances) >= most
+        ),
+        default=None,
+    )
     if nearest is None:
         where = f"{point.x:g},{point.y:g}@{point.time_s:g}"
         raise NoPersonFound(

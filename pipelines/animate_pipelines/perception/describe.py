@@ -27,7 +27,7 @@ def report_people(people: FoundPeople, size: Size, fps: Fraction, masks: Mapping
     size: (width, height) of the frames that the networks read.
     masks: whether each frame has a mask; None in animate mode.
     """
-    frames, looked_at = people.frames, people.frames.tolist()
+    frames, numbers = people.frames, people.frames.tolist()
     found = people.found[frames]
     poses = people.poses[frames]
     face = found & (face_confidence(poses) >= FACE_SEEN)
@@ -39,13 +39,11 @@ def report_people(people: FoundPeople, size: Size, fps: Fraction, masks: Mapping
         num_frames=len(frames),
         chosen=people.chosen,
         people=tuple(people_seen(people, size)),
-        missing_person=tuple(stretches_of(looked_at, ~found)),
-        missing_face=tuple(stretches_of(looked_at, ~face)),
-        missing_hands=tuple(stretches_of(looked_at, ~(found & (hands >= HAND_SEEN).any(axis=0)))),
-        missing_mask=None
-        if masks is None
-        else tuple(stretches_of(looked_at, np.array([not masks[i] for i in looked_at]))),
-        blurred=tuple(stretches_of(looked_at, blurred)),
+        missing_person=tuple(stretches_of(numbers, ~found)),
+        missing_face=tuple(stretches_of(numbers, ~face)),
+        missing_hands=tuple(stretches_of(numbers, ~(found & (hands >= HAND_SEEN).any(axis=0)))),
+        missing_mask=None if masks is None else tuple(stretches_of(numbers, np.array([not masks[i] for i in numbers]))),
+        blurred=tuple(stretches_of(numbers, blurred)),
         identity_jumps=tuple(_jumps(people, float(fps))),
         cuts=tuple(people.cuts.tolist()),
         frames=tuple(_frames_seen(people, masks)),
@@ -85,19 +83,19 @@ def _frames_seen(people: FoundPeople, masks: Mapping[int, bool] | None) -> Itera
     mine = people.box_people == people.chosen
     scores = dict(zip(people.box_frames[mine].tolist(), people.boxes[mine, 4].tolist(), strict=True))
     for frame in people.frames.tolist():
-        seen, pose = bool(people.found[frame]), people.poses[frame]
+        found, pose = bool(people.found[frame]), people.poses[frame]
 
-        def mean(part: slice, pose: np.ndarray = pose, seen: bool = seen) -> float | None:
-            return round(float(pose[part, 2].mean()), 3) if seen else None
+        def mean(part: slice, pose: np.ndarray = pose, found: bool = found) -> float | None:
+            return round(float(pose[part, 2].mean()), 3) if found else None
 
         yield FrameSeen(
             frame=frame,
             people=int(crowd[frame]),
-            score=round(scores[frame], 3) if seen and frame in scores else None,
+            score=round(scores[frame], 3) if found and frame in scores else None,
             body=mean(BODY),
             face=mean(FACE),
             left_hand=mean(LEFT_HAND),
             right_hand=mean(RIGHT_HAND),
-            sharpness=round(float(people.sharpness[frame]), 1) if seen else None,
+            sharpness=round(float(people.sharpness[frame]), 1) if found else None,
             mask=None if masks is None else masks[frame],
         )

@@ -47,11 +47,11 @@ def bridge(poses: np.ndarray, found: np.ndarray) -> np.ndarray:
     Coordinates go straight from the last known pose to the next; before the first and after the last they stay. A joint
     is as certain as in the less certain of the two, so that a hand that is weak on one side is hidden, not twisted.
     """
-    known = np.flatnonzero(found)
-    places = np.interp(np.arange(len(poses)), known, np.arange(len(known)))
-    bridged = interpolate(poses[known], places)
-    ends = poses[known, :, 2]
+    anchors = np.flatnonzero(found)
+    places = np.interp(np.arange(len(poses)), anchors, np.arange(len(anchors)))
+    bridged = interpolate(poses[anchors], places)
+    ends = poses[anchors, :, 2]
     weaker = np.minimum(ends[np.floor(places).astype(int)], ends[np.ceil(places).astype(int)])
     bridged[..., 2] = weaker
-    bridged[known] = poses[known]
+    bridged[anchors] = poses[anchors]
     return bridged

@@ -28,7 +28,7 @@ def hide_stray_fingers(pose: np.ndarray, size: Size) -> np.ndarray:
     Nothing changes where the wrist or all of these are out of sight.
     """
     pixels = pose[:, :2] * size
-    kept = pose.copy()
+    result = pose.copy()
     for hand, (shoulder, elbow, wrist, hip) in _ARMS:
         spans = ((elbow, wrist, 1.0), (shoulder, elbow, 1.0), (shoulder, hip, 0.5))
         lengths = [
@@ -38,5 +38,5 @@ def hide_stray_fingers(pose: np.ndarray, size: Size) -> np.ndarray:
         ]
         if lengths and pose[wrist, 2] >= JOINT_FOUND:
             far = np.linalg.norm(pixels[hand] - pixels[wrist], axis=1) > _REACH * max(lengths)
-            kept[hand, 2][far] = 0.0
-    return kept
+            result[hand, 2][far] = 0.0
+    return result

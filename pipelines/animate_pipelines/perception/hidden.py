@@ -41,13 +41,13 @@ def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: fl
     return boxes
 
 
-def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
+def is_person(reading: Sighting, between: np.ndarray, followed: Track) -> bool:
     """Return whether the person read in a hidden box is the one to follow.
 
     between: the joints `17 3` in pixels, interpolated between those read before and after.
     """
-    posture = posture_similarity(replace(read, joints=between), read)
-    alike = colour_distance(read.colours, followed.colours) <= SAME_COLOURS
+    posture = posture_similarity(replace(reading, joints=between), reading)
+    alike = colour_distance(reading.colours, followed.colours) <= SAME_COLOURS
     return alike and posture is not None and posture >= _LEAST_POSTURE
 
 
@@ -62,14 +62,14 @@ def misread(readings: Mapping[int, Sighting], others: Others, cuts: Collection[i
     frames = np.array(sorted(readings), int)
     scenes = np.searchsorted(sorted(cuts), frames, side="right")
     trunks = np.array([_trunk(readings[frame]) for frame in frames])
-    wrong = set()
+    frames_misread = set()
     for frame, scene, trunk in zip(frames.tolist(), scenes, trunks, strict=True):
-        mine = readings[frame]
-        if any(touching(mine.box, other.box) for other in others.get(frame, ())):
+        sighting = readings[frame]
+        if any(touching(sighting.box, other.box) for other in others.get(frame, ())):
             around = (np.abs(frames - frame) <= _PATH_S * fps) & (scenes == scene)
-            if np.hypot(*(trunk - np.median(trunks[around], axis=0))) > _OFF_PATH * np.sqrt(mine.area):
-                wrong.add(frame)
-    return wrong
+            if np.hypot(*(trunk - np.median(trunks[around], axis=0))) > _OFF_PATH * np.sqrt(sighting.area):
+                frames_misread.add(frame)
+    return frames_misread
 
 
 def _trunk(reading: Sighting) -> np.ndarray:

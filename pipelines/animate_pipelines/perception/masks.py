@@ -45,9 +45,9 @@ class KeypointBoxes:
 
     def _box_mask(self, pose: np.ndarray, height: int, width: int) -> np.ndarray:
         mask = np.zeros((height, width), np.uint8)
-        seen = pose[pose[:, 2] >= JOINT_FOUND, :2] * [width, height]
-        if len(seen):
-            (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
+        points = pose[pose[:, 2] >= JOINT_FOUND, :2] * [width, height]
+        if len(points):
+            (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
             grow = self.margin * max(x2 - x1, y2 - y1)
             top, left = max(int(y1 - grow), 0), max(int(x1 - grow), 0)
             mask[top : max(int(y2 + grow), 0) + 1, left : max(int(x2 + grow), 0) + 1] = 1

@@ -40,23 +40,25 @@ class Observations:
     @classmethod
     def of(
         cls,
-        shown: Sequence[Observation | None],
+        observations: Sequence[Observation | None],
         times_s: Sequence[float],
         size: Size,
         cuts_s: tuple[float, ...] = (),
     ) -> Observations:
         """Return the observations of pictures in order of time; None stands for a picture without anybody."""
-        found = [
-            (observation, time_s) for observation, time_s in zip(shown, times_s, strict=True) if observation is not None
+        pairs = [
+            (observation, time_s)
+            for observation, time_s in zip(observations, times_s, strict=True)
+            if observation is not None
         ]
         return cls(
-            poses=np.array([observation.pose for observation, _ in found]).reshape(-1, NUM_KEYPOINTS, 3),
-            boxes=np.array([observation.box for observation, _ in found]).reshape(-1, 4),
-            times_s=np.array([time_s for _, time_s in found]),
-            sharpness=np.array([observation.sharpness for observation, _ in found]),
-            num_pictures=len(shown),
-            people=int(np.quantile([observation.people for observation, _ in found], 0.75, method="lower"))
-            if found
+            poses=np.array([observation.pose for observation, _ in pairs]).reshape(-1, NUM_KEYPOINTS, 3),
+            boxes=np.array([observation.box for observation, _ in pairs]).reshape(-1, 4),
+            times_s=np.array([time_s for _, time_s in pairs]),
+            sharpness=np.array([observation.sharpness for observation, _ in pairs]),
+            num_pictures=len(observations),
+            people=int(np.quantile([observation.people for observation, _ in pairs], 0.75, method="lower"))
+            if pairs
             else 0,
             size=size,
             cuts_s=cuts_s,

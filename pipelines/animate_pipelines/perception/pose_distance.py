@@ -37,11 +37,11 @@ def pose_distance(a: np.ndarray, b: np.ndarray, *, aspect_a: float, aspect_b: fl
     first, second = (body_20(pose) * [aspect, 1, 1] for pose, aspect in ((a, aspect_a), (b, aspect_b)))
     angles = []
     for group in _GROUPS:
-        seen = [
+        limbs = [
             limb for limb in group if min(first[list(limb), 2].min(), second[list(limb), 2].min()) >= JOINT_COMPARED
         ]
-        if len(seen) == len(group):
-            angles.append(sorted(_angle(first, second, limb) for limb in seen)[(len(seen) - 1) // 2])
+        if len(limbs) == len(group):
+            angles.append(sorted(_angle(first, second, limb) for limb in limbs)[(len(limbs) - 1) // 2])
     return float(np.sqrt(np.mean(np.square(angles)))) if len(angles) >= _MIN_GROUPS else None
 
 

@@ -91,17 +91,17 @@ def posture_similarity(a: Sighting, b: Sighting) -> float | None:
     if a.joints is None or b.joints is None:
         return None
     area = min(a.area, b.area)
-    similar = [_joint_similarity(a.joints, joints, area) for joints in (b.joints, b.joints[_MIRRORED])]
-    known = [value for value in similar if value is not None]
-    return max(known, default=None)
+    similarities = [_joint_similarity(a.joints, joints, area) for joints in (b.joints, b.joints[_MIRRORED])]
+    values = [value for value in similarities if value is not None]
+    return max(values, default=None)
 
 
 def _joint_similarity(a: np.ndarray, b: np.ndarray, area: float) -> float | None:
-    seen = (a[:, 2] >= JOINT_FOUND) & (b[:, 2] >= JOINT_FOUND)
-    if seen.sum() < 4:
+    visible = (a[:, 2] >= JOINT_FOUND) & (b[:, 2] >= JOINT_FOUND)
+    if visible.sum() < 4:
         return None
-    squares = ((a[seen, :2] - b[seen, :2]) ** 2).sum(axis=1)
-    return float(np.exp(-squares / (2 * area * _FALLOFF[seen] ** 2 + 1e-9)).mean())
+    squares = ((a[visible, :2] - b[visible, :2]) ** 2).sum(axis=1)
+    return float(np.exp(-squares / (2 * area * _FALLOFF[visible] ** 2 + 1e-9)).mean())
 
 
 def colours_of(squashed: np.ndarray, box: np.ndarray, joints: np.ndarray | None, size: Size) -> np.ndarray:
