@@ -63,12 +63,12 @@ class Clip:
             yield from self._fetch(list(together))
 
     def _fetch(self, indices: list[int]) -> Iterator[Frame]:
-        wanted = sorted(set(indices))
-        frames: Frames = self._reader.get_batch(wanted).asnumpy()
+        numbers = sorted(set(indices))
+        frames: Frames = self._reader.get_batch(numbers).asnumpy()
         # decord reads ahead without bound and goes on decoding when nobody asks: 1.5 GB of frames after ten minutes of
         # 320x180 at 30 fps. A seek drops what is waiting; the next read decodes at most one GOP again.
         self._reader.seek(0)
-        return (frames[wanted.index(index)] for index in indices)
+        return (frames[numbers.index(index)] for index in indices)
 
     def close(self) -> None:
         """Close the file."""
@@ -78,7 +78,7 @@ class Clip:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 

@@ -62,9 +62,9 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
         return MediaKind(family="video", container="mov")
     if head.lstrip()[:1] == b"{":
         return MediaKind(family="keypoints", container="json")
-    found = _name_of(head)
+    format_name = _name_of(head)
     accepted = " or ".join(ACCEPTED.values())
-    raise MediaError(f"{field} is {found}; it must be {accepted}", field=field, value=found, limit=accepted)
+    raise MediaError(f"{field} is {format_name}; it must be {accepted}", field=field, value=format_name, limit=accepted)
 
 
 def check_family(head: bytes, family: Family, *, field: str) -> MediaKind:
@@ -154,16 +154,16 @@ def _webp_sides(head: bytes) -> Size | None:
 
 def _jpeg_sides(head: bytes) -> Size | None:
     # ITU-T T.81 B.1.1: walk the marker segments to the first start-of-frame.
-    at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker = head[at + 1]
+    position = 2
+    while position + 9 <= len(head) and head[position] == 0xFF:
+        marker = head[position + 1]
         if marker == 0xFF:  # fill byte
-            at += 1
+            position += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            height, width = struct.unpack(">HH", head[position + 5 : position + 9])
             return width, height
         else:
-            at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+            position += 2 + int.from_bytes(head[position + 2 : position + 4], "big")
     return None
 
 

@@ -145,8 +145,8 @@ def _header_lines(stderr: str) -> list[str]:
 
 
 def _streams(lines: list[str], kind: str) -> list[tuple[int, str]]:
-    found = [(int(m[1]), m[3]) for line in lines if (m := _STREAM.match(line)) and m[2] == kind]
-    return [(index, text) for index, text in found if "(attached pic)" not in text]
+    streams = [(int(m[1]), m[3]) for line in lines if (m := _STREAM.match(line)) and m[2] == kind]
+    return [(index, text) for index, text in streams if "(attached pic)" not in text]
 
 
 def _duration(lines: list[str]) -> float | None:
