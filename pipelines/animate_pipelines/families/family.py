@@ -60,11 +60,11 @@ class FamilyModule(Protocol):
     TRAITS: Traits
 
     def load(
-        self, bundle: Path, manifest: Manifest, wanted: Execution, *, fit_memory: bool, ignore_memory: bool
+        self, bundle: Path, manifest: Manifest, execution: Execution, *, fit_memory: bool, ignore_memory: bool
     ) -> Family:
         """Load a bundle's networks. Reads local files only.
 
-        wanted: how to run them.
+        execution: how to run them.
         fit_memory: whether residency may be changed to fit the device's free memory.
         ignore_memory: whether to try although the prediction does not fit.
         Raises `BundleError` for missing or unreadable files, `DeviceError` for an execution that fails on the device.

@@ -63,15 +63,15 @@ def find_family(name: str) -> FamilyModule:
 
     Raises `BundleError` with the names of the installed ones.
     """
-    found = {point.name: point for point in entry_points(group=_GROUP)}
-    if name not in found:
+    installed = {point.name: point for point in entry_points(group=_GROUP)}
+    if name not in installed:
         raise BundleError(
-            f"the bundle is of the family {name!r}; installed are {', '.join(sorted(found))}",
+            f"the bundle is of the family {name!r}; installed are {', '.join(sorted(installed))}",
             field="bundle",
             value=name,
-            limit=sorted(found),
+            limit=sorted(installed),
         )
-    return cast(FamilyModule, found[name].load())
+    return cast(FamilyModule, installed[name].load())
 
 
 def load_models(
@@ -95,15 +95,20 @@ def load_models(
     """
     manifest = read_manifest(bundle)
     module = find_family(manifest.family)
-    taken = take_shortcuts(shortcuts)
-    wanted = execution or default_execution(device, **taken.execution)
-    family = module.load(bundle, manifest, wanted, fit_memory=execution is None, ignore_memory=ignore_memory)
+    settings = take_shortcuts(shortcuts)
+    family = module.load(
+        bundle,
+        manifest,
+        execution or default_execution(device, **settings.execution),
+        fit_memory=execution is None,
+        ignore_memory=ignore_memory,
+    )
     return Models(
         bundle=bundle,
         manifest=manifest,
         bundle_hash=fingerprint(bundle),
         traits=module.TRAITS,
         family=family,
-        recipe_defaults=taken.recipe | (recipe_defaults or {}),
+        recipe_defaults=settings.recipe | (recipe_defaults or {}),
         safety=load_safety_checker(bundle / SAFETY_PATH, device),
     )

@@ -169,9 +169,9 @@ def encode_faces(block: Any, motion: torch.Tensor) -> KeyValue:
 
     motion: tokens `1 t 5 d`.
     """
-    seen = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
-    key = block.to_k(seen).unflatten(-1, (block.heads, -1))
-    return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(seen).unflatten(-1, (block.heads, -1)))
+    normed = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
+    key = block.to_k(normed).unflatten(-1, (block.heads, -1))
+    return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(normed).unflatten(-1, (block.heads, -1)))
 
 
 def _encode_keys(heads: int, norm: nn.RMSNorm, key: torch.Tensor, value: torch.Tensor) -> KeyValue:

@@ -65,16 +65,16 @@ def _face_boxes(people: FoundPeople, size: Size, fps: float, *, smoothing: bool)
     for index in np.flatnonzero(people.found).tolist():
         boxes[index] = face_box(people.poses[index], *size)
     if smoothing:
-        seen = {int(index): boxes[index] for index in np.flatnonzero(people.found)}
-        for number, box in smooth_boxes(seen, people.cuts.tolist(), fps).items():
+        boxes_by_frame = {int(index): boxes[index] for index in np.flatnonzero(people.found)}
+        for number, box in smooth_boxes(boxes_by_frame, people.cuts.tolist(), fps).items():
             boxes[number] = np.round(box).clip(0, np.repeat(size, 2))
     return boxes
 
 
 def _frames_with_face(people: FoundPeople, boxes: np.ndarray) -> np.ndarray:
     indices = np.arange(len(boxes))
-    seen = people.found & (face_confidence(people.poses) >= FACE_SEEN)
-    seen &= (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
-    held = np.maximum.accumulate(np.where(seen, indices, -1))
-    first = int(indices[seen].min()) if seen.any() else -1
-    return np.where(held >= 0, held, first)
+    has_face = people.found & (face_confidence(people.poses) >= FACE_SEEN)
+    has_face &= (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
+    latest = np.maximum.accumulate(np.where(has_face, indices, -1))
+    first = int(indices[has_face].min()) if has_face.any() else -1
+    return np.where(latest >= 0, latest, first)

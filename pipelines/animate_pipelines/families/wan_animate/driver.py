@@ -67,18 +67,18 @@ class Driver:
         """Return everybody in the driving video, found in the one pass over it that all else rests on."""
         job = self.job
         if not job.workspace.people.is_file():
-            given, num_frames = job.inputs.keypoints, self.clip.mezzanine.num_frames
-            track = None if given is None else read_track(given, num_frames)
+            keypoints, num_frames = job.inputs.keypoints, self.clip.mezzanine.num_frames
+            track = None if keypoints is None else read_track(keypoints, num_frames)
             following = Following.of(job.params, self.frames)
-            found = find_driver(self.readers, self.frames, following, track, self.watch, job.tracker.advance)
-            found.save(job.workspace.people)
+            people = find_driver(self.readers, self.frames, following, track, self.watch, job.tracker.advance)
+            people.save(job.workspace.people)
         return FoundPeople.load(job.workspace.people)
 
     def check(self, character: Reference) -> tuple[PreflightReport | None, np.ndarray]:
         """Find everything that is needed, and hold the pair to the limits of the job.
 
-        Returns the preflight report, None where none is wanted, and the reference picture, aligned where the job wants
-            that.
+        Returns the preflight report, None where the job wants none, and the reference picture, aligned where the job
+        wants that.
         Raises `NoPersonFound`, `PersonLost` and `PairRefused`; findings are kept all the same.
         """
         self._restore()
@@ -158,8 +158,8 @@ class Driver:
         if self.mask_source is None or self.mask_file.is_there():
             return
         with self.watch("mask"):
-            looked_at = self.people.frames.tolist()
-            source = self.masks if own is None else MaskVideo(own.read(looked_at))
+            source_frames = self.people.frames.tolist()
+            source = self.masks if own is None else MaskVideo(own.read(source_frames))
             self._masked_pictures = find_masks(source, self.people, self.frames, self.mask_file)
 
     @cached_property

@@ -148,12 +148,12 @@ def _known_pixels(pictures: SegmentFrames, carried: torch.Tensor | None, device:
     """Return `1 3 t h w`: background (replace) or mid-grey (animate), begun by the carried frames."""
     if pictures.background is None:
         num_frames, height, width = pictures.pose.shape[:3]
-        known = torch.zeros(1, 3, num_frames, height, width, device=device)
+        pixels = torch.zeros(1, 3, num_frames, height, width, device=device)
     else:
-        known = to_pixels(pictures.background, device)
+        pixels = to_pixels(pictures.background, device)
     if carried is not None:
-        known[:, :, : carried.shape[2]] = carried
-    return known
+        pixels[:, :, : carried.shape[2]] = carried
+    return pixels
 
 
 def known_mask(latent_shape: torch.Size, *, num_known: int, masks: torch.Tensor | None) -> torch.Tensor:
@@ -167,9 +167,9 @@ def known_mask(latent_shape: torch.Size, *, num_known: int, masks: torch.Tensor 
     """
     latent_frames, height, width = latent_shape
     num_frames = (latent_frames - 1) * _FRAMES_PER_LATENT + 1
-    known = torch.zeros(num_frames, height, width)
+    mask = torch.zeros(num_frames, height, width)
     if masks is not None:
-        known = 1 - F.interpolate(masks[:, None].float(), size=(height, width), mode="nearest")[:, 0]
-    known[:num_known] = 1
-    spread = torch.cat([known[:1].expand(_FRAMES_PER_LATENT, -1, -1), known[1:]])
+        mask = 1 - F.interpolate(masks[:, None].float(), size=(height, width), mode="nearest")[:, 0]
+    mask[:num_known] = 1
+    spread = torch.cat([mask[:1].expand(_FRAMES_PER_LATENT, -1, -1), mask[1:]])
     return spread.view(latent_frames, _FRAMES_PER_LATENT, height, width).transpose(0, 1)[None]

@@ -20,13 +20,13 @@ def hold_body(poses: np.ndarray, size: Size, reference: np.ndarray, reference_si
     The head starts at its place in the reference, and moves as the head of `poses` moves against its shoulders since
     the first frame, larger or smaller with the breadth of the shoulders.
     """
-    held = np.repeat(reference[None], len(poses), axis=0)
+    result = np.repeat(reference[None], len(poses), axis=0)
     pixels, goal = poses[..., :2] * size, reference[:, :2] * reference_size
     head = pixels[:, _HEAD] - pixels[:, _SHOULDERS].mean(axis=1, keepdims=True)
     scale = _width(goal) / max(_width(pixels[0]), 1.0)
-    held[:, _HEAD, :2] += scale * (head - head[0]) / reference_size
-    held[:, _HEAD, 2] = np.minimum(held[:, _HEAD, 2], poses[:, _HEAD, 2])
-    return held
+    result[:, _HEAD, :2] += scale * (head - head[0]) / reference_size
+    result[:, _HEAD, 2] = np.minimum(result[:, _HEAD, 2], poses[:, _HEAD, 2])
+    return result
 
 
 def _width(points: np.ndarray) -> float:

@@ -76,10 +76,10 @@ class SegmentPainter:
         shared: source frames that the next segment has too; their pictures, and their faces', are kept for it.
         """
         keep = needed & {*shared.tolist(), *self.conditioning.face_frames[shared].tolist()}
-        known = {index: self._kept[index] for index in sorted(needed & self._kept.keys())}
-        unread = sorted(needed - known.keys())
+        kept = {index: self._kept[index] for index in sorted(needed & self._kept.keys())}
+        unread = sorted(needed - kept.keys())
         self._kept.clear()
-        for index, frame in chain(known.items(), zip(unread, self.frames.read(unread), strict=True)):
+        for index, frame in chain(kept.items(), zip(unread, self.frames.read(unread), strict=True)):
             if index in keep:
                 self._kept[index] = frame
             yield index, frame

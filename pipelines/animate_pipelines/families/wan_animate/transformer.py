@@ -216,10 +216,10 @@ def join_padding(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Returns the rows, and the number of rows that each stands for, `n` fp32.
     """
     differing = (rows != rows[-1]).any(dim=1).nonzero()
-    kept = int(differing[-1]) + 2 if len(differing) else 1
-    counts = torch.ones(kept, device=rows.device)
-    counts[-1] = len(rows) - kept + 1
-    return rows[:kept], counts
+    num_rows = int(differing[-1]) + 2 if len(differing) else 1
+    counts = torch.ones(num_rows, device=rows.device)
+    counts[-1] = len(rows) - num_rows + 1
+    return rows[:num_rows], counts
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
