@@ -50,8 +50,8 @@ def render_segments(
     `t` may exceed `segment.num_new_frames` in the last segment: the rest is padding.
     """
     with closing(read_ahead(map(drive, segments), 1)) as drives:
-        for segment, (given,) in zip(segments, drives, strict=True):
-            denoiser = model.prepare(given, state.carried)
+        for segment, (segment_input,) in zip(segments, drives, strict=True):
+            denoiser = model.prepare(segment_input, state.carried)
             noise = draw_noise(denoiser, state.generator)
             latents = denoise(denoiser, recipe.new_solver(), noise, on_step=partial(on_step, segment))
             pixels = model.finish(latents, segment)

@@ -32,11 +32,13 @@ def decode_in_strips(model: Any, latents: torch.Tensor, num_strips: int) -> torc
     for strip in range(num_strips):
         start, stop = (place * length // num_strips for place in (strip, strip + 1))
         first, last = max(0, start - halo), min(length, stop + halo)
-        done = 0
-        for shown in _frames(model, upper, features.narrow(axis, first, last - first)):
-            wanted = pixels[:, :, done : done + shown.shape[2]].narrow(axis, 8 * start, 8 * (stop - start))
-            wanted.copy_(shown.narrow(axis, 8 * (start - first), wanted.shape[axis]))
-            done += shown.shape[2]
+        position = 0
+        for strip_frames in _frames(model, upper, features.narrow(axis, first, last - first)):
+            target = pixels[:, :, position : position + strip_frames.shape[2]].narrow(
+                axis, 8 * start, 8 * (stop - start)
+            )
+            target.copy_(strip_frames.narrow(axis, 8 * (start - first), target.shape[axis]))
+            position += strip_frames.shape[2]
     return pixels.clamp_(-1, 1)
 
 
