@@ -90,9 +90,9 @@ def open_network(bundle: Path, component: Component, *, chosen: str | None = Non
     Raises `BundleError` for missing or unreadable files.
     """
     checkpoint = Checkpoint(component_files(bundle, component, chosen))
-    if (found := architecture.recognise(checkpoint.tensors)) not in (component, None):
+    if (content := architecture.recognise(checkpoint.tensors)) not in (component, None):
         names = ", ".join(path.name for path in checkpoint.files.files)
-        raise BundleError(f"{names} holds a {found}, not the {component}", field="bundle", value=str(bundle))
+        raise BundleError(f"{names} holds a {content}, not the {component}", field="bundle", value=str(bundle))
     layout = find_layout(bundle)
     try:
         if layout == "original":
@@ -106,7 +106,7 @@ def open_network(bundle: Path, component: Component, *, chosen: str | None = Non
     return NetworkFiles(component=component, checkpoint=checkpoint, build=build, rename=rename)
 
 
-def load_saved(kind: Any, folder: Path, **options: Any) -> Any:
+def load_saved(model_class: Any, folder: Path, **options: Any) -> Any:
     """Return the result of `kind.from_pretrained` for a folder of a bundle.
 
     Raises `BundleError` where it fails.
@@ -114,7 +114,7 @@ def load_saved(kind: Any, folder: Path, **options: Any) -> Any:
     if not folder.is_dir():
         raise BundleError(f"the bundle lacks {folder.name}/", field="bundle", value=str(folder))
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
+        return model_class.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise BundleError(f"{folder.name}/ cannot be loaded: {error}", field="bundle", value=str(folder)) from error
 

@@ -55,12 +55,12 @@ def transformer_bytes(sizes: NetworkSizes, execution: Execution) -> int:
 
 def host_bytes(sizes: NetworkSizes, execution: Execution) -> int:
     """Return the bytes of weights in host memory: those that are parked, streamed or run on the CPU."""
-    held = sizes.text_encoder * TYPE_BYTES[execution.dtype] if execution.text_on_cpu else 0
+    total = sizes.text_encoder * TYPE_BYTES[execution.dtype] if execution.text_on_cpu else 0
     if execution.stream_blocks:
-        held += sizes.blocks.stored_bytes(execution)
+        total += sizes.blocks.stored_bytes(execution)
     elif execution.park_transformer:
-        held += sizes.transformer.stored_bytes(execution)
-    return held
+        total += sizes.transformer.stored_bytes(execution)
+    return total
 
 
 def denoise_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:

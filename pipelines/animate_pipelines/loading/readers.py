@@ -36,7 +36,7 @@ def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:
 def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
     if not path.is_file():
         return AbsentNetwork(path.name)
-    wanted = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
+    preferred = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
     available = onnxruntime.get_available_providers()
-    providers = [name for name in [*wanted, "CPUExecutionProvider"] if name in available]
+    providers = [name for name in [*preferred, "CPUExecutionProvider"] if name in available]
     return onnxruntime.InferenceSession(str(path), providers=providers)

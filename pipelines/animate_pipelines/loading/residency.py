@@ -88,7 +88,7 @@ def describe_plan(sizes: NetworkSizes, execution: Execution, segment: SegmentSiz
     planned = with_residency(execution, residency)
     peak = predict_peak(sizes, planned, segment) / 1e9
     free = "" if free_bytes is None else f" of {free_bytes / 1e9:.1f}"
-    host = f" and {held / 1e9:.1f} GB of the host's memory" if (held := host_bytes(sizes, planned)) else ""
+    host = f" and {on_host / 1e9:.1f} GB of the host's memory" if (on_host := host_bytes(sizes, planned)) else ""
     return (
         f"{residency.name}: {peak:.1f}{free} GB{host} for segments of {segment.num_frames} frames, predicted, not "
         f"measured; costs {residency.cost}"

@@ -106,14 +106,12 @@ def _files(bundle: Path) -> Iterator[Verdict]:
         ("person detector", bundle / DETECTOR_PATH),
         ("pose network", bundle / POSE_PATH),
     ):
-        there = path.exists()
-        shown = path.relative_to(bundle)
-        yield Verdict(
-            subject=subject, state="ok" if there else "bad", detail=f"{shown}" if there else f"the bundle lacks {shown}"
-        )
-    there = (bundle / SAM2_PATH / "config.json").is_file()
-    detail = f"{SAM2_PATH}" if there else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
-    yield Verdict(subject="mask network", state="ok" if there else "note", detail=detail)
+        exists, name = path.exists(), path.relative_to(bundle)
+        detail = f"{name}" if exists else f"the bundle lacks {name}"
+        yield Verdict(subject=subject, state="ok" if exists else "bad", detail=detail)
+    exists = (bundle / SAM2_PATH / "config.json").is_file()
+    detail = f"{SAM2_PATH}" if exists else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
+    yield Verdict(subject="mask network", state="ok" if exists else "note", detail=detail)
 
 
 def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
@@ -142,5 +140,5 @@ def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
 
 
 def _several(problems: list[str]) -> str:
-    shown = "; ".join(problems[:_MAX_PROBLEMS])
-    return shown if len(problems) <= _MAX_PROBLEMS else f"{shown}; and {len(problems) - _MAX_PROBLEMS} more"
+    text = "; ".join(problems[:_MAX_PROBLEMS])
+    return text if len(problems) <= _MAX_PROBLEMS else f"{text}; and {len(problems) - _MAX_PROBLEMS} more"
