@@ -31,7 +31,9 @@ def given_masks(
     )
     driving = frames.clip.mezzanine
     if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
-        said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
-        wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
-        raise MediaError(f"mask_video must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
+        timing = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
+        required = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
+        raise MediaError(
+            f"mask_video must have {required}, not {timing}", field="mask_video", value=timing, limit=required
+        )
     return DrivingFrames(Clip(mezzanine), "replace", frames.size)

@@ -33,7 +33,7 @@ class InputFiles:
     @classmethod
     def of(cls, params: RenderParams) -> InputFiles:
         """Return the files of params whose inputs are paths."""
-        return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
+        return cls(**{name: Path(path) for name in INPUTS if (path := getattr(params, name)) is not None})
 
 
 def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:

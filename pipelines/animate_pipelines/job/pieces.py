@@ -31,10 +31,10 @@ class Pieces:
 
     def state(self, device: torch.device) -> LoopState:
         """Return the state at the beginning of the first unfinished segment."""
-        done = self.job.workspace.count_done()
-        if not done:
+        num_done = self.job.workspace.count_done()
+        if not num_done:
             return first_state(self.job.params.seed)
-        return LoopState.load(self.job.workspace.state(done - 1), device)
+        return LoopState.load(self.job.workspace.state(num_done - 1), device)
 
     def add(self, segment: Segment, pixels: torch.Tensor, state: LoopState) -> None:
         """Write a segment's new pixels `1 3 t h w` in -1..1, then the state after it.

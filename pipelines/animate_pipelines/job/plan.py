@@ -94,11 +94,13 @@ def settle_recipe(manifest: Manifest, params: RenderParams, defaults: Mapping[st
 
 def plan_warnings(plan: RenderPlan, manifest: Manifest, params: RenderParams) -> Iterator[str]:
     """Yield warnings about the sizes, for people."""
-    (width, height), (out_width, out_height), asked = plan.render_size, plan.output_size, params.render_area
+    (width, height), (out_width, out_height), requested = plan.render_size, plan.output_size, params.render_area
     if plan.scale > 1.05:
         yield f"generated at {width}x{height} and scaled to {out_width}x{out_height}"
-    if asked is not None and asked[0] * asked[1] not in [area[0] * area[1] for area in manifest.render_areas]:
-        yield f"the bundle is not made for an area of {asked}"
+    if requested is not None and requested[0] * requested[1] not in [
+        area[0] * area[1] for area in manifest.render_areas
+    ]:
+        yield f"the bundle is not made for an area of {requested}"
 
 
 def nearest_area(manifest: Manifest, size: Size) -> Size:

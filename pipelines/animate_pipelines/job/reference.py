@@ -53,7 +53,7 @@ def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: Me
 
 
 def settle_reference(
-    given: Picture | Mezzanine, readers: Readers, driving: Clip, on_look: Callable[[], None] = lambda: None
+    source: Picture | Mezzanine, readers: Readers, driving: Clip, on_look: Callable[[], None] = lambda: None
 ) -> Reference:
     """Return an image as it is, and of a character's video the frame nearest in pose to the first frame of `driving`.
 
@@ -62,10 +62,10 @@ def settle_reference(
     on_look: called after every frame; an exception from it stops the work.
     Raises `NoPersonFound` for a video without anybody, and `BundleError` where the bundle has no networks to read it.
     """
-    if not isinstance(given, Mezzanine):
-        return Reference(picture=given)
+    if not isinstance(source, Mezzanine):
+        return Reference(picture=source)
     goal = observe(readers, next(driving.read_source(driving.indices[:1])))
-    with Clip(given) as clip:
+    with Clip(source) as clip:
         indices = np.linspace(0, clip.num_frames - 1, min(_LOOKED_AT, clip.num_frames)).round().astype(int)
         best: tuple[tuple[float, float], int, Picture] | None = None
         for index, frame in zip(indices.tolist(), clip.read_source(indices), strict=True):

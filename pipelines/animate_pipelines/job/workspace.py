@@ -78,7 +78,7 @@ class Workspace:
 
     def count_done(self) -> int:
         """Return the number of segments that are done, counted from the first; a gap ends the count."""
-        done = 0
-        while self.state(done).is_file():
-            done += 1
-        return done
+        num_done = 0
+        while self.state(num_done).is_file():
+            num_done += 1
+        return num_done
