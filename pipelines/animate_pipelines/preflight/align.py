@@ -29,8 +29,10 @@ def align_picture(picture: np.ndarray, image: Observations, video: Observations,
     scale = float(np.clip(_height(target, source) / _height(source, target), 1 / _MOST, _MOST))
     shift = _middle(target, _SHOULDERS) - scale * _middle(source, _SHOULDERS)
     placing = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.warpAffine(np.ascontiguousarray(picture), placing, size, flags=kind, borderMode=cv2.BORDER_REPLICATE)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.warpAffine(
+        np.ascontiguousarray(picture), placing, size, flags=interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _height(pose: np.ndarray, other: np.ndarray) -> float:

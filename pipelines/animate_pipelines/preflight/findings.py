@@ -97,9 +97,9 @@ class Cutting:
 
 def find_flaws(image: Observations, video: Observations, start: Start, cutting: Cutting) -> tuple[Finding, ...]:
     """Return every finding, problems first."""
-    found = [*_nobody(image, video)]
-    if not found:
-        found = [
+    findings = [*_nobody(image, video)]
+    if not findings:
+        findings = [
             *_several(image, video),
             *_faces(image, video),
             *_hidden(image, "image"),
@@ -108,7 +108,7 @@ def find_flaws(image: Observations, video: Observations, start: Start, cutting: 
             *_pose(start),
             *_quality(image, video),
         ]
-    return tuple(sorted([*found, *_cutting(cutting)], key=lambda finding: finding.severity == "hint"))
+    return tuple(sorted([*findings, *_cutting(cutting)], key=lambda finding: finding.severity == "hint"))
 
 
 def _nobody(image: Observations, video: Observations) -> Iterator[Finding]:
@@ -168,9 +168,11 @@ def _faces(image: Observations, video: Observations) -> Iterator[Finding]:
         )
 
 
-def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Finding]:
+def _hidden(observations: Observations, side: Literal["image", "video"]) -> Iterator[Finding]:
     picture = "the image" if side == "image" else "most of the driving video"
-    parts = [part for part, hidden in (("arms", arms_hidden(seen)), ("legs", legs_hidden(seen))) if hidden]
+    parts = [
+        part for part, hidden in (("arms", arms_hidden(observations)), ("legs", legs_hidden(observations))) if hidden
+    ]
     if parts:
         yield _finding(
             f"hidden_in_{side}",
@@ -180,18 +182,18 @@ def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Fin
         )
 
 
-def arms_hidden(seen: Observations) -> bool:
+def arms_hidden(observations: Observations) -> bool:
     """Return whether the arms are out of sight although the feet are visible."""
-    return seen.framing == "full" and seen.confidence("arms") < PART_HIDDEN
+    return observations.framing == "full" and observations.confidence("arms") < PART_HIDDEN
 
 
-def legs_hidden(seen: Observations) -> bool:
+def legs_hidden(observations: Observations) -> bool:
     """Return whether the legs are out of sight although the arms are visible and the hips leave room for the knees."""
-    joints = np.median(seen.poses[:, [5, 6, 11, 12]], axis=0)
+    joints = np.median(observations.poses[:, [5, 6, 11, 12]], axis=0)
     (shoulders, hips), sure = joints[:, 1].reshape(2, 2).mean(axis=1), joints[2:, 2].mean()
     room = hips + _KNEE * (hips - shoulders) < 0.95
-    seen_above = sure >= JOINT_COMPARED and seen.confidence("arms") >= PART_IN_VIEW
-    return bool(room and seen_above and seen.confidence("legs") < PART_HIDDEN)
+    arms_visible = sure >= JOINT_COMPARED and observations.confidence("arms") >= PART_IN_VIEW
+    return bool(room and arms_visible and observations.confidence("legs") < PART_HIDDEN)
 
 
 def _framing(image: Observations, video: Observations) -> Iterator[Finding]:
@@ -224,9 +226,9 @@ def _pose(start: Start) -> Iterator[Finding]:
 
 
 def _quality(image: Observations, video: Observations) -> Iterator[Finding]:
-    for side, seen in (("image", image), ("video", video)):
+    for side, observations in (("image", image), ("video", video)):
         name = "image" if side == "image" else "driving video"
-        if np.median(seen.sharpness) < _BLURRED:
+        if np.median(observations.sharpness) < _BLURRED:
             yield _finding(
                 f"blurred_{side}",
                 "image" if side == "image" else "video",
@@ -234,7 +236,7 @@ def _quality(image: Observations, video: Observations) -> Iterator[Finding]:
                 "supply a sharper one",
                 severity="hint",
             )
-        height = float(np.median(seen.boxes[:, 3] - seen.boxes[:, 1]))
+        height = float(np.median(observations.boxes[:, 3] - observations.boxes[:, 1]))
         if height < _SMALL:
             yield _finding(
                 f"small_in_{side}",

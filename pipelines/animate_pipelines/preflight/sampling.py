@@ -56,21 +56,21 @@ def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations
     mine = people.box_people == people.chosen
     boxes = dict(zip(people.box_frames[mine].tolist(), people.boxes[mine], strict=True))
     crowd = np.bincount(people.box_frames[people.box_people > 0], minlength=len(people.found))
-    shown = [
+    samples = [
         (index, frame)
         for index in sampled
         if people.found[frame := int(clip.indices[index])] and people.chosen and frame in boxes
     ]
-    at = [frame for _, frame in shown]
-    corners = np.array([boxes[frame][:4] for frame in at]).reshape(-1, 2, 2) / frames.size
-    poses = people.poses[at]
+    source_frames = [frame for _, frame in samples]
+    corners = np.array([boxes[frame][:4] for frame in source_frames]).reshape(-1, 2, 2) / frames.size
+    poses = people.poses[source_frames]
     return Observations(
         poses=np.concatenate([frames.take_back(poses[..., :2]), poses[..., 2:]], axis=-1),
         boxes=np.clip(frames.take_back(corners), 0, 1).reshape(-1, 4),
-        times_s=np.array([index / fps for index, _ in shown]),
-        sharpness=people.sharpness[at],
+        times_s=np.array([index / fps for index, _ in samples]),
+        sharpness=people.sharpness[source_frames],
         num_pictures=len(sampled),
-        people=int(np.quantile(crowd[at], 0.75, method="lower")) if at else 0,
+        people=int(np.quantile(crowd[source_frames], 0.75, method="lower")) if source_frames else 0,
         size=clip.size,
         cuts_s=tuple(float(np.searchsorted(clip.indices, cut)) / fps for cut in people.cuts.tolist()),
     )
