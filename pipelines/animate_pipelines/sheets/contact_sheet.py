@@ -35,8 +35,8 @@ def write_contact_sheet(
     """
     limits = MediaLimits()
     picture = read_image(reference, limits)
-    found = FoundPeople.load(people)
-    poses = bridge(found.poses, found.found)
+    found_people = FoundPeople.load(people)
+    poses = bridge(found_people.poses, found_people.found)
     with Clip(read_mezzanine(driving, limits)) as film, Clip(read_mezzanine(output, limits)) as video:
         moments = np.linspace(0, video.num_frames - 1, rows).round().astype(int).tolist()
         cell = _cell_size(film.size)

@@ -95,14 +95,14 @@ def _pose_at(report: PreflightReport, second: float) -> np.ndarray | None:
 
 def _cell(picture: np.ndarray, pose: np.ndarray | None) -> np.ndarray:
     height, width = picture.shape[:2]
-    shown = min(round(_HEIGHT_PX * width / height), round(_HEIGHT_PX * _WIDEST))
-    scale = min(shown / width, _HEIGHT_PX / height)
+    cell_width = min(round(_HEIGHT_PX * width / height), round(_HEIGHT_PX * _WIDEST))
+    scale = min(cell_width / width, _HEIGHT_PX / height)
     size = (max(int(width * scale), 1), max(int(height * scale), 1))
     small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
     if pose is not None:
         small = np.ascontiguousarray((small * _DIM).astype(np.uint8))
         _draw_person(small, pose)
-    return padding_resize(small, shown, _HEIGHT_PX)
+    return padding_resize(small, cell_width, _HEIGHT_PX)
 
 
 def _draw_person(canvas: np.ndarray, pose: np.ndarray) -> None:
@@ -146,6 +146,6 @@ def _lines(report: PreflightReport, width: int) -> list[tuple[str, tuple[int, in
 
 def _finding_lines(finding: Finding, columns: int) -> list[tuple[str, tuple[int, int, int]]]:
     colour = _PROBLEM if finding.severity == "problem" else _HINT
-    said = textwrap.wrap(f"{finding.severity}: {finding.message}", columns)
+    message = textwrap.wrap(f"{finding.severity}: {finding.message}", columns)
     fix = textwrap.wrap(finding.fix, columns - 4)
-    return [*((line, colour) for line in said), *((f"    {line}", _GREY) for line in fix)]
+    return [*((line, colour) for line in message), *((f"    {line}", _GREY) for line in fix)]

@@ -46,9 +46,11 @@ def _spread(marks: Sequence[int]) -> np.ndarray:
 
 
 def _title(report: DetectionReport) -> str:
-    found = len(report.people)
+    num_people = len(report.people)
     people = (
-        "nobody found" if not found else f"{found} {'person' if found == 1 else 'people'}, following {report.chosen}"
+        "nobody found"
+        if not num_people
+        else f"{num_people} {'person' if num_people == 1 else 'people'}, following {report.chosen}"
     )
     return f"{report.num_frames} frames at {float(Fraction(report.fps)):g} fps - {people}"
 
@@ -58,24 +60,24 @@ def _rows(report: DetectionReport) -> list[tuple[str, list[int]]]:
 
     def row(missing: Sequence[Stretch], confidence: Callable[[FrameSeen], float | None]) -> list[int]:
         return [
-            _MISSING if _within(seen.frame, missing) else _GOOD if (confidence(seen) or 0) >= PART_SEEN else _WEAK
-            for seen in report.frames
+            _MISSING if _within(frame.frame, missing) else _GOOD if (confidence(frame) or 0) >= PART_SEEN else _WEAK
+            for frame in report.frames
         ]
 
     rows = [
-        ("person", row(report.missing_person, lambda seen: seen.body)),
-        ("face", row(report.missing_face, lambda seen: seen.face)),
-        ("hands", row(report.missing_hands, lambda seen: max(seen.left_hand or 0, seen.right_hand or 0))),
+        ("person", row(report.missing_person, lambda frame: frame.body)),
+        ("face", row(report.missing_face, lambda frame: frame.face)),
+        ("hands", row(report.missing_hands, lambda frame: max(frame.left_hand or 0, frame.right_hand or 0))),
     ]
     if report.missing_mask is not None:
-        rows.append(("mask", row(report.missing_mask, lambda seen: 1.0)))
+        rows.append(("mask", row(report.missing_mask, lambda frame: 1.0)))
     marked = [
         ("cuts", [(cut, cut) for cut in report.cuts]),
         ("jumps", [(jump, jump) for jump in report.identity_jumps]),
         ("blur", report.blurred),
     ]
     for name, stretches in marked:
-        rows.append((name, [_MARK if _within(seen.frame, stretches) else _UNMARKED for seen in report.frames]))
+        rows.append((name, [_MARK if _within(frame.frame, stretches) else _UNMARKED for frame in report.frames]))
     return rows
 
 
