@@ -66,16 +66,16 @@ class ProgressTracker:
         """
         work = (segment - first_segment) * num_steps + step
         share = work / ((num_segments - first_segment) * num_steps)
-        at = self._progress(share)
+        progress = self._progress(share)
         self._report(
             Progress(
-                stage=at.stage,
-                fraction=at.fraction,
+                stage=progress.stage,
+                fraction=progress.fraction,
                 segment=segment,
                 num_segments=num_segments,
                 step=step,
                 num_steps=num_steps,
-                seconds_left=at.seconds_left,
+                seconds_left=progress.seconds_left,
             )
         )
 
