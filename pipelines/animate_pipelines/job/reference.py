@@ -22,7 +22,7 @@ from animate_pipelines.perception.readers import Readers
 from animate_pipelines.request.params import ReferenceKind
 from animate_pipelines.request.size import Size
 
-# Frames of the character's video that are looked at, evenly over all of it: about a second each on a CPU.
+# Frames of the character's video that are compared, evenly over all of it: about a second each on a CPU.
 _LOOKED_AT = 16
 _UNKNOWN = 180.0  # degrees: as far apart as poses can be
 

@@ -10,7 +10,7 @@ from animate_pipelines.loading.predict import host_bytes, predict_peak
 from animate_pipelines.loading.sizes import NetworkSizes, SegmentSize, area_segments
 from animate_weights.manifest import Manifest
 
-MARGIN_BYTES = 1_000_000_000  # that stays free of what was free
+MARGIN_BYTES = 1_000_000_000  # of the free memory, which stay free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Clip:
 
     def read_source(self, indices: Sequence[int] | Indices) -> Iterator[Frame]:
         """Yield the mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
-        # Within a GOP what is read is decoded once: 4.3 ms of CPU a frame at 1280x720, and 6.9 sixteen frames a time.
+        # Frames of one GOP are decoded once: 4.3 ms of CPU a frame at 1280x720, and 6.9 sixteen frames a time.
         for _, together in groupby(map(int, indices), key=lambda index: index // GOP_FRAMES):
             yield from self._fetch(list(together))
 

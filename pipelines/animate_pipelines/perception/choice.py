@@ -13,14 +13,14 @@ from animate_pipelines.perception.tracks import Track
 from animate_pipelines.request.person import Person, PersonAt
 from animate_pipelines.request.size import Size
 
-_SHORTEST = 0.02  # of the frames looked at
-_NEAR_S = 0.25  # so far from the time asked for, in a frame in which somebody stands at the point
+_SHORTEST = 0.02  # of all frames
+_NEAR_S = 0.25  # this far from the point's time, in a frame in which somebody stands at the point
 
 
 def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
     """Return the tracks that are people: long enough, and certain at least once.
 
-    num_frames: the number of frames that were looked at.
+    num_frames: the number of frames in all.
     Returns every track when none of them passes.
     """
     people = [

@@ -14,7 +14,7 @@ BOX_CERTAIN = 0.3  # from here on a box counts without a doubt; below, only wher
 # --- single joints
 JOINT_FOUND = 0.3  # enough to compare postures, to measure limbs by and to grow a mask box around (the official 0.3)
 JOINT_COMPARED = 0.4  # for angles and proportions a misread joint costs more than a missing one
-JOINT_SEEN = 0.5  # the model's skeleton is drawn from here on (the official code's), so this is what it can follow
+JOINT_SEEN = 0.5  # the model's skeleton is drawn from here on (the official code's), so this is the least it can follow
 JOINT_SURE = 0.6  # ankles that count although the hips are hidden
 
 # --- means over a part of the body

@@ -24,7 +24,9 @@ def find_cuts(thumbnails: Sequence[np.ndarray]) -> list[int]:
     changes = np.array([np.abs(b - a).mean() for a, b in pairwise(thumbnails)])
     cuts = []
     for index, change in enumerate(changes):
-        around = np.concatenate([changes[max(index - _AROUND, 0) : index], changes[index + 1 : index + 1 + _AROUND]])
-        if change > _LEAST and (not len(around) or change > _PEAK * np.median(around)):
+        neighbours = np.concatenate(
+            [changes[max(index - _AROUND, 0) : index], changes[index + 1 : index + 1 + _AROUND]]
+        )
+        if change > _LEAST and (not len(neighbours) or change > _PEAK * np.median(neighbours)):
             cuts.append(index + 1)
     return cuts

@@ -56,8 +56,8 @@ def people_seen(people: FoundPeople, size: Size) -> Iterable[PersonSeen]:
     size: (width, height) of the frames that the networks read.
     """
     for number in range(1, people.num_people + 1):
-        mine = people.box_people == number
-        frames, boxes = people.box_frames[mine], people.boxes[mine]
+        theirs = people.box_people == number
+        frames, boxes = people.box_frames[theirs], people.boxes[theirs]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (size[0] * size[1])
         yield PersonSeen(
             number=number,
@@ -69,19 +69,19 @@ def people_seen(people: FoundPeople, size: Size) -> Iterable[PersonSeen]:
 
 
 def _jumps(people: FoundPeople, fps: float) -> Iterable[int]:
-    mine = people.box_people == people.chosen
-    frames, boxes = people.box_frames[mine], people.boxes[mine]
-    for (before, here), (box, next_box) in zip(pairwise(frames.tolist()), pairwise(boxes), strict=True):
-        near = (here - before) / fps <= _JUMP_S and not any(before < cut <= here for cut in people.cuts)
-        if near and box_overlap(box, next_box) < _SAME_PLACE:
-            yield here
+    theirs = people.box_people == people.chosen
+    frames, boxes = people.box_frames[theirs], people.boxes[theirs]
+    for (previous, frame), (box, next_box) in zip(pairwise(frames.tolist()), pairwise(boxes), strict=True):
+        is_soon = (frame - previous) / fps <= _JUMP_S and not any(previous < cut <= frame for cut in people.cuts)
+        if is_soon and box_overlap(box, next_box) < _SAME_PLACE:
+            yield frame
 
 
 def _frames_seen(people: FoundPeople, masks: Mapping[int, bool] | None) -> Iterable[FrameSeen]:
     counted = people.box_people > 0
     crowd = np.bincount(people.box_frames[counted], minlength=len(people.found))
-    mine = people.box_people == people.chosen
-    scores = dict(zip(people.box_frames[mine].tolist(), people.boxes[mine, 4].tolist(), strict=True))
+    theirs = people.box_people == people.chosen
+    scores = dict(zip(people.box_frames[theirs].tolist(), people.boxes[theirs, 4].tolist(), strict=True))
     for frame in people.frames.tolist():
         found, pose = bool(people.found[frame]), people.poses[frame]
 

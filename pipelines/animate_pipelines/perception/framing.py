@@ -1,4 +1,4 @@
-"""How much of a person a picture shows, and which parts of the body are visible."""
+"""`framing_of`: the part of a person that a picture shows; and which parts of the body are visible."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import numpy as np
 from animate_pipelines.perception.sightings import Sighting, colour_distance, posture_similarity, touching
 from animate_pipelines.perception.tracks import SAME_COLOURS, Track
 
-Others = Mapping[int, Sequence[Sighting]]  # by frame: everybody else who is seen in it
+Others = Mapping[int, Sequence[Sighting]]  # by frame: everybody else in it
 _LONGEST_S = 2.0  # between two sightings; for longer nobody walks as straight as that
 _PATH_S, _OFF_PATH = 0.3, 0.2  # to either side; of the box's mean side
 _TRUNK = [5, 6, 11, 12]
@@ -66,8 +66,8 @@ def misread(readings: Mapping[int, Sighting], others: Others, cuts: Collection[i
     for frame, scene, trunk in zip(frames.tolist(), scenes, trunks, strict=True):
         sighting = readings[frame]
         if any(touching(sighting.box, other.box) for other in others.get(frame, ())):
-            around = (np.abs(frames - frame) <= _PATH_S * fps) & (scenes == scene)
-            if np.hypot(*(trunk - np.median(trunks[around], axis=0))) > _OFF_PATH * np.sqrt(sighting.area):
+            neighbours = (np.abs(frames - frame) <= _PATH_S * fps) & (scenes == scene)
+            if np.hypot(*(trunk - np.median(trunks[neighbours], axis=0))) > _OFF_PATH * np.sqrt(sighting.area):
                 frames_misread.add(frame)
     return frames_misread
 

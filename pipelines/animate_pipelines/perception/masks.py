@@ -48,9 +48,9 @@ class KeypointBoxes:
         points = pose[pose[:, 2] >= JOINT_FOUND, :2] * [width, height]
         if len(points):
             (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
-            grow = self.margin * max(x2 - x1, y2 - y1)
-            top, left = max(int(y1 - grow), 0), max(int(x1 - grow), 0)
-            mask[top : max(int(y2 + grow), 0) + 1, left : max(int(x2 + grow), 0) + 1] = 1
+            margin = self.margin * max(x2 - x1, y2 - y1)
+            top, left = max(int(y1 - margin), 0), max(int(x1 - margin), 0)
+            mask[top : max(int(y2 + margin), 0) + 1, left : max(int(x2 + margin), 0) + 1] = 1
         return mask
 
 

@@ -30,7 +30,7 @@ from animate_pipelines.request.size import Size
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
 View = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
 THREADS = min(os.cpu_count() or 1, 8)
-_CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
+_CROWD_S = 2.0  # after several boxes, for which somebody may be behind the only one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,14 +17,14 @@ import numpy as np
 
 from animate_pipelines.perception.sightings import Sighting, box_overlap, colour_distance, posture_similarity
 
-_PLACE_S = 0.5  # for so long after a person was last seen does its place tell where to look
+_PLACE_S = 0.5  # after a person's last sighting, for which its place tells where to look
 _MAX_STEP, _IN_STEP = 0.6, 0.3  # of a box's mean side: from the expected place, and from the last one
-_MAX_SPEED = 3.0  # such sides a second: by so much does the reach grow while nobody is seen
+_MAX_SPEED = 3.0  # such sides a second, by which the reach grows without a sighting
 _COLOURS_WEIGHT = 1.5
 _GOES_ON, SAME_COLOURS = 0.8, 0.35  # largest distances of colours: at the expected place, and anywhere
 _SAME_POSTURE = 0.3  # least similarity to the expected one
 _IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and posture change colours
-_COLOURS_RATE = 0.1  # share of new colours in what is remembered
+_COLOURS_RATE = 0.1  # share of new colours in a track's colours
 _VELOCITY_S = 0.25
 _KNOWN, _CLEARLY = 5, 0.1  # sightings from which on a look is known; by so much nearer is clearly somebody else
 _MOST_ODD = 0.15  # share of the shorter of two tracks that may be left out for them to be one person's; or one sighting
@@ -180,11 +180,11 @@ def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
     colours = np.array([track.colours for track in tracks]).reshape(len(tracks), -1)
     unknown = np.array([2.0 if len(track.sightings) < _KNOWN else 0.0 for track in tracks])  # more than any distance
     parts: dict[tuple[int, int], list[Sighting]] = {}
-    for mine, track in enumerate(tracks):
+    for own, track in enumerate(tracks):
         for sighting in track.sightings:
             distances = 1 - colours @ sighting.colours.ravel() / 2 + unknown
-            distances[mine] = colour_distance(track.colours, sighting.colours) - _CLEARLY
-            parts.setdefault((mine, int(distances.argmin())), []).append(sighting)
+            distances[own] = colour_distance(track.colours, sighting.colours) - _CLEARLY
+            parts.setdefault((own, int(distances.argmin())), []).append(sighting)
     return [_track(sightings) for sightings in parts.values()]
 
 
@@ -201,8 +201,8 @@ def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[i
     in_place = all(_steps(x, y) <= _IN_STEP and not _parted(x.frame, y.frame, cuts) for x, y in seams)
     if away_s > _PLACE_S or not in_place:
         return None
-    mine = {id(sighting) for sighting in a.sightings + b.sightings}
-    others = [track for track in everybody if id(track.sightings[0]) not in mine]
+    own_ids = {id(sighting) for sighting in a.sightings + b.sightings}
+    others = [track for track in everybody if id(track.sightings[0]) not in own_ids]
     like_others = any(
         colour_distance(track.colours, other.colours) <= SAME_COLOURS for track in (a, b) for other in others
     )

@@ -53,8 +53,8 @@ def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations
     """
     clip, fps = frames.clip, float(frames.clip.fps)
     sampled = sampled_frames(clip.num_frames, fps)
-    mine = people.box_people == people.chosen
-    boxes = dict(zip(people.box_frames[mine].tolist(), people.boxes[mine], strict=True))
+    theirs = people.box_people == people.chosen
+    boxes = dict(zip(people.box_frames[theirs].tolist(), people.boxes[theirs], strict=True))
     crowd = np.bincount(people.box_frames[people.box_people > 0], minlength=len(people.found))
     samples = [
         (index, frame)

@@ -58,8 +58,8 @@ def _fullest_frame(people: FoundPeople) -> int:
 
 
 def _boxes_in(people: FoundPeople, frame: int) -> list[tuple[int, np.ndarray]]:
-    here = (people.box_frames == frame) & (people.box_people > 0)
-    return sorted(zip(people.box_people[here].tolist(), people.boxes[here], strict=True), key=lambda pair: pair[0])
+    inside = (people.box_frames == frame) & (people.box_people > 0)
+    return sorted(zip(people.box_people[inside].tolist(), people.boxes[inside], strict=True), key=lambda pair: pair[0])
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, number: int, box: np.ndarray, size: int, *, chosen: bool) -> None:

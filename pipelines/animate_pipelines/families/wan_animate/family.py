@@ -27,8 +27,7 @@ class WanAnimate:
 
     readers, masks: read pictures; they know nothing of this model.
     readers_hash: changes with the networks that read driving videos.
-    memory: the memory that jobs are held to; None on the CPU, whose memory is not planned, and where that is not
-        wanted.
+    memory: the memory that jobs are held to; None on the CPU, whose memory is not planned, and where it is ignored.
     """
 
     manifest: Manifest
