@@ -15,7 +15,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @contextmanager
 def byte_progress(title: str, total_bytes: int, *, as_json: bool = False) -> Iterator[OnBytes]:
-    """Yield a function to call with the number of bytes just processed; it shows them on stderr, or as JSON on stdout."""
+    """Yield a function to call with the bytes just processed; it shows them on stderr or as JSON on stdout."""
     if not as_json and sys.stderr.isatty():
         with _bar(title, total_bytes) as on_bytes:
             yield on_bytes

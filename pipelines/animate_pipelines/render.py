@@ -36,13 +36,13 @@ def render_video(
 ) -> RenderResult:
     """Render one video into `destination`, which appears only when it is whole.
 
-    Of several results, each of `params.takes()` is a render of its own.
-
     workspace: a folder for the files in between. Called again with the same one, after a crash or a cancel, the render
         goes on after the last finished segment and gives the same frames; the caller removes it.
-    report: called at every boundary, also between steps; what it raises stops the render there.
-    cache: where to look for, and leave, what the networks find in the driving video.
+    report: called at every boundary, also between steps; an exception from it stops the render there.
+    cache: keeps what the networks find in the driving video.
     Raises the errors of `animate_pipelines.errors`; those of the request's fault come before any denoising.
+
+    A request for several results is rendered once for each of `params.takes()`.
     """
     forget_peak_memory(models.device)
     job = open_job(models, params, inputs, destination, workspace, report, limits or MediaLimits(), cache)

@@ -1,4 +1,4 @@
-"""`RenderResult`: what was rendered, and everything that was not exactly as asked."""
+"""`RenderResult`: the finished video, and everything in it that differs from the request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from typing import Any
 class RenderResult:
     """The finished video and the truth about it.
 
-    width, height: of the file. render_width, render_height: of what the model generated, before scaling.
-    fps: a ratio, "30000/1001". audio: "copied", "encoded" or "none".
+    width, height: of the file.
+    render_width, render_height: of the model's output, before scaling.
+    fps: a ratio, "30000/1001".
+    audio: "copied", "encoded" or "none".
     loras: path in the bundle and strength of each LoRA that was merged in.
-    mask_source: what found the person to replace; None in animate mode.
-    reference_taken_at_s: where in the character's video the reference was found; None where that was an image.
+    mask_source: the name of the mask source; None in animate mode.
+    reference_taken_at_s: the time of the reference in the character's video; None where it was an image.
     repeated_frames: output frames whose face, background and mask repeat the frame before's (the rate went up).
-    safety: "checked", "not_checked" (asked for, but the bundle has no checker) or "off".
-    warnings: sentences for people. seconds: wall time by stage.
+    safety: "checked", "not_checked" (wanted, but the bundle has no checker) or "off".
+    warnings: sentences for people.
+    seconds: wall time by stage.
     preprocess_seconds: of the stage of that name, spent on preflight and on finding people, their poses and masks.
     preprocess_cached: whether all that came from an earlier job with the same driving video.
     preflight: `PreflightReport.to_json()`; None where it was off.
-    peak_memory_bytes: the most that was in use: of the GPU during this render, of the whole process on a CPU.
+    peak_memory_bytes: the peak in use: of the GPU during this render, of the whole process on a CPU.
     """
 
     path: Path
@@ -57,7 +60,7 @@ class RenderResult:
     version: str
 
     def to_json(self) -> dict[str, Any]:
-        """All of it but the path, which means nothing outside this machine."""
+        """Return all fields as JSON values but the path, which means nothing outside this machine."""
         values = asdict(self)
         del values["path"]
         return values | {"warnings": list(self.warnings), "loras": [list(lora) for lora in self.loras]}

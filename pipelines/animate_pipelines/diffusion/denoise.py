@@ -11,10 +11,10 @@ from animate_pipelines.diffusion.schedule import Solver
 
 
 class Denoiser(Protocol):
-    """A model that has been shown everything it is conditioned on in one segment.
+    """A model with every condition of one segment.
 
     noise_shape: of the latents, `1 c t h w`.
-    device: where latents are computed with.
+    device: of the latents.
     """
 
     @property
@@ -23,7 +23,7 @@ class Denoiser(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Return where the latents lie."""
+        """Return the device of the latents."""
 
     def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
         """Return the velocity at `latents`, guidance included.
@@ -33,17 +33,20 @@ class Denoiser(Protocol):
         """
 
     def settle(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the latents after a step, with what is known put back into them."""
+        """Return the latents after a step, with the known ones put back into them."""
 
 
 def draw_noise(denoiser: Denoiser, generator: torch.Generator) -> torch.Tensor:
-    """Return fp32 noise on the denoiser's device, drawn on the generator's: the CPU's is the same beside any device."""
+    """Return fp32 noise on the denoiser's device.
+
+    generator: draws on its own device: the CPU's noise is the same beside any device.
+    """
     noise = torch.randn(denoiser.noise_shape, generator=generator, device=generator.device)
     return noise.to(denoiser.device)
 
 
 def denoise(denoiser: Denoiser, solver: Solver, noise: torch.Tensor, *, on_step: Callable[[int], None]) -> torch.Tensor:
-    """Return the latents that `noise` becomes.
+    """Return the latents of a segment, denoised from `noise`.
 
     on_step: called with the number of steps done.
     """

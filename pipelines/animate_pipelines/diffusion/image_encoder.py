@@ -1,4 +1,4 @@
-"""The reference image as CLIP states."""
+"""Encodes the reference image into CLIP states."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class ImageEncoder:
         self._model = model
 
     def encode(self, reference: torch.Tensor) -> torch.Tensor:
-        """`1 tokens width` states of the letter-boxed reference `1 3 h w` in -1..1."""
+        """Return the states `1 tokens width` of the letter-boxed reference `1 3 h w` in -1..1."""
         pixels = self.prepare(reference, int(self._model.config.image_size)).to(self._model.device, self._model.dtype)
         states: torch.Tensor = self._model(pixels, output_hidden_states=True).hidden_states[-2]
         return states
 
     @staticmethod
     def prepare(reference: torch.Tensor, side_px: int) -> torch.Tensor:
-        """The reference as the encoder sees it: `1 3 side side`, normalised.
+        """Return the encoder's input `1 3 side side`, normalised.
 
-        It is squashed to the square without keeping its aspect and without anti-aliasing: so the model was trained.
-        diffusers crops the centre of the raw image instead.
+        The reference is squashed to the square without keeping its aspect and without anti-aliasing: so the model was
+        trained. diffusers crops the centre of the raw image instead.
         """
         squashed = F.interpolate(reference.float(), size=(side_px, side_px), mode="bicubic", align_corners=False)
         mean = torch.tensor(_MEAN, device=squashed.device).view(1, 3, 1, 1)

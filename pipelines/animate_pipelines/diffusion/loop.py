@@ -1,4 +1,4 @@
-"""The segment loop: drives in, pixels out, one segment carrying its last frames into the next."""
+"""The segment loop: inputs in, pixels out, one segment carrying its last frames into the next."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from animate_pipelines.media.read_ahead import read_ahead
 
 
 class SegmentModel(Protocol):
-    """A model that has been shown what a whole job is conditioned on."""
+    """A model with the conditions of a whole job."""
 
     def prepare(self, drive: Any, carried: torch.Tensor | None) -> Denoiser:
         """Return the denoiser of one segment.
 
-        drive: what drives it, as its family's performance gave it.
+        drive: the segment's input, from its family's performance.
         carried: `1 3 n h w` pixels in -1..1, the last frames of the segment before; None in the first.
         """
 
@@ -43,14 +43,15 @@ def render_segments(
 ) -> Generator[tuple[Segment, torch.Tensor], None, None]:
     """Yield each segment with its new pixels; `state` is then ready for the next.
 
-    `t` may exceed `segment.num_new_frames` in the last segment: what follows is padding.
+    drive: called in a thread, for the next segment while this one denoises; so the inputs of two segments are in
+        memory.
+    carried_frames: the number of last frames that the next segment gets.
 
-    drive: called in a thread, for the next segment while this one denoises; so two segments' are in memory.
-    carried_frames: how many of the last frames the next segment is shown.
+    `t` may exceed `segment.num_new_frames` in the last segment: the rest is padding.
     """
     with closing(read_ahead(map(drive, segments), 1)) as drives:
-        for segment, (given,) in zip(segments, drives, strict=True):
-            denoiser = model.prepare(given, state.carried)
+        for segment, (segment_input,) in zip(segments, drives, strict=True):
+            denoiser = model.prepare(segment_input, state.carried)
             noise = draw_noise(denoiser, state.generator)
             latents = denoise(denoiser, recipe.new_solver(), noise, on_step=partial(on_step, segment))
             pixels = model.finish(latents, segment)

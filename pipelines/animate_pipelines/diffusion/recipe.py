@@ -1,4 +1,4 @@
-"""`Recipe`: how one job walks from noise to pictures, as opposed to `Execution`, which a whole process shares."""
+"""`Recipe`: one job's choices between noise and pictures; a whole process shares its `Execution`."""
 
 from __future__ import annotations
 

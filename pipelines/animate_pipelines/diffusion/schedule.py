@@ -21,18 +21,25 @@ class Solver(Protocol):
     timesteps: torch.Tensor
 
     def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
-        """Latents after step `index`, from the model's velocity at `timesteps[index]`. All fp32."""
+        """Return the latents after step `index`.
+
+        velocity: the model's at `timesteps[index]`.
+        All tensors are fp32.
+        """
 
 
 def unipc_sigmas(num_steps: int, shift: float) -> np.ndarray:
-    """`num_steps + 1` float32 noise levels, the last one 0. The top level is 1 - 1/1000, computed in float32."""
+    """Return `num_steps + 1` float32 noise levels, the last one 0.
+
+    The top level is 1 - 1/1000, computed in float32.
+    """
     top = float(np.float32(1.0) - np.float32(1.0 / NUM_TRAIN_TIMESTEPS))
     base = np.linspace(top, 0.0, num_steps + 1)[:-1]
     return _with_final_zero(shift * base / (1 + (shift - 1) * base))
 
 
 def euler_sigmas(num_steps: int, shift: float) -> np.ndarray:
-    """`num_steps + 1` float32 noise levels from exactly 1 to 0: what few-step models are distilled on."""
+    """Return `num_steps + 1` float32 noise levels from exactly 1 to 0, as few-step models are distilled on."""
     base = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
     return _with_final_zero(shift * base / (1 + (shift - 1) * base))
 
@@ -56,6 +63,7 @@ class UniPC:
         self.timesteps: torch.Tensor = self._scheduler.timesteps
 
     def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Return the latents after step `index`; see `Solver`."""
         stepped: torch.Tensor = self._scheduler.step(velocity, self.timesteps[index], latents, return_dict=False)[0]
         return stepped
 
@@ -73,6 +81,7 @@ class DpmSolver:
         self.timesteps: torch.Tensor = (self._sigmas[:-1] * NUM_TRAIN_TIMESTEPS).to(torch.int64)
 
     def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Return the latents after step `index`; see `Solver`."""
         sigmas, levels = self._sigmas.to(latents.device), self._levels.to(latents.device)
         sample = latents - sigmas[index] * velocity
         width = levels[index + 1] - levels[index]
@@ -93,4 +102,5 @@ class FlowEuler:
         self.timesteps: torch.Tensor = self._sigmas[:-1] * NUM_TRAIN_TIMESTEPS
 
     def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Return the latents after step `index`; see `Solver`."""
         return latents + (self._sigmas[index + 1] - self._sigmas[index]).to(latents.device) * velocity

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Frames start..stop of the padded clip. The first `overlap` of them are carried from the segment before.
+    """Frames of the padded clip that are generated together.
 
-    `num_new_frames` of its frames, from `overlap` on, are new output; what follows them pads the last segment.
+    start, stop: the frames start..stop of the padded clip.
+    overlap: the number of its first frames that are carried from the segment before.
+    num_new_frames: the number of its frames, from `overlap` on, that are new output; the rest pads the last segment.
     """
 
     index: int
@@ -21,9 +23,10 @@ class Segment:
 
 
 def plan_segments(num_frames: int, segment_frames: int, overlap: int) -> list[Segment]:
-    """The segments of a clip: all of `segment_frames` frames, each starting `overlap` frames before the last one's end.
+    """Return the segments of a clip, each starting `overlap` frames before the end of the one before.
 
-    `segment_frames` must be 4n+1, the length that the VAE's and the face encoder's strides divide.
+    segment_frames: of each segment; must be 4n+1, the length that the VAE's and the face encoder's strides divide.
+    Raises `ValueError` for lengths that cannot be generated.
     """
     if segment_frames % 4 != 1 or segment_frames - overlap < overlap:
         raise ValueError(f"segments of {segment_frames} frames with an overlap of {overlap} cannot be generated")
@@ -47,7 +50,7 @@ def plan_segments(num_frames: int, segment_frames: int, overlap: int) -> list[Se
 
 
 def reflect(position: int, num_frames: int) -> int:
-    """The frame at `position` of the padded clip: forth and back without repeating the ends (0 1 2 1 0 1)."""
+    """Return the frame at `position` of the padded clip: forth and back without repeating the ends (0 1 2 1 0 1)."""
     if num_frames == 1:
         return 0
     period = 2 * (num_frames - 1)
@@ -56,5 +59,5 @@ def reflect(position: int, num_frames: int) -> int:
 
 
 def segment_indices(segment: Segment, num_frames: int) -> list[int]:
-    """The clip's frames that this segment is conditioned on, one for each of its frames."""
+    """Return the clip's frames that condition this segment, one for each of its frames."""
     return [reflect(position, num_frames) for position in range(segment.start, segment.stop)]

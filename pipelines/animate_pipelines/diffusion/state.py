@@ -1,4 +1,4 @@
-"""All that one segment leaves to the next."""
+"""`LoopState`: all that one segment leaves to the next."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from animate_pipelines.media.durable import written_whole
 
 @dataclass(slots=True, kw_only=True)
 class LoopState:
-    """generator: drawn from in order, one for the whole job.
+    """The state between two segments.
 
+    generator: drawn from in order, one for the whole job.
     carried: `1 3 n h w` pixels, the last frames of the segment before; None where none are carried.
     """
 
@@ -40,5 +41,5 @@ class LoopState:
 
 
 def first_state(seed: int) -> LoopState:
-    """Return the state that a job begins with."""
+    """Return the state at the beginning of a job."""
     return LoopState(generator=torch.Generator().manual_seed(seed))

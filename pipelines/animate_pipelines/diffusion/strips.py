@@ -1,8 +1,8 @@
 """Decodes a segment a part of the picture at a time: the same pixels in less memory.
 
-diffusers' tiled decoding blends tiles that were decoded apart, which is another picture. Here what looks at the whole
-frame, the decoder's middle with its attention, runs on the whole; what follows are convolutions, which see only so far,
-and each strip is given that much of its neighbours.
+diffusers' tiled decoding blends tiles that were decoded apart, which is another picture. Here the decoder's middle,
+whose attention reads the whole frame, runs on the whole; the layers after it are convolutions of limited reach, and
+each strip gets that much of its neighbours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _LEVELS = 4  # of the decoder's upper part, each at twice the resolution of the 
 
 
 def decode_in_strips(model: Any, latents: torch.Tensor, num_strips: int) -> torch.Tensor:
-    """Pixels `1 3 4t-3 8h 8w` in -1..1 of the VAE's latents `1 c t h w`, cut along the longer side of the picture."""
+    """Return the pixels `1 3 4t-3 8h 8w` in -1..1 of the VAE's latents `1 c t h w`.
+
+    num_strips: the parts that are decoded one after the other, cut along the longer side of the picture.
+    """
     middle, upper = _middle(model.decoder), _upper(model.decoder)
     features = torch.cat(list(_frames(model, middle, model.post_quant_conv(latents))), dim=2)
     axis = 3 if latents.shape[3] >= latents.shape[4] else 4
@@ -29,23 +32,28 @@ def decode_in_strips(model: Any, latents: torch.Tensor, num_strips: int) -> torc
     for strip in range(num_strips):
         start, stop = (place * length // num_strips for place in (strip, strip + 1))
         first, last = max(0, start - halo), min(length, stop + halo)
-        done = 0
-        for shown in _frames(model, upper, features.narrow(axis, first, last - first)):
-            wanted = pixels[:, :, done : done + shown.shape[2]].narrow(axis, 8 * start, 8 * (stop - start))
-            wanted.copy_(shown.narrow(axis, 8 * (start - first), wanted.shape[axis]))
-            done += shown.shape[2]
+        position = 0
+        for strip_frames in _frames(model, upper, features.narrow(axis, first, last - first)):
+            target = pixels[:, :, position : position + strip_frames.shape[2]].narrow(
+                axis, 8 * start, 8 * (stop - start)
+            )
+            target.copy_(strip_frames.narrow(axis, 8 * (start - first), target.shape[axis]))
+            position += strip_frames.shape[2]
     return pixels.clamp_(-1, 1)
 
 
 def halo_of(num_res_blocks: int) -> int:
-    """How far, in latents, the decoder's upper part sees: a pixel for each of its convolutions, at their resolution."""
+    """Return the reach of the decoder's upper part, in latents.
+
+    A pixel for each of its convolutions, at their resolution.
+    """
     residual = sum(2 * (num_res_blocks + 1) / 2**level for level in range(_LEVELS))
     upsampling = sum(1 / 2**level for level in range(1, _LEVELS)) + 1 / 2 ** (_LEVELS - 1)  # and the last one
     return math.ceil(residual + upsampling)
 
 
 def _frames(model: Any, decoder: nn.Module, states: torch.Tensor) -> Iterator[torch.Tensor]:
-    """What a part of the decoder makes of each latent frame, with what it carries from frame to frame."""
+    """Yield the output of a part of the decoder for each latent frame, with its cache from frame to frame."""
     carried: list[Any] = [None] * model._cached_conv_counts["decoder"]
     for frame in range(states.shape[2]):
         yield decoder(states[:, :, frame : frame + 1], feat_cache=carried, feat_idx=[0], first_chunk=frame == 0)
@@ -61,14 +69,14 @@ def _upper(decoder: nn.Module) -> nn.Module:
 
 
 def _with(decoder: nn.Module, **replaced: nn.Module) -> nn.Module:
-    """The same decoder, its weights included, with other modules in the place of some."""
+    """Return the same decoder, its weights included, with other modules in the place of some."""
     part = copy.copy(decoder)
     part._modules = {**decoder._modules, **replaced}
     return part
 
 
 class _Same(nn.Module):
-    """In the place of what has been computed already."""
+    """Stands for a module whose output has been computed already."""
 
     def forward(self, states: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
         return states

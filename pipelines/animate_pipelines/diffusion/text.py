@@ -1,4 +1,4 @@
-"""The prompt as umT5 states."""
+"""Encodes the prompt into umT5 states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PromptEncoder:
         self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     def encode(self, prompt: str) -> torch.Tensor:
-        """`1 512 text_dim` states of the cleaned prompt; what exceeds 512 tokens is cut. The last few are kept."""
+        """Return the states `1 512 text_dim` of the cleaned prompt, cut at 512 tokens. The last few are kept."""
         text = clean_prompt(prompt)
         if text not in self._kept:
             self._kept[text] = self._encode(text)

@@ -16,7 +16,8 @@ from animate_pipelines.memory.parking import Parking
 class VideoVae:
     """Encodes and decodes whole segments.
 
-    pixel_dtype: what pixels are rounded to before they are encoded. parking: what leaves the device for this network.
+    pixel_dtype: the type that pixels are rounded to before they are encoded.
+    parking: moves other networks off the device for this one.
     num_strips: parts of the picture that are decoded one after the other.
     """
 
@@ -37,25 +38,27 @@ class VideoVae:
 
     @property
     def latent_channels(self) -> int:
+        """Return the number of channels of the latents."""
         return int(self._model.config.z_dim)
 
     @property
     def device(self) -> torch.device:
+        """Return the device of the network."""
         return self._model.device
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Latents `b 16 t' h/8 w/8` fp32, normalised, of pixels `b 3 t h w`."""
+        """Return the normalised latents `b 16 t' h/8 w/8` fp32 of pixels `b 3 t h w`."""
         self._make_room()
         rounded = self.round_pixels(pixels).to(self._model.device, self._model.dtype)
         moments = self._model.encode(rounded).latent_dist
         return (moments.mode().float() - self._mean) / self._std
 
     def round_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
-        """fp32 pixels as every network is to see them: the official code makes all conditions bf16."""
+        """Round fp32 pixels to the type of all conditions: the official code makes them bf16."""
         return pixels.to(self._pixel_dtype).float()
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels `b 3 t h w` fp32, clamped to -1..1, of normalised latents."""
+        """Return the pixels `b 3 t h w` fp32, clamped to -1..1, of normalised latents."""
         self._make_room()
         scaled = (latents * self._std + self._mean).to(self._model.dtype)
         if self._num_strips > 1:
@@ -69,11 +72,14 @@ class VideoVae:
 
 
 def to_pixels(frames: np.ndarray, device: torch.device) -> torch.Tensor:
-    """`t h w 3` uint8 frames as `1 3 t h w` fp32 in -1..1, contiguous: the VAE's convolutions are slower on a view."""
+    """Convert `t h w 3` uint8 frames to `1 3 t h w` fp32 in -1..1.
+
+    The result is contiguous: the VAE's convolutions are slower on a view.
+    """
     return torch.from_numpy(frames).to(device).permute(3, 0, 1, 2)[None].contiguous().float() / 127.5 - 1
 
 
 def to_frames(pixels: torch.Tensor) -> np.ndarray:
-    """`1 3 t h w` in -1..1 as `t h w 3` uint8, truncated as the official writer does."""
+    """Convert `1 3 t h w` in -1..1 to `t h w 3` uint8, truncated as the official writer does."""
     frames = ((pixels[0].clamp(-1, 1) + 1) / 2 * 255).to(torch.uint8)
     return frames.permute(1, 2, 3, 0).contiguous().cpu().numpy()

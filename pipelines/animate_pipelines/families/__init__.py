@@ -1,1 +1,1 @@
-"""Kinds of checkpoints. Each turns a request into conditions, and conditions into velocities."""
+"""Families of checkpoints. Each turns a request into conditions, and conditions into velocities."""

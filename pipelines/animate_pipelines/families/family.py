@@ -1,7 +1,7 @@
 """`Family`: one kind of checkpoint, loaded. Everything that knows its networks, shapes and prompts lies behind it.
 
 A family is a package that the entry points of `animate_server.families` name. It has `TRAITS`, which need no torch, and
-`load`. What is generic stays outside: the request, files and pieces, the segment loop, sound, the result.
+`load`. The generic parts stay outside: the request, files and pieces, the segment loop, sound, the result.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ class Family(Protocol):
 
     @property
     def memory(self) -> Memory | None:
-        """Return what jobs are held to; None where memory is not planned."""
+        """Return the memory that jobs are held to; None where memory is not planned."""
 
     @property
     def readers(self) -> Readers | None:
-        """Return the networks that look at a driving video; None where the family needs none."""
+        """Return the networks that read a driving video; None where the family needs none."""
 
     @property
     def masks(self) -> MaskSource | None:
-        """Return what finds the person to replace; None where the family replaces nobody."""
+        """Return the source of the masks of the person to replace; None where the family replaces nobody."""
 
     def perform(self, job: RenderJob) -> Performance:
-        """Look at the job's inputs and plan the render.
+        """Read the job's inputs and plan the render.
 
-        What the request cannot have is refused here, before any denoising, with the errors of its fault.
+        Raises the errors of the request's fault here, before any denoising.
         """
 
     def begin(self, job: RenderJob, performance: Any) -> SegmentModel:
-        """Return the model, shown what the whole job is conditioned on: prompt, reference, and the like.
+        """Return the model with the conditions of the whole job: prompt, reference, and the like.
 
-        performance: what `perform` returned.
+        performance: the result of `perform`.
         """
 
     def loras(self, job: RenderJob) -> tuple[tuple[str, float], ...]:
@@ -55,17 +55,17 @@ class Family(Protocol):
 
 
 class FamilyModule(Protocol):
-    """What an entry point of `animate_server.families` names."""
+    """The module that an entry point of `animate_server.families` names."""
 
     TRAITS: Traits
 
     def load(
-        self, bundle: Path, manifest: Manifest, wanted: Execution, *, fit_memory: bool, ignore_memory: bool
+        self, bundle: Path, manifest: Manifest, execution: Execution, *, fit_memory: bool, ignore_memory: bool
     ) -> Family:
-        """Load a bundle's networks; reads local files only.
+        """Load a bundle's networks. Reads local files only.
 
-        wanted: how to run them.
-        fit_memory: whether residency may be changed to what the device's free memory allows.
-        ignore_memory: whether to try what is predicted not to fit.
-        Raises `BundleError` for what is missing or unreadable, `DeviceError` for what does not work on the device.
+        execution: how to run them.
+        fit_memory: whether residency may be changed to fit the device's free memory.
+        ignore_memory: whether to try although the prediction does not fit.
+        Raises `BundleError` for missing or unreadable files, `DeviceError` for an execution that fails on the device.
         """

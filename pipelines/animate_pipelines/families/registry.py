@@ -1,4 +1,4 @@
-"""Which families are installed, and the bundle of one of them, loaded."""
+"""Finds the installed families, and loads a bundle with its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Models:
     """The loaded networks of one bundle on one device.
 
     recipe_defaults: fields of `Recipe` that jobs take where they are silent.
-    safety: looks at pictures when a job asks for it; None when the bundle has no checker.
+    safety: checks pictures when a job wants that; None when the bundle has no checker.
     """
 
     bundle: Path
@@ -42,30 +42,30 @@ class Models:
 
     @property
     def memory(self) -> Memory | None:
-        """Return what jobs are held to; None where memory is not planned."""
+        """Return the memory that jobs are held to; None where memory is not planned."""
         return self.family.memory
 
     @property
     def device(self) -> torch.device:
-        """Return where the networks compute."""
+        """Return the device of the networks."""
         return torch.device(self.execution.device)
 
     def describe(self) -> dict[str, Any]:
-        """Return, as JSON values, what a server needs to know to accept jobs for this bundle."""
+        """Return the JSON values by which a server accepts jobs for this bundle."""
         return self.manifest.to_json() | self.traits.to_json() | {"safety_checker": self.safety is not None}
 
 
 def find_family(name: str) -> FamilyModule:
     """Return the installed family of that name. Raises `BundleError` with those that are installed."""
-    found = installed_families()
-    if name not in found:
+    installed = installed_families()
+    if name not in installed:
         raise BundleError(
-            f"the bundle is of the family {name!r}; installed are {', '.join(sorted(found))}",
+            f"the bundle is of the family {name!r}; installed are {', '.join(sorted(installed))}",
             field="bundle",
             value=name,
-            limit=sorted(found),
+            limit=sorted(installed),
         )
-    return cast(FamilyModule, found[name].load())
+    return cast(FamilyModule, installed[name].load())
 
 
 def load_models(
@@ -80,24 +80,29 @@ def load_models(
     """Load every network of a bundle. Reads local files only.
 
     shortcuts: see `animate_pipelines.loading.shortcuts`.
-    execution: how to run the networks; None takes the official types with the shortcuts, and on a GPU what its free
-        memory allows.
+    execution: how to run the networks; None takes the official types with the shortcuts, and on a GPU the residency
+        that fits its free memory.
     recipe_defaults: fields of `Recipe` beside those that the shortcuts set.
-    ignore_memory: whether to try what is predicted not to fit.
-    Raises `BundleError` for what is missing or unreadable; `DeviceError` when memory is too small or a shortcut does
-    not work on the device.
+    ignore_memory: whether to try although the prediction does not fit.
+    Raises `BundleError` for missing or unreadable files, `DeviceError` when memory is too small or a shortcut does not
+    work on the device.
     """
     manifest = read_manifest(bundle)
     module = find_family(manifest.family)
-    taken = take_shortcuts(shortcuts)
-    wanted = execution or default_execution(device, **taken.execution)
-    family = module.load(bundle, manifest, wanted, fit_memory=execution is None, ignore_memory=ignore_memory)
+    settings = take_shortcuts(shortcuts)
+    family = module.load(
+        bundle,
+        manifest,
+        execution or default_execution(device, **settings.execution),
+        fit_memory=execution is None,
+        ignore_memory=ignore_memory,
+    )
     return Models(
         bundle=bundle,
         manifest=manifest,
         bundle_hash=fingerprint(bundle),
         traits=module.TRAITS,
         family=family,
-        recipe_defaults=taken.recipe | (recipe_defaults or {}),
+        recipe_defaults=settings.recipe | (recipe_defaults or {}),
         safety=load_safety_checker(bundle / SAFETY_PATH, device),
     )

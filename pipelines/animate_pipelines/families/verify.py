@@ -1,4 +1,4 @@
-"""Whether a bundle is whole and fits the networks, and what works with it. No weights are computed with."""
+"""Checks that a bundle is whole and fits the networks, and which modes work with it. No weights are computed with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _MAX_PROBLEMS = 5  # of one component, before the rest is only counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One thing looked at. `bad` keeps renders from working or being right; `note` is worth knowing."""
+    """The verdict on one part of a bundle.
+
+    state: `bad` keeps renders from working or being right; `note` is worth knowing.
+    """
 
     subject: str
     state: State
@@ -31,9 +34,10 @@ class Verdict:
 
 
 def verify_bundle(bundle: Path, on_bytes: OnBytes, *, hashes: bool = True) -> list[Verdict]:
-    """Everything there is to say about a bundle; the last verdicts say which modes work.
+    """Return every verdict on a bundle; the last ones are on the modes.
 
-    on_bytes: called with the bytes hashed. hashes: False to leave the slow part out.
+    on_bytes: called with the bytes hashed.
+    hashes: False to leave the slow part out.
     """
     manifest = read_manifest(bundle)
     traits = find_family(manifest.family).TRAITS
@@ -76,7 +80,7 @@ def _networks(bundle: Path, manifest: Manifest, traits: Traits) -> Iterator[Verd
 
 
 def _contents(files: NetworkFiles) -> str:
-    """Number, types and size of a network's tensors."""
+    """Return the number, types and size of a network's tensors, for people."""
     types = collections.Counter(
         str(stored.dtype).removeprefix("torch.") for stored in files.checkpoint.tensors.values()
     )
@@ -100,22 +104,25 @@ def _loras(bundle: Path, manifest: Manifest, transformer: NetworkFiles) -> Itera
 
 
 def _files(bundle: Path, traits: Traits) -> Iterator[Verdict]:
-    """The tokeniser, and the networks that look at pictures where the family has them look."""
+    """Judge the tokeniser, and the networks that look at pictures where the family has them look."""
     needed = [("tokeniser", tokenizer_folder(bundle))] if "text_encoder" in traits.components else []
     readers = (("detector", "person detector", DETECTOR_PATH), ("pose", "pose network", POSE_PATH))
     needed += [(subject, bundle / path) for reader, subject, path in readers if reader in traits.readers]
     for subject, path in needed:
-        there, shown = path.exists(), path.relative_to(bundle)
-        detail = f"{shown}" if there else f"the bundle lacks {shown}"
-        yield Verdict(subject=subject, state="ok" if there else "bad", detail=detail)
+        exists, name = path.exists(), path.relative_to(bundle)
+        detail = f"{name}" if exists else f"the bundle lacks {name}"
+        yield Verdict(subject=subject, state="ok" if exists else "bad", detail=detail)
     if "masks" in traits.readers:
-        there = (bundle / SAM2_PATH / "config.json").is_file()
-        detail = f"{SAM2_PATH}" if there else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
-        yield Verdict(subject="mask network", state="ok" if there else "note", detail=detail)
+        exists = (bundle / SAM2_PATH / "config.json").is_file()
+        detail = f"{SAM2_PATH}" if exists else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
+        yield Verdict(subject="mask network", state="ok" if exists else "note", detail=detail)
 
 
 def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
-    """What works: animate and replace need all that is not a LoRA; turbo and relighting need theirs as well."""
+    """Return the verdicts on the modes.
+
+    Animate and replace need all that is not a LoRA; turbo and relighting need theirs as well.
+    """
     bad = {verdict.subject for verdict in verdicts if verdict.state == "bad"}
     blocking = sorted(bad - {"relighting LoRA", "few-step LoRA"})
     says = []
@@ -137,5 +144,5 @@ def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:
 
 
 def _several(problems: list[str]) -> str:
-    shown = "; ".join(problems[:_MAX_PROBLEMS])
-    return shown if len(problems) <= _MAX_PROBLEMS else f"{shown}; and {len(problems) - _MAX_PROBLEMS} more"
+    text = "; ".join(problems[:_MAX_PROBLEMS])
+    return text if len(problems) <= _MAX_PROBLEMS else f"{text}; and {len(problems) - _MAX_PROBLEMS} more"

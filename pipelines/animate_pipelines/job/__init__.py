@@ -1,1 +1,1 @@
-"""One render: its files, its plan, what it can go on from, and the summary of what was made."""
+"""One render: its files, its plan, the state it resumes from, and the summary of its result."""

@@ -1,4 +1,4 @@
-"""`PreprocessCache`: what the networks found in driving videos, kept so that one driver for many characters pays once.
+"""`PreprocessCache`: keeps what the networks found in driving videos, so that one driver for many characters pays once.
 
 An entry is a folder named by a hash of everything its files depend on. It appears in one rename and disappears in one,
 so that any number of processes may share the cache: each sees whole entries or none.
@@ -24,19 +24,26 @@ _STRAY_S = 3600.0  # a staging folder this old is left over from a crash
 
 
 def cache_key(depends_on: dict[str, Any]) -> str:
-    """A name for what depends on exactly these JSON values."""
+    """Return a name for results that depend on exactly these JSON values."""
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
 
 
 class PreprocessCache:
-    """`folder` is made on the first `keep`. max_bytes: of all entries; those that were not used longest go first."""
+    """A cache of files on the disk.
+
+    folder: made on the first `keep`.
+    max_bytes: of all entries; the least recently used go first.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
 
     def restore(self, key: str, destination: Path) -> bool:
-        """Put the files of an entry into an existing folder; False, and nothing there, when there is no such entry."""
+        """Put the files of an entry into an existing folder.
+
+        Returns False, and leaves nothing there, when there is no such entry.
+        """
         entry = self._folder / key
         placed: list[Path] = []
         try:
@@ -98,7 +105,7 @@ class PreprocessCache:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """Its descriptor; as long as it is open no other folder gets its inode number."""
+    """Yield the folder's descriptor; as long as it is open no other folder gets its inode number."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor
@@ -107,7 +114,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _share(file: Path, destination: Path) -> None:
-    """The same bytes under another name: a hard link, or a copy on another file system."""
+    """Put the same bytes under another name: a hard link, or a copy on another file system."""
     try:
         os.link(file, destination)
     except OSError as error:

@@ -18,7 +18,10 @@ from animate_pipelines.request.params import RenderParams
 def given_masks(
     video: Path | None, files: Workspace, params: RenderParams, limits: MediaLimits, frames: DrivingFrames
 ) -> DrivingFrames | None:
-    """The caller's masks, if any, rewritten as the driving video was. `MediaError` when they are not as many."""
+    """Return the caller's masks, if any, rewritten as the driving video was.
+
+    Raises `MediaError` for another number or rate of frames.
+    """
     if video is None:
         return None
     source = trim(probe_video(video, limits, field="mask_video"), params.start, params.duration)
@@ -28,7 +31,9 @@ def given_masks(
     )
     driving = frames.clip.mezzanine
     if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
-        said = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
-        wanted = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
-        raise MediaError(f"{{field}} must have {wanted}, not {said}", field="mask_video", value=said, limit=wanted)
+        timing = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"
+        required = f"{driving.num_frames} frames at {driving.fps} fps, as the driving video has"
+        raise MediaError(
+            f"{{field}} must have {required}, not {timing}", field="mask_video", value=timing, limit=required
+        )
     return DrivingFrames(Clip(mezzanine), "replace", frames.size)

@@ -1,4 +1,4 @@
-"""The files that a request came with, and what is made of them before anybody looks: probed, trimmed, rewritten."""
+"""The input files of a request, and their preparation for the networks: probed, trimmed, rewritten."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from animate_pipelines.media.trim import trim
 from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.progress.tracker import ProgressTracker
 from animate_pipelines.request.params import INPUTS, RenderParams
+from animate_pipelines.request.size import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,12 @@ class InputFiles:
 
     @classmethod
     def of(cls, params: RenderParams) -> InputFiles:
-        """For params whose inputs are paths."""
-        return cls(**{name: Path(given) for name in INPUTS if (given := getattr(params, name)) is not None})
+        """Return the files of params whose inputs are paths."""
+        return cls(**{name: Path(path) for name in INPUTS if (path := getattr(params, name)) is not None})
 
 
 def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:
-    """The part of the driving video that is used."""
+    """Return the part of the driving video that the job takes."""
     info = probe_video(media.driver, limits.with_videos_of(params.longest_s))
     return trim(info, params.start, params.duration)
 
@@ -56,6 +57,7 @@ def driving_mezzanine(
     limits: MediaLimits,
     tracker: ProgressTracker,
 ) -> Mezzanine:
+    """Return the rewritten driving video, from the workspace where it is there."""
     if files.mezzanine.is_file():
         return read_mezzanine(files.mezzanine, limits)
     return write_mezzanine(
@@ -69,7 +71,7 @@ def driving_mezzanine(
     )
 
 
-def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits) -> tuple[int, int] | None:
+def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits) -> Size | None:
     if params.output_size is None:
         return None
     frame = fitted_size((source.width, source.height), params.output_size, params.fit)
@@ -80,6 +82,7 @@ def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits)
 
 
 def digests_of(media: InputFiles) -> dict[str, object]:
+    """Return the SHA-256 of each input, by its field."""
     return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
 
 

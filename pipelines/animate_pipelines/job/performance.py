@@ -1,4 +1,4 @@
-"""`Performance`: what drives the picture through time, whatever it is: a video, a voice, or a number of frames."""
+"""`Performance`: drives the picture through time, by a video, a voice, or a number of frames."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from animate_pipelines.media.join import Sound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceNotes:
-    """What a result says of its performance; the fields are those of `RenderResult`.
+    """The notes of a result on its performance; the fields are those of `RenderResult`.
 
-    warnings: sentences for people, in the order in which they are shown.
+    warnings: sentences for people, in order.
     """
 
     warnings: tuple[str, ...] = ()
@@ -41,18 +41,18 @@ class Performance(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """Return how many frames the result has."""
+        """Return the number of frames of the result."""
 
     @property
     def sound(self) -> Sound | None:
-        """Return what is heard; None for silence."""
+        """Return the sound of the result; None for silence."""
 
     @property
     def notes(self) -> PerformanceNotes:
-        """Return what the result is to say of it."""
+        """Return the notes of the result on it."""
 
     def drive(self, segment: Segment) -> Any:
-        """Return what drives one segment: arrays, no tensors. Called in a thread, ahead of the denoising."""
+        """Return the input of one segment: arrays, no tensors. Called in a thread, ahead of the denoising."""
 
     def close(self) -> None:
-        """Let go of open files."""
+        """Close open files."""

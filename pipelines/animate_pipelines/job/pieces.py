@@ -1,4 +1,4 @@
-"""The finished segments of a render, on the disk: written one by one, gone on from, and joined at the end."""
+"""The finished segments of a render, on the disk: written one by one, resumed from, and joined at the end."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Pieces:
         return self.performance.plan.segments[self.job.workspace.count_done() :]
 
     def state(self, device: torch.device) -> LoopState:
-        """Return the state that the first unfinished segment begins with."""
-        done = self.job.workspace.count_done()
-        if not done:
+        """Return the state at the beginning of the first unfinished segment."""
+        num_done = self.job.workspace.count_done()
+        if not num_done:
             return first_state(self.job.params.seed)
-        return LoopState.load(self.job.workspace.state(done - 1), device)
+        return LoopState.load(self.job.workspace.state(num_done - 1), device)
 
     def add(self, segment: Segment, pixels: torch.Tensor, state: LoopState) -> None:
-        """Write a segment's new pixels `1 3 t h w` in -1..1, then the state that it left.
+        """Write a segment's new pixels `1 3 t h w` in -1..1, then the state after it.
 
-        Raises `ContentRefused` where the safety check is wanted and does not let them pass.
+        Raises `ContentRefused` where the job wants the safety check and they do not pass.
         """
         left, top, width, height = self.performance.plan.picture_box
         frames = to_frames(pixels[:, :, : segment.num_new_frames, top : top + height, left : left + width])
@@ -48,7 +48,10 @@ class Pieces:
         state.save(self.job.workspace.state(segment.index))
 
     def join(self, metadata: dict[str, str]) -> AudioTreatment:
-        """Write the job's destination from all pieces and the performance's sound; return what became of the sound."""
+        """Write the job's destination from all pieces and the performance's sound.
+
+        Returns the treatment of the sound.
+        """
         job, performance, writer = self.job, self.performance, self._writer()
         sound = performance.sound
         return join_pieces(

@@ -1,4 +1,4 @@
-"""What a render will do, settled before any network runs: sizes, segments, steps. Integers and names only."""
+"""`RenderPlan`: the sizes, segments and steps of a render, settled before any network runs. Integers and names only."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from animate_weights.manifest import Manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderPlan:
-    """render_size: what the model generates, (width, height). output_size: what the caller gets.
+    """The sizes, segments and steps of a render.
 
-    picture_box: (left, top, width, height) of the driving picture inside the render; what lies around it is the black
-        border of letter-boxing and is cut off before scaling to the output size.
+    render_size: (width, height) that the model generates.
+    output_size: (width, height) of the file.
+    picture_box: (left, top, width, height) of the driving picture inside the render; around it is the black border of
+        letter-boxing, which is cut off before scaling to the output size.
     """
 
     render_size: Size
@@ -32,7 +34,7 @@ class RenderPlan:
     recipe: Recipe
 
     def to_json(self, num_frames: int) -> dict[str, Any]:
-        """What a render of so many frames will do, under the names its result has."""
+        """Return the plan for a render of so many frames as JSON values, under the names of the result."""
         return {
             "num_frames": num_frames,
             "num_segments": len(self.segments),
@@ -45,7 +47,7 @@ class RenderPlan:
 
     @property
     def scale(self) -> float:
-        """Output pixels for one rendered pixel, along a side."""
+        """Return the number of output pixels for one rendered pixel, along a side."""
         return self.output_size[0] / self.picture_box[2]
 
 
@@ -74,9 +76,9 @@ def plan_render(
 
 
 def settle_recipe(manifest: Manifest, params: RenderParams, defaults: Mapping[str, Any]) -> Recipe:
-    """Return how the job walks: as the request says, else as the process and the bundle have it.
+    """Return the recipe of a job: by the request, then by the process, then by the bundle.
 
-    defaults: fields of `Recipe` that this process takes where the request is silent, see `shortcuts`.
+    defaults: fields of `Recipe` that this process takes where the request is silent; see `shortcuts`.
     """
     steps = (manifest.turbo_steps if params.turbo else None) or manifest.steps
     recipe = Recipe(
@@ -91,14 +93,16 @@ def settle_recipe(manifest: Manifest, params: RenderParams, defaults: Mapping[st
 
 
 def plan_warnings(plan: RenderPlan, manifest: Manifest, params: RenderParams) -> Iterator[str]:
-    """Yield what a person should know of the sizes."""
-    (width, height), (out_width, out_height), asked = plan.render_size, plan.output_size, params.render_area
+    """Yield warnings about the sizes, for people."""
+    (width, height), (out_width, out_height), requested = plan.render_size, plan.output_size, params.render_area
     if plan.scale > 1.05:
         yield f"generated at {width}x{height} and scaled to {out_width}x{out_height}"
-    if asked is not None and asked[0] * asked[1] not in [area[0] * area[1] for area in manifest.render_areas]:
-        yield f"the bundle is not made for an area of {asked}"
+    if requested is not None and requested[0] * requested[1] not in [
+        area[0] * area[1] for area in manifest.render_areas
+    ]:
+        yield f"the bundle is not made for an area of {requested}"
 
 
 def nearest_area(manifest: Manifest, size: Size) -> Size:
-    """Of the areas the bundle is made for, the one nearest to `size`, as a ratio."""
+    """Return the bundle's area that is nearest to `size`, as a ratio."""
     return min(manifest.render_areas, key=lambda area: abs(math.log(area[0] * area[1] / (size[0] * size[1]))))

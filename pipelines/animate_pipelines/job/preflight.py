@@ -1,9 +1,8 @@
-"""A job of the kind preflight: everything that can be said of a pair, and a picture of it; nothing is rendered."""
+"""A job of the kind preflight: the report on a pair, and a picture of it; nothing is rendered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from animate_pipelines.errors import InvalidField
 from animate_pipelines.job.given_masks import given_masks
 from animate_pipelines.job.input_files import InputFiles, digests_of, driving_mezzanine, probe_driving
 from animate_pipelines.job.plan import RenderPlan, plan_render
-from animate_pipelines.job.reference import read_reference, settle_reference
+from animate_pipelines.job.reference import Reference, read_reference, settle_reference
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
@@ -50,78 +49,96 @@ def preflight(
     report: OnProgress = silent,
     limits: MediaLimits | None = None,
 ) -> dict[str, Any]:
-    """Look at a pair and render nothing. Writes the PNG `destination`: both under their skeletons, and the findings.
+    """Check a pair without rendering, and write the PNG `destination`: both under their skeletons, and the findings.
 
-    A few frames of the video are looked at. Where several people are seen, or `person` names one, all are; the PNG
-    then also shows everybody numbered, as a render numbers them, and what is said of the video is said of the one who
-    is followed.
-
-    readers: None where the bundle's family looks at no driving video.
-    masks: find the person to replace; with them the PNG also shows what `replace` would regenerate.
+    readers: None where the bundle's family reads no driving video.
+    masks: find the person to replace; with them the PNG also shows the pixels that `replace` would regenerate.
     Returns `PreflightReport.to_json()`, the plan that a render would have, and `MaskPreview.to_json()`.
-    Raises as `render_video` does for what cannot be read.
+    Raises as `render_video` does for unreadable inputs.
+
+    The networks read a few frames of the video, or all of them where several people are visible or `person` names one.
+    The PNG then also shows everybody numbered, as a render numbers them, and the report is on the person to follow.
     """
     if readers is None:
         raise InvalidField(
             f"{manifest.name} looks at no driving video: there is nothing to compare", field="mode", value=params.mode
         )
-    limits = limits or MediaLimits()
     tracker = ProgressTracker(report)
     tracker.enter("check")
-    files = Workspace.claim(workspace, {"params": params.to_json()} | digests_of(inputs))
-    given = read_reference(inputs.reference_image, params.reference_kind, files, limits)
-    source = probe_driving(inputs, params, limits)
-    mezzanine = driving_mezzanine(inputs, source, files, params, limits, tracker)
-    with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
-        plan = plan_render(manifest, params, clip.size, clip.num_frames)
-        tracker.enter("preprocess")
-        character = settle_reference(given, readers, clip, on_look=lambda: tracker.advance(0, 1))
+    job = _Preflight(
+        readers=readers,
+        masks=masks,
+        params=params,
+        inputs=inputs,
+        destination=destination,
+        files=Workspace.claim(workspace, {"params": params.to_json()} | digests_of(inputs)),
+        limits=limits or MediaLimits(),
+        tracker=tracker,
+    )
+    return job.run(manifest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Preflight:
+    """One job of the kind preflight; see `preflight`."""
+
+    readers: Readers
+    masks: MaskSource | None
+    params: RenderParams
+    inputs: InputFiles
+    destination: Path
+    files: Workspace
+    limits: MediaLimits
+    tracker: ProgressTracker
+
+    def run(self, manifest: Manifest) -> dict[str, Any]:
+        """Read the inputs, and return the report on them."""
+        params, tracker = self.params, self.tracker
+        reference_media = read_reference(self.inputs.reference_image, params.reference_kind, self.files, self.limits)
+        source = probe_driving(self.inputs, params, self.limits)
+        mezzanine = driving_mezzanine(self.inputs, source, self.files, params, self.limits, tracker)
+        with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
+            plan = plan_render(manifest, params, clip.size, clip.num_frames)
+            tracker.enter("preprocess")
+            reference = settle_reference(reference_media, self.readers, clip, on_look=lambda: tracker.advance(0, 1))
+            result = self._check(reference, clip, plan)
+        tracker.close()
+        return result
+
+    def _check(self, reference: Reference, clip: Clip, plan: RenderPlan) -> dict[str, Any]:
+        """Draw the pair, and return the report on it."""
         frames = DrivingFrames(clip, "animate", plan.render_size)
-        video, people = _observe(readers, frames, params, tracker.advance)
-        checked, reference = check_image(readers, character.picture, video, frames, params, plan.render_size)
-        write_overlay(checked, reference, clip, destination)
-        found = checked.to_json() | {
+        video, people = self._observe(frames)
+        report, aligned = check_image(self.readers, reference.picture, video, frames, self.params, plan.render_size)
+        write_overlay(report, aligned, clip, self.destination)
+        result = report.to_json() | {
             "plan": plan.to_json(clip.num_frames),
-            "reference_taken_at_s": character.taken_at_s,
+            "reference_taken_at_s": reference.taken_at_s,
         }
         if people is not None and people.num_people:
-            add_still(people, clip.read_source, destination)
-            found["people"] = [asdict(person) for person in people_seen(people, clip.size)]
-            found["following"] = people.chosen
-        if params.mode == "replace" and masks is not None:
-            found["masks"] = _preview(masks, inputs, files, params, limits, clip, plan, video, destination)
-    tracker.close()
-    return found
+            add_still(people, clip.read_source, self.destination)
+            result["people"] = [asdict(person) for person in people_seen(people, clip.size)]
+            result["following"] = people.chosen
+        if self.params.mode == "replace" and self.masks is not None:
+            result["masks"] = self._preview(self.masks, clip, plan, video)
+        return result
 
+    def _observe(self, frames: DrivingFrames) -> tuple[Observations, FoundPeople | None]:
+        """Return the observations of the video, and everybody in it where all of it had to be read for that."""
+        on_frame = self.tracker.advance
+        video = observe_clip(self.readers, frames.clip, on_frame)
+        if video.people <= 1 and self.params.person == "largest":
+            return video, None
+        following = replace(Following.of(self.params, frames), smoothing=False)
+        people = find_driver(self.readers, frames, following, None, Stopwatch(("detect", "pose")), on_frame)
+        followed = observe_followed(people, frames)
+        # The person to follow may be in none of the sampled frames; heads count people better than boxes.
+        return (replace(followed, people=video.people, cuts_s=video.cuts_s) if len(followed.poses) else video), people
 
-def _observe(
-    readers: Readers, frames: DrivingFrames, params: RenderParams, on_frame: Callable[[int, int], None]
-) -> tuple[Observations, FoundPeople | None]:
-    """Return what the video shows, and everybody in it where it had to be looked through for that."""
-    video = observe_clip(readers, frames.clip, on_frame)
-    if video.people <= 1 and params.person == "largest":
-        return video, None
-    following = replace(Following.of(params, frames), smoothing=False)
-    people = find_driver(readers, frames, following, None, Stopwatch(("detect", "pose")), on_frame)
-    followed = observe_followed(people, frames)
-    # Who is followed may be in none of the sampled frames; how many there are, heads have told better than boxes.
-    return (replace(followed, people=video.people, cuts_s=video.cuts_s) if len(followed.poses) else video), people
-
-
-def _preview(
-    masks: MaskSource,
-    inputs: InputFiles,
-    files: Workspace,
-    params: RenderParams,
-    limits: MediaLimits,
-    clip: Clip,
-    plan: RenderPlan,
-    video: Observations,
-    destination: Path,
-) -> dict[str, Any]:
-    """Draw what would be regenerated below what `destination` shows, and return it as JSON values."""
-    frames = DrivingFrames(clip, params.mode, plan.render_size)
-    own = given_masks(inputs.mask_video, files, params, limits, frames)
-    preview = preview_masks(masks, frames, video, params.mask_fit, own)
-    add_masks(preview, destination)
-    return preview.to_json()
+    def _preview(self, masks: MaskSource, clip: Clip, plan: RenderPlan, video: Observations) -> dict[str, Any]:
+        """Draw the pixels that would be regenerated below the picture in `destination`, and return their shares."""
+        frames = DrivingFrames(clip, self.params.mode, plan.render_size)
+        own = given_masks(self.inputs.mask_video, self.files, self.params, self.limits, frames)
+        preview = preview_masks(masks, frames, video, self.params.mask_fit, own)
+        add_masks(preview, self.destination)
+        return preview.to_json()

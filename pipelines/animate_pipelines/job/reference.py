@@ -1,4 +1,4 @@
-"""The reference picture: an image, or that frame of a character's video whose pose goes best with the driving video."""
+"""The reference picture: an image, or the frame of a character's video whose pose goes best with the driving video."""
 
 from __future__ import annotations
 
@@ -20,22 +20,30 @@ from animate_pipelines.perception.observation import Observation, observe
 from animate_pipelines.perception.pose_distance import pose_distance
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.request.choices import ReferenceKind
+from animate_pipelines.request.size import Size
 
-# Frames of the character's video that are looked at, evenly over all of it: about a second each on a CPU.
+# Frames of the character's video that are compared, evenly over all of it: about a second each on a CPU.
 _LOOKED_AT = 16
 _UNKNOWN = 180.0  # degrees: as far apart as poses can be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """picture: `h w 3`, RGB. taken_at_s: where it was in the character's video; None for an image."""
+    """The reference picture.
+
+    picture: `h w 3`, RGB.
+    taken_at_s: its time in the character's video; None for an image.
+    """
 
     picture: Picture
     taken_at_s: float | None = None
 
 
 def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: MediaLimits) -> Picture | Mezzanine:
-    """The image, or the character's video, rewritten. Raises `MediaError` and `MediaTooLarge` on `reference_image`."""
+    """Read the image, or rewrite the character's video.
+
+    Raises `MediaError` and `MediaTooLarge` on `reference_image`.
+    """
     if kind == "image":
         return read_image(path, limits)
     if files.character_mezzanine.is_file():
@@ -45,18 +53,19 @@ def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: Me
 
 
 def settle_reference(
-    given: Picture | Mezzanine, readers: Readers, driving: Clip, on_look: Callable[[], None] = lambda: None
+    source: Picture | Mezzanine, readers: Readers, driving: Clip, on_look: Callable[[], None] = lambda: None
 ) -> Reference:
-    """An image as it is; of a character's video the frame nearest in pose to the first frame of `driving`.
+    """Return an image as it is, and of a character's video the frame nearest in pose to the first frame of `driving`.
 
-    Where no pose can be compared, the frame whose pose is surest. on_look: called after every frame; what it raises
-    stops the work. Raises `NoPersonFound` where nobody is seen, and `BundleError` where the bundle has no networks to
-    look with.
+    Where no pose can be compared, it is the frame whose pose is surest.
+
+    on_look: called after every frame; an exception from it stops the work.
+    Raises `NoPersonFound` for a video without anybody, and `BundleError` where the bundle has no networks to read it.
     """
-    if not isinstance(given, Mezzanine):
-        return Reference(picture=given)
+    if not isinstance(source, Mezzanine):
+        return Reference(picture=source)
     goal = observe(readers, next(driving.read_source(driving.indices[:1])))
-    with Clip(given) as clip:
+    with Clip(source) as clip:
         indices = np.linspace(0, clip.num_frames - 1, min(_LOOKED_AT, clip.num_frames)).round().astype(int)
         best: tuple[tuple[float, float], int, Picture] | None = None
         for index, frame in zip(indices.tolist(), clip.read_source(indices), strict=True):
@@ -71,10 +80,8 @@ def settle_reference(
         return Reference(picture=best[2].copy(), taken_at_s=round(best[1] / float(clip.fps), 3))
 
 
-def _rank(
-    look: Observation, goal: Observation | None, size: tuple[int, int], goal_size: tuple[int, int]
-) -> tuple[float, float]:
-    """Less is better: degrees from one pose to the other, then doubt in this one."""
+def _rank(look: Observation, goal: Observation | None, size: Size, goal_size: Size) -> tuple[float, float]:
+    """Return the rank of a frame, less being better: degrees from one pose to the other, then doubt in this one."""
     aspect_a, aspect_b = (width / height for width, height in (size, goal_size))
     apart = None if goal is None else pose_distance(look.pose, goal.pose, aspect_a=aspect_a, aspect_b=aspect_b)
     return _UNKNOWN if apart is None else apart, 1 - float(look.pose[BODY, 2].mean())

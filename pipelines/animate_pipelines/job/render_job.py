@@ -1,4 +1,4 @@
-"""`RenderJob`: one render, everything that is known of it but the networks that will do it."""
+"""`RenderJob`: one render, with everything about it but the networks."""
 
 from __future__ import annotations
 
@@ -25,33 +25,37 @@ from animate_weights.traits import Traits
 
 
 class Memory(Protocol):
-    """What the device holds."""
+    """The memory of the device."""
 
     def check(self, size: Size, num_frames: int, *, field: str) -> None:
         """Raise `AreaTooLarge` on `field` for segments of that size and length that do not fit."""
 
 
 class Checker(Protocol):
-    """What looks at pictures where a request wants that."""
+    """A check of pictures that a request may want."""
 
     def check(self, pictures: np.ndarray, *, field: str) -> None:
-        """Raise `ContentRefused` where pictures `n h w 3` uint8, of the request's `field`, do not pass."""
+        """Raise `ContentRefused` where pictures do not pass.
+
+        pictures: `n h w 3` uint8.
+        field: the field of the request that they belong to.
+        """
 
 
 class Maker(Protocol):
-    """The loaded bundle, as far as a job has to know it."""
+    """The loaded bundle, without its networks."""
 
     @property
     def manifest(self) -> Manifest:
-        """Return what the bundle is made for."""
+        """Return the manifest of the bundle."""
 
     @property
     def traits(self) -> Traits:
-        """Return what its family does."""
+        """Return the traits of its family."""
 
     @property
     def bundle_hash(self) -> str:
-        """Return what changes with the bundle."""
+        """Return a hash that changes with the bundle."""
 
     @property
     def execution(self) -> Execution:
@@ -63,20 +67,20 @@ class Maker(Protocol):
 
     @property
     def safety(self) -> Checker | None:
-        """Return what looks at pictures where a request wants that; None when the bundle has no checker."""
+        """Return the check of pictures; None when the bundle has no checker."""
 
     @property
     def memory(self) -> Memory | None:
-        """Return what the device holds; None where nothing is planned."""
+        """Return the memory of the device; None where nothing is planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderJob:
-    """What a family is given to work on.
+    """The work of a family.
 
-    maker: what renders.
+    maker: the bundle that renders.
     workspace: for the files in between.
-    cache: where to look for, and leave, what the networks find in the driving video; None keeps nothing.
+    cache: keeps what the networks find in the driving video; None keeps nothing.
     """
 
     params: RenderParams
@@ -95,13 +99,17 @@ class RenderJob:
             self.maker.memory.check(plan.render_size, self.maker.manifest.segment_frames, field=field)
 
     def check_safety(self, pictures: np.ndarray, *, field: str) -> None:
-        """Raise `ContentRefused` where pictures `n h w 3` uint8, of the request's `field`, do not pass the check."""
+        """Raise `ContentRefused` where pictures do not pass the check.
+
+        pictures: `n h w 3` uint8.
+        field: the field of the request that they belong to.
+        """
         if self.params.safety_check and self.maker.safety is not None:
             self.maker.safety.check(pictures, field=field)
 
     @property
     def safety_outcome(self) -> str:
-        """Return "off", "checked", or "not_checked" where a check was wanted and the bundle has no checker."""
+        """Return "off", "checked", or "not_checked" where the job wants a check and the bundle has no checker."""
         if not self.params.safety_check:
             return "off"
         return "not_checked" if self.maker.safety is None else "checked"
@@ -119,7 +127,7 @@ def open_job(
 ) -> RenderJob:
     """Return a job whose workspace is claimed; see `render_video` for the arguments.
 
-    Raises `InvalidField` for what the bundle cannot do.
+    Raises `InvalidField` for a request that the bundle cannot render.
     """
     check_task(params, tasks=maker.traits.tasks, bundle=maker.manifest.name)
     check_fields(params, refuses=maker.traits.refuses, family=maker.traits.family)

@@ -1,4 +1,4 @@
-"""What is said of a finished render: its `RenderResult`, and what the video file says of itself."""
+"""Summarises a finished render: its `RenderResult`, and the tags of the video file."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def summarize(
 
 
 def _recipe(job: RenderJob, performance: Performance) -> dict[str, Any]:
-    """Return how the networks were run, and how this job walked: both decide speed and last digits."""
+    """Return the execution of the networks and the recipe of this job: both decide speed and last digits."""
     return job.maker.execution.to_json() | performance.plan.recipe.to_json()
 
 
 def _warnings(job: RenderJob) -> list[str]:
-    """Return what the bundle and the server have to say, before the performance."""
+    """Return the warnings of the bundle and the server, which stand before the performance's."""
     warnings = [job.maker.manifest.warning] if job.maker.manifest.warning else []
     if job.safety_outcome == "not_checked":
         warnings.append("not checked for safety: the bundle has no safety checker")

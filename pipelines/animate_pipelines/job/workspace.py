@@ -1,16 +1,16 @@
-"""The folder a render lives in. After every segment the job consists of files, and a new process can go on from them.
+"""The folder of a render. After every segment the job consists of files, and a new process can go on from them.
 
-    job.json                   what is being rendered; another job's files are never continued
+    job.json                   the identity of the job; another job's files are never continued
     mezzanine.mp4              the driving video, rewritten
     masks.mp4                  the caller's own masks, rewritten
     character.mp4              the character's video, rewritten
-    people.npz                 who is seen where, and the keypoints of the one who is followed
-    masks.npy                  where the person is, eight pixels a byte (to replace)
+    people.npz                 everybody in the driving video, and the keypoints of the person to follow
+    masks.npy                  the masks of the person to replace, eight pixels a byte
     segment-00000.mp4          one closed-GOP piece a segment, written by `VideoWriter`
     state-00000.safetensors    the carried frames and the generator after that segment
 
 A segment is done when its state file exists: it is written last, whole, and after its piece is on the disk.
-What is in a file, its own type reads and writes; here are the names alone.
+The content of a file is read and written by its own type; here are the names alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Workspace:
 
     @classmethod
     def claim(cls, folder: Path, identity: dict[str, Any]) -> Workspace:
-        """Return the workspace of the job that `identity` describes. What another job left in the folder is deleted."""
+        """Return the workspace of the job that `identity` describes. Another job's files in the folder are deleted."""
         owner, written = folder / "job.json", json.dumps(identity, sort_keys=True, ensure_ascii=False)
         if owner.is_file() and owner.read_text() == written:
             return cls(folder)
@@ -45,40 +45,40 @@ class Workspace:
 
     @property
     def mezzanine(self) -> Path:
-        """Return where the rewritten driving video is."""
+        """Return the path of the rewritten driving video."""
         return self.folder / "mezzanine.mp4"
 
     @property
     def mask_mezzanine(self) -> Path:
-        """Return where the caller's rewritten masks are."""
+        """Return the path of the caller's rewritten masks."""
         return self.folder / "masks.mp4"
 
     @property
     def character_mezzanine(self) -> Path:
-        """Return where the character's rewritten video is."""
+        """Return the path of the character's rewritten video."""
         return self.folder / "character.mp4"
 
     @property
     def people(self) -> Path:
-        """Return where the people found in the driving video are."""
+        """Return the path of the people found in the driving video."""
         return self.folder / "people.npz"
 
     @property
     def masks(self) -> Path:
-        """Return where the masks of the person to replace are."""
+        """Return the path of the masks of the person to replace."""
         return self.folder / "masks.npy"
 
     def found_files(self) -> list[Path]:
-        """Return the files of what the networks found in the driving video, which are never written to again."""
+        """Return the files with the networks' findings in the driving video, which are never written to again."""
         return [path for path in (self.people, self.masks) if path.is_file()]
 
     def state(self, index: int) -> Path:
-        """Return where the state after segment `index` is."""
+        """Return the path of the state after segment `index`."""
         return self.folder / f"state-{index:05d}.safetensors"
 
     def count_done(self) -> int:
-        """Return how many segments are done, counted from the first; a gap ends the count."""
-        done = 0
-        while self.state(done).is_file():
-            done += 1
-        return done
+        """Return the number of segments that are done, counted from the first; a gap ends the count."""
+        num_done = 0
+        while self.state(num_done).is_file():
+            num_done += 1
+        return num_done

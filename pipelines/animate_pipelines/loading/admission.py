@@ -1,4 +1,4 @@
-"""Whether a job fits the device's memory: asked before it computes anything there."""
+"""Decides whether a job fits the device's memory, before it computes anything there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from animate_pipelines.request.size import Size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """sizes, execution: of what is loaded. available_bytes: says what the networks and a job may fill together now."""
+    """The memory of a device.
+
+    sizes: of the loaded networks.
+    execution: of the loaded networks.
+    available_bytes: returns the bytes that the networks and a job may fill together now.
+    """
 
     sizes: NetworkSizes
     execution: Execution
@@ -27,8 +32,8 @@ class DeviceMemory:
     def check(self, size: Size, num_frames: int, *, field: str) -> None:
         """Raise `AreaTooLarge`, with the largest size of that shape that fits, unless 1 GB would stay free.
 
-        size: (width, height) that segments of `num_frames` frames are generated at.
-        field: the one of the request that decides the size.
+        size: (width, height) of segments of `num_frames` frames.
+        field: the field of the request that decides the size.
         """
         segment = SegmentSize(width=size[0], height=size[1], num_frames=num_frames)
         available = self.available_bytes()
@@ -48,7 +53,10 @@ class DeviceMemory:
         return predict_peak(self.sizes, self.execution, segment) + MARGIN_BYTES
 
     def _largest(self, segment: SegmentSize, available: int) -> SegmentSize | None:
-        """By the rule of `render_size`: both sides are multiples of 16, rounded down."""
+        """Return the largest segment of that shape that fits.
+
+        Both sides are multiples of 16, rounded down as in `render_size`.
+        """
         for width in range(segment.width, 0, -SIDE_MULTIPLE_PX):
             height = width * segment.height // segment.width // SIDE_MULTIPLE_PX * SIDE_MULTIPLE_PX
             smaller = replace(segment, width=width, height=height)
@@ -58,7 +66,10 @@ class DeviceMemory:
 
 
 def cuda_memory(sizes: NetworkSizes, execution: Execution) -> DeviceMemory:
-    """Of the execution's GPU: what is free, what torch holds for us, and what is predicted to lie outside of torch."""
+    """Return the memory of the execution's GPU.
+
+    It counts the free bytes, those that torch holds for us, and the prediction for those outside of torch.
+    """
 
     def available() -> int:
         free: int = torch.cuda.mem_get_info(execution.device)[0]

@@ -1,6 +1,6 @@
-"""`Execution`: how a process runs its networks. Recorded with every result, because it decides speed and last digits.
+"""`Execution`: how a process runs its networks. Results record it, because it decides speed and last digits.
 
-What one job may choose, steps and density and the like, is its `Recipe`.
+The choices of one job, steps and density and the like, are its `Recipe`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Execution:
 def default_execution(device: str, **changes: Any) -> Execution:
     """Return the official types on CUDA devices; on the CPU fp32, whose bf16 is slower and no truer.
 
-    changes: fields that are to be otherwise.
+    changes: fields with other values.
     """
     official = {"dtype": "bfloat16", "image_dtype": "float16", "pixel_dtype": "bfloat16"}
     types = {"dtype": "float32"} if torch.device(device).type == "cpu" else official

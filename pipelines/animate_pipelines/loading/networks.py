@@ -27,7 +27,7 @@ _HOST = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFiles:
-    """A network's tensors on the disk, and how it is made of them.
+    """A network's tensors on the disk, and its constructor.
 
     build: makes the network, without values when called under `init_empty_weights`.
     """
@@ -38,7 +38,7 @@ class NetworkFiles:
     rename: Rename
 
     def build_empty(self) -> nn.Module:
-        """The network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
+        """Return the network with its parameters on the meta device; constant buffers, such as RoPE's, are real."""
         try:
             with init_empty_weights(include_buffers=False):
                 network = self.build()
@@ -47,7 +47,7 @@ class NetworkFiles:
             raise BundleError(f"{self.component} cannot be built: {error}", field="bundle") from error
 
     def match(self) -> Matching:
-        """Every tensor against every parameter; nothing is read."""
+        """Match every tensor with every parameter; no values are read."""
         return match_tensors(self.checkpoint, network_shapes(self.build_empty()), self.rename)
 
     def load(
@@ -59,10 +59,13 @@ class NetworkFiles:
         fp8: bool = False,
         on_host: str | None = None,
     ) -> Any:
-        """The network with its values. Holds one copy: a tensor is read, converted, moved and assigned at a time.
+        """Return the network with its values.
 
-        fp8: keep a transformer's matrices in 8 bits. on_host: name of the part that ends in host memory instead.
-        `BundleError` names the first tensor that is missing, extra or of the wrong shape.
+        It holds one copy: a tensor is read, converted, moved and assigned at a time.
+
+        fp8: keep a transformer's matrices in 8 bits.
+        on_host: the name of the part that ends in host memory instead.
+        Raises `BundleError` with the first tensor that is missing, extra or of the wrong shape.
         """
         network = self.build_empty()
         if fp8:
@@ -81,14 +84,15 @@ class NetworkFiles:
 
 
 def open_network(bundle: Path, component: Component, *, chosen: str | None = None) -> NetworkFiles:
-    """One network of a bundle of either layout. `BundleError` says what is missing or unreadable.
+    """Return one network of a bundle of either layout.
 
     chosen: the transformer's file where the manifest names one.
+    Raises `BundleError` for missing or unreadable files.
     """
     checkpoint = Checkpoint(component_files(bundle, component, chosen))
-    if (found := architecture.recognise(checkpoint.tensors)) not in (component, None):
+    if (content := architecture.recognise(checkpoint.tensors)) not in (component, None):
         names = ", ".join(path.name for path in checkpoint.files.files)
-        raise BundleError(f"{names} holds a {found}, not the {component}", field="bundle", value=str(bundle))
+        raise BundleError(f"{names} holds a {content}, not the {component}", field="bundle", value=str(bundle))
     layout = find_layout(bundle)
     try:
         if layout == "original":
@@ -102,12 +106,15 @@ def open_network(bundle: Path, component: Component, *, chosen: str | None = Non
     return NetworkFiles(component=component, checkpoint=checkpoint, build=build, rename=rename)
 
 
-def load_saved(kind: Any, folder: Path, **options: Any) -> Any:
-    """Return what `kind.from_pretrained` makes of a folder of a bundle. Raises `BundleError` where it cannot."""
+def load_saved(model_class: Any, folder: Path, **options: Any) -> Any:
+    """Return the result of `kind.from_pretrained` for a folder of a bundle.
+
+    Raises `BundleError` where it fails.
+    """
     if not folder.is_dir():
         raise BundleError(f"the bundle lacks {folder.name}/", field="bundle", value=str(folder))
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
+        return model_class.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise BundleError(f"{folder.name}/ cannot be loaded: {error}", field="bundle", value=str(folder)) from error
 
@@ -150,7 +157,7 @@ def _unchanged(name: str) -> tuple[str, ...]:
 
 
 def _assign(network: nn.Module, name: str, tensor: torch.Tensor, home: torch.device) -> None:
-    """Put the tensor itself in the place of a parameter; matrices are made fp8 before they go home."""
+    """Put the tensor itself in the place of a parameter; matrices are quantised to fp8 before they go home."""
     layer, _, parameter = name.rpartition(".")
     owner = network.get_submodule(layer)
     if isinstance(owner, Fp8Linear) and parameter == "weight":
@@ -160,12 +167,12 @@ def _assign(network: nn.Module, name: str, tensor: torch.Tensor, home: torch.dev
 
 
 def _tied(network: nn.Module) -> nn.Module:
-    """The text encoder's two names of its embedding are one parameter; assigning parts them."""
+    """Tie the two names of the text encoder's embedding again: assigning parts them."""
     if isinstance(network, UMT5EncoderModel):
         network.tie_weights()
     return network
 
 
 def network_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of the parameters, by name; shared ones once, under the first name."""
+    """Return the shapes of the parameters by name; shared ones once, under the first name."""
     return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}

@@ -1,8 +1,8 @@
-"""How much memory a render needs, by arithmetic on this code's own tensors.
+"""Predicts the memory of a render, by arithmetic on this code's own tensors.
 
-The coefficients below are what the networks hold at once, counted on the meta device at the published widths (tests
-repeat it). cuDNN's workspaces and the allocator's slack are not in them; `_OVERHEAD_BYTES` stands for these and for the
-CUDA context. Not measured on a GPU.
+The coefficients below are the values that the networks hold at once, counted on the meta device at the published widths
+(tests repeat it). cuDNN's workspaces and the allocator's slack are not in them; `_OVERHEAD_BYTES` stands for these and
+for the CUDA context. Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LATENT_PX = 8
 
 
 def predict_peak(sizes: NetworkSizes, execution: Execution, segment: SegmentSize) -> int:
-    """Bytes of device memory at the fullest moment of a render with that execution."""
+    """Return the bytes of device memory at the fullest moment of a render with that execution."""
     transformer = transformer_bytes(sizes, execution)
     others = sizes.vae * TYPE_BYTES[execution.vae_dtype] + sizes.image_encoder * TYPE_BYTES[execution.image_dtype]
     if not execution.text_on_cpu:
@@ -37,12 +37,15 @@ def predict_peak(sizes: NetworkSizes, execution: Execution, segment: SegmentSize
 
 
 def untracked_bytes(sizes: NetworkSizes) -> int:
-    """Of a predicted peak, what torch's allocator does not hold: ONNX's networks, the CUDA context, workspaces."""
+    """Return the bytes of a predicted peak outside torch's allocator: ONNX's networks, the CUDA context, workspaces."""
     return sizes.preprocessing_bytes + _OVERHEAD_BYTES
 
 
 def transformer_bytes(sizes: NetworkSizes, execution: Execution) -> int:
-    """Of one transformer's weights on the device while it computes; two of its blocks when they are streamed."""
+    """Return the bytes of one transformer's weights on the device while it computes.
+
+    These are two of its blocks when they are streamed.
+    """
     whole = sizes.transformer.stored_bytes(execution)
     if not execution.stream_blocks:
         return whole
@@ -51,23 +54,23 @@ def transformer_bytes(sizes: NetworkSizes, execution: Execution) -> int:
 
 
 def host_bytes(sizes: NetworkSizes, execution: Execution) -> int:
-    """Of weights in host memory: what is parked, streamed or runs on the CPU."""
-    held = sizes.text_encoder * TYPE_BYTES[execution.dtype] if execution.text_on_cpu else 0
+    """Return the bytes of weights in host memory: those that are parked, streamed or run on the CPU."""
+    total = sizes.text_encoder * TYPE_BYTES[execution.dtype] if execution.text_on_cpu else 0
     if execution.stream_blocks:
-        held += sizes.blocks.stored_bytes(execution)
+        total += sizes.blocks.stored_bytes(execution)
     elif execution.park_transformer:
-        held += sizes.transformer.stored_bytes(execution)
-    return held
+        total += sizes.transformer.stored_bytes(execution)
+    return total
 
 
 def denoise_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """What one call of the transformer in bf16 holds at once, beside its weights."""
+    """Return the bytes that one call of the transformer in bf16 holds at once, beside its weights."""
     tokens = segment.num_tokens * _TOKEN_BYTES + sizes.num_blocks * _CONTEXT_TOKENS * _CONTEXT_BYTES
     return round(sizes.transformer_width * tokens)
 
 
 def decode_bytes(sizes: NetworkSizes, segment: SegmentSize, num_strips: int = 1) -> int:
-    """What decoding a segment in fp32 holds at once, beside the VAE's weights."""
+    """Return the bytes that decoding a segment in fp32 holds at once, beside the VAE's weights."""
     pixels = segment.width * segment.height
     features = _DECODE_BYTES * sizes.vae_width / _VAE_WIDTH
     if num_strips > 1:
@@ -79,12 +82,12 @@ def decode_bytes(sizes: NetworkSizes, segment: SegmentSize, num_strips: int = 1)
 
 
 def encode_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """What encoding one of a segment's videos in fp32 holds at once, beside the VAE's weights."""
+    """Return the bytes that encoding one of a segment's videos in fp32 holds at once, beside the VAE's weights."""
     features = _ENCODE_BYTES * sizes.vae_width / _VAE_WIDTH
     pixels = segment.width * segment.height
     return round(pixels * (features + _ENCODE_FRAME_BYTES * segment.num_frames)) + _pose_bytes(sizes, segment)
 
 
 def _pose_bytes(sizes: NetworkSizes, segment: SegmentSize) -> int:
-    """The pose patches, which are kept while the VAE works."""
+    """Return the bytes of the pose patches, which are kept while the VAE works."""
     return segment.num_tokens * sizes.transformer_width * 2

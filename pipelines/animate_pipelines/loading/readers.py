@@ -1,4 +1,4 @@
-"""Loads the networks that look at pictures: detector, pose network, masks."""
+"""Loads the networks that read pictures: detector, pose network, masks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH
 
 
 def load_readers(bundle: Path, *, device: str = "cpu") -> Readers:
-    """Return detector and pose network; one that the bundle lacks says so when it is used."""
+    """Load detector and pose network; one that the bundle lacks fails when it is used."""
     return Readers(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
 
 
 def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:
-    """Return SAM 2 where the bundle has it, in transformers' or the original layout, else boxes around keypoints."""
+    """Load SAM 2 where the bundle has it, in transformers' or the original layout; else take boxes around keypoints."""
     folder = bundle / SAM2_PATH
     if (folder / "config.json").is_file():
         model = load_saved(Sam2VideoModel, folder, torch_dtype=torch.float32)
@@ -36,7 +36,7 @@ def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:
 def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
     if not path.is_file():
         return AbsentNetwork(path.name)
-    wanted = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
+    preferred = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
     available = onnxruntime.get_available_providers()
-    providers = [name for name in [*wanted, "CPUExecutionProvider"] if name in available]
+    providers = [name for name in [*preferred, "CPUExecutionProvider"] if name in available]
     return onnxruntime.InferenceSession(str(path), providers=providers)

@@ -1,4 +1,4 @@
-"""What stays in a GPU's memory, decided from how much is free and from what a segment of a size needs."""
+"""Decides what stays in a GPU's memory, from its free bytes and the needs of a segment of a size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from animate_pipelines.loading.predict import host_bytes, predict_peak
 from animate_pipelines.loading.sizes import NetworkSizes, SegmentSize, area_segments
 from animate_weights.manifest import Manifest
 
-MARGIN_BYTES = 1_000_000_000  # that stays free of what was free
+MARGIN_BYTES = 1_000_000_000  # of the free memory, which stay free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residency:
-    """A way to share the memory. cost: what it costs, for people; the fields are the execution's."""
+    """A way to share the memory; the other fields are those of `Execution`.
+
+    cost: its cost, for people.
+    """
 
     name: str
     cost: str
@@ -67,7 +70,7 @@ RESIDENCIES = (
 def plan_residency(
     sizes: NetworkSizes, execution: Execution, segment: SegmentSize, free_bytes: int
 ) -> Residency | None:
-    """The first way that fits with 1 GB to spare; None when none does."""
+    """Return the first way that fits with 1 GB to spare; None when none does."""
     for residency in RESIDENCIES:
         if predict_peak(sizes, with_residency(execution, residency), segment) + MARGIN_BYTES <= free_bytes:
             return residency
@@ -75,14 +78,17 @@ def plan_residency(
 
 
 def describe_plan(sizes: NetworkSizes, execution: Execution, segment: SegmentSize, free_bytes: int | None) -> str:
-    """What would stay and what that needs, for people; empty when nothing fits. free_bytes: None for no limit."""
+    """Return the residency of a segment and its bytes, for people; empty when nothing fits.
+
+    free_bytes: None for no limit.
+    """
     residency = RESIDENCIES[0] if free_bytes is None else plan_residency(sizes, execution, segment, free_bytes)
     if residency is None:
         return ""
     planned = with_residency(execution, residency)
     peak = predict_peak(sizes, planned, segment) / 1e9
     free = "" if free_bytes is None else f" of {free_bytes / 1e9:.1f}"
-    host = f" and {held / 1e9:.1f} GB of the host's memory" if (held := host_bytes(sizes, planned)) else ""
+    host = f" and {on_host / 1e9:.1f} GB of the host's memory" if (on_host := host_bytes(sizes, planned)) else ""
     return (
         f"{residency.name}: {peak:.1f}{free} GB{host} for segments of {segment.num_frames} frames, predicted, not "
         f"measured; costs {residency.cost}"
@@ -90,7 +96,10 @@ def describe_plan(sizes: NetworkSizes, execution: Execution, segment: SegmentSiz
 
 
 def fit_execution(sizes: NetworkSizes, manifest: Manifest, execution: Execution, free_bytes: int) -> Execution:
-    """Return the execution for the largest of the bundle's areas that fits. `DeviceError` when none does."""
+    """Return the execution for the largest of the bundle's areas that fits.
+
+    Raises `DeviceError` when none does.
+    """
     for segment in area_segments(manifest):
         if residency := plan_residency(sizes, execution, segment, free_bytes):
             return with_residency(execution, residency)

@@ -1,4 +1,4 @@
-"""The safety checker: an image classifier that looks at the reference image and at frames of the output.
+"""The safety checker: an image classifier for the reference image and frames of the output.
 
 Any transformers image classification model will do, in the bundle's folder `safety_checker/`. It must name at least
 one of its labels as harmless, in the words below; every other label refuses the picture.
@@ -20,7 +20,11 @@ _HARMLESS = frozenset({"normal", "safe", "sfw", "neutral", "drawings", "clean"})
 
 
 class SafetyChecker:
-    """model: gives `logits` `n labels` for `pixel_values`. processor: makes these of `h w 3` uint8 pictures."""
+    """An image classifier.
+
+    model: returns `logits` `n labels` for `pixel_values`.
+    processor: makes these of `h w 3` uint8 pictures.
+    """
 
     def __init__(self, model: Any, processor: Any) -> None:
         self._model = model
@@ -31,7 +35,10 @@ class SafetyChecker:
             raise BundleError(f"safety_checker/ calls none of its labels harmless: {named}", field="bundle")
 
     def check(self, pictures: np.ndarray, *, field: str) -> None:
-        """Of pictures `n h w 3` uint8. Raises `ContentRefused`, naming `field`, the label and its score."""
+        """Raise `ContentRefused` for a picture that does not pass, with `field`, the label and its score.
+
+        pictures: `n h w 3` uint8.
+        """
         inputs = self._processor(images=list(pictures), return_tensors="pt")
         with torch.no_grad():
             scores = self._model(inputs["pixel_values"].to(self._model.device)).logits.float().softmax(-1).cpu()
@@ -47,7 +54,10 @@ class SafetyChecker:
 
 
 def load_safety_checker(folder: Path, device: str) -> SafetyChecker | None:
-    """None when the bundle has none. Raises `BundleError` for one that cannot be loaded."""
+    """Load the bundle's checker; None when it has none.
+
+    Raises `BundleError` for one that cannot be loaded.
+    """
     if not folder.is_dir():
         return None
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -61,5 +71,5 @@ def load_safety_checker(folder: Path, device: str) -> SafetyChecker | None:
 
 
 def sample(frames: np.ndarray) -> np.ndarray:
-    """The first, middle and last of frames `t h w 3`."""
+    """Return the first, middle and last of frames `t h w 3`."""
     return frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES_A_SEGMENT).round().astype(int))]

@@ -1,6 +1,6 @@
-"""Shortcuts: what may be approximated for speed, by name. None is taken unless it is asked for.
+"""Shortcuts: approximations for speed, by name. None is taken by default.
 
-`python -m animate_benchmarks.validate` shows what each does to pictures.
+`python -m animate_benchmarks.validate` measures the effect of each on pictures.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Shortcuts:
 
 
 def take_shortcuts(names: Iterable[str]) -> Shortcuts:
-    """Return what shortcuts of these names set.
+    """Return the settings of the shortcuts of these names.
 
     `density-0.2` reads a fifth of the key blocks exactly; `density-0.5/0.2` half of them in the first half of the steps
     and a fifth in the second, and so on for more parts.
     Raises `InvalidField` for an unknown one, or two that set the same field.
     """
-    taken = Shortcuts(execution={}, recipe={})
+    settings = Shortcuts(execution={}, recipe={})
     for name in names:
         new = _read(name)
-        if taken.execution.keys() & new.execution.keys() or taken.recipe.keys() & new.recipe.keys():
+        if settings.execution.keys() & new.execution.keys() or settings.recipe.keys() & new.recipe.keys():
             raise InvalidField(f"shortcuts: {name!r} is the second of its kind", field="shortcuts", value=name)
-        taken = Shortcuts(execution=taken.execution | new.execution, recipe=taken.recipe | new.recipe)
-    return taken
+        settings = Shortcuts(execution=settings.execution | new.execution, recipe=settings.recipe | new.recipe)
+    return settings
 
 
 def _read(name: str) -> Shortcuts:
@@ -55,9 +55,9 @@ def _read(name: str) -> Shortcuts:
             return Shortcuts(execution={}, recipe={"sparsity": Sparsity(densities=shares)})
         except ValueError:
             pass
-    known = ", ".join((*_EXECUTION, *_RECIPE, "density-SHARE"))
+    names = ", ".join((*_EXECUTION, *_RECIPE, "density-SHARE"))
     raise InvalidField(
-        f"shortcuts: {name!r} is none of {known}, where SHARE is above 0 and at most 1, or several parted by /",
+        f"shortcuts: {name!r} is none of {names}, where SHARE is above 0 and at most 1, or several parted by /",
         field="shortcuts",
         value=name,
     )

@@ -1,4 +1,4 @@
-"""How many values the networks have, and what is generated at once: what memory is counted from."""
+"""The numbers of values in the networks and in a segment, from which memory is predicted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ _TOKEN_PX = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightCount:
-    """Numbers of values: all, those of the matrices that can be kept in fp8, and these matrices' rows."""
+    """Numbers of values.
+
+    values: all of them.
+    matrices: those of the matrices that can be kept in fp8.
+    rows: the number of these matrices' rows.
+    """
 
     values: int
     matrices: int
@@ -28,7 +33,10 @@ class WeightCount:
 
     @classmethod
     def of(cls, shapes: Mapping[str, Shape]) -> WeightCount:
-        """Of a transformer's parameters, by Diffusers name."""
+        """Count a transformer's parameters.
+
+        shapes: by Diffusers name.
+        """
         matrices = [shape for name, shape in shapes.items() if is_quantised_parameter(name)]
         return cls(
             values=sum(map(math.prod, shapes.values())),
@@ -37,7 +45,7 @@ class WeightCount:
         )
 
     def stored_bytes(self, execution: Execution) -> int:
-        """In the execution's type, or the matrices in 8 bits with an fp32 scale a row."""
+        """Return the bytes in the execution's type, or with the matrices in 8 bits and an fp32 scale a row."""
         width = TYPE_BYTES[execution.dtype]
         if not execution.fp8_weights:
             return self.values * width
@@ -46,8 +54,9 @@ class WeightCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSizes:
-    """Numbers of values. blocks: those of the transformer that can be streamed, all of one size.
+    """Numbers of values of the networks.
 
+    blocks: those of the transformer that can be streamed, all of one size.
     preprocessing_bytes: the files of the detector, the pose and the mask network.
     """
 
@@ -64,7 +73,7 @@ class NetworkSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSize:
-    """What is generated at once, in pixels and frames."""
+    """The size of a segment, in pixels and frames."""
 
     width: int
     height: int
@@ -72,23 +81,26 @@ class SegmentSize:
 
     @property
     def num_latent_frames(self) -> int:
-        """Without the reference's."""
+        """Return the number of latent frames, without the reference's."""
         return (self.num_frames - 1) // FRAMES_PER_LATENT + 1
 
     @property
     def num_tokens(self) -> int:
-        """Of the transformer, the reference's frame included."""
+        """Return the number of the transformer's tokens, the reference's frame included."""
         return (self.num_latent_frames + 1) * (self.width // _TOKEN_PX) * (self.height // _TOKEN_PX)
 
 
 def area_segments(manifest: Manifest) -> list[SegmentSize]:
-    """A segment at each of the bundle's areas, the largest first."""
+    """Return a segment at each of the bundle's areas, the largest first."""
     areas = sorted(manifest.render_areas, key=math.prod, reverse=True)
     return [SegmentSize(width=w, height=h, num_frames=manifest.segment_frames) for w, h in areas]
 
 
 def read_sizes(bundle: Path, manifest: Manifest) -> NetworkSizes:
-    """From the headers of a bundle's files. `BundleError` when they cannot be read."""
+    """Read the sizes from the headers of a bundle's files.
+
+    Raises `BundleError` when they cannot be read.
+    """
     transformer = open_network(bundle, "transformer", chosen=manifest.transformer)
     shapes = network_shapes(transformer.build_empty())
     blocks = {name: shape for name, shape in shapes.items() if name.startswith("blocks.")}

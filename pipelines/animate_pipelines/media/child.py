@@ -1,4 +1,4 @@
-"""A child process with bounds on memory, CPU, time and output, that never outlives us. For FFmpeg and Pillow."""
+"""Runs a child process with bounds on memory, CPU, time and output, that never outlives us. For FFmpeg and Pillow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ OnTick = Callable[[bytearray], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one child may use. file_bytes is per written file; stdout_bytes is what we are willing to keep."""
+    """The resources that one child may use.
+
+    memory_bytes: address space.
+    cpu_s: CPU seconds.
+    wall_s: seconds of wall time.
+    file_bytes: for each file that it writes.
+    stdout_bytes: the most of its output that we keep.
+    """
 
     memory_bytes: int
     cpu_s: int
@@ -38,7 +45,11 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a child ended. `stopped` says which bound of ours ended it, if one did."""
+    """The end of a child.
+
+    stderr: its head and tail where there was too much of it.
+    stopped: the bound of ours that ended it; None where none did.
+    """
 
     returncode: int
     stdout: bytearray
@@ -49,10 +60,11 @@ class Outcome:
 def run_child(
     arguments: Sequence[str], bounds: Bounds, *, stdin: memoryview | None = None, on_tick: OnTick | None = None
 ) -> Outcome:
-    """Run `arguments` (an absolute program path first) to its end within `bounds`.
+    """Run a program to its end within `bounds`.
 
-    on_tick is called about four times a second with all of stdout so far. Whatever it raises ends the child at once
-    and comes out of here: that is how a render is canceled.
+    arguments: the absolute path of the program first.
+    on_tick: called about four times a second with all of stdout so far. An exception from it ends the child at once and
+        is raised here: that is how a render is canceled.
     """
     limits = [os.getpid(), bounds.memory_bytes, bounds.cpu_s, bounds.file_bytes]
     command = [sys.executable, "-I", "-S", _LAUNCH, *map(str, limits), *arguments]
@@ -92,7 +104,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 class _Talk:
-    """Both outputs and the input of a child, moved without one blocking another."""
+    """The outputs and the input of a child, moved without one blocking another."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdin: memoryview | None) -> None:
         self.process = process
@@ -100,6 +112,7 @@ class _Talk:
         self.stdout, self.stderr = bytearray(), bytearray()
 
     def run(self, bounds: Bounds, on_tick: OnTick | None) -> Stopped | None:
+        """Move bytes until the child closes its outputs; returns the bound that was reached first, or None."""
         deadline = time.monotonic() + bounds.wall_s
         next_tick = time.monotonic() + _TICK_S
         with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""`Clip`: the driving video as frames, a few at a time, at the rate asked for."""
+"""`Clip`: the frames of the driving video, a few at a time, at a rate of choice."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 class Clip:
     """Random access to the frames of a mezzanine, resampled to `fps`. Close it, or use it in `with`.
 
-    size: (width, height) of every frame.            source_fps: of the mezzanine.
-    fps: of this clip, exact.                        num_frames: of this clip.
+    size: (width, height) of every frame.
+    source_fps: the rate of the mezzanine.
+    fps: the rate of this clip, exact.
+    num_frames: the number of frames of this clip.
     indices: the mezzanine frame of each frame of this clip.
-    positions: where each frame of this clip stands between the mezzanine's frames, for what can be interpolated.
+    positions: the place of each frame of this clip between the mezzanine's frames, for interpolation.
+
     Memory does not grow with length: 16 bytes a frame, and the few frames that are being read.
     """
 
@@ -45,35 +48,37 @@ class Clip:
 
     @property
     def repeats(self) -> int:
-        """How many frames show the same picture as the frame before."""
+        """Return the number of frames that repeat the picture of the frame before."""
         return int(np.count_nonzero(np.diff(self.indices) == 0))
 
     @property
     def duration_s(self) -> Fraction:
+        """Return the length in seconds, exactly."""
         return self.num_frames / self.fps
 
     def read_source(self, indices: Sequence[int] | Indices) -> Iterator[Frame]:
-        """The mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
-        # Within a GOP what is read is decoded once: 4.3 ms of CPU a frame at 1280x720, and 6.9 sixteen frames a time.
+        """Yield the mezzanine's frames `indices`, in that order, one `h w c` at a time; a few are in memory at once."""
+        # Frames of one GOP are decoded once: 4.3 ms of CPU a frame at 1280x720, and 6.9 sixteen frames a time.
         for _, together in groupby(map(int, indices), key=lambda index: index // GOP_FRAMES):
             yield from self._fetch(list(together))
 
     def _fetch(self, indices: list[int]) -> Iterator[Frame]:
-        wanted = sorted(set(indices))
-        frames: Frames = self._reader.get_batch(wanted).asnumpy()
+        numbers = sorted(set(indices))
+        frames: Frames = self._reader.get_batch(numbers).asnumpy()
         # decord reads ahead without bound and goes on decoding when nobody asks: 1.5 GB of frames after ten minutes of
         # 320x180 at 30 fps. A seek drops what is waiting; the next read decodes at most one GOP again.
         self._reader.seek(0)
-        return (frames[wanted.index(index)] for index in indices)
+        return (frames[numbers.index(index)] for index in indices)
 
     def close(self) -> None:
+        """Close the file."""
         self._reader = None
 
     def __enter__(self) -> Clip:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -81,8 +86,9 @@ class Clip:
 def frame_positions(
     num_frames: int, source_fps: Fraction, fps: Fraction
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Where, in source frames, each frame of the clip resampled to `fps` stands; rounded half to even: which it shows.
+    """Return the position, in source frames, of each frame of a clip resampled to `fps`.
 
+    Rounded half to even they are the source frames to show.
     The rule of Wan2.2-Animate's preprocess_data.py (get_frame_indices), in its order and in float64 as there.
     """
     if fps == source_fps:

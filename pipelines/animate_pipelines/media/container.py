@@ -1,4 +1,4 @@
-"""`Container`: the file formats that are read."""
+"""The kinds of media that are read, and the containers of each."""
 
 from __future__ import annotations
 

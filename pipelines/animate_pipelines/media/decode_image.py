@@ -29,7 +29,7 @@ _TURNS = {
 
 
 def main() -> None:
-    """argv: path, container, the most pixels allowed."""
+    """Decode the image that argv names: path, container, the most pixels allowed."""
     path, container, max_pixels = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     Image.MAX_IMAGE_PIXELS = None  # our own limit stands in front of load()
     warnings.simplefilter("ignore")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """`image` as opaque RGB in sRGB, turned as its EXIF tag says."""
+    """Return `image` as opaque RGB in sRGB, turned by its EXIF tag."""
     image.load()
     profile = image.info.get("icc_profile")
     alpha = _alpha(image)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(destination: Path) -> Iterator[Path]:
-    """A temporary path beside `destination`, which becomes `destination` on success and is removed on any error."""
+    """Yield a temporary path, which becomes `destination` on success and is removed on any error.
+
+    It lies beside `destination`.
+    """
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -22,7 +25,7 @@ def written_whole(destination: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Bring a file or a folder to the disk."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

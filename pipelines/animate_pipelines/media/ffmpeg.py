@@ -27,12 +27,12 @@ _ABORT_SIGNALS = (-6, -11)  # how programs end that do not check an allocation
 
 
 def header_bounds(limits: MediaLimits) -> Bounds:
-    """For a child that reads headers or packets and writes nothing."""
+    """Return the bounds of a child that reads headers or packets and writes nothing."""
     return Bounds(memory_bytes=limits.memory_bytes, cpu_s=limits.header_cpu_s, wall_s=limits.header_wall_s)
 
 
 def decode_bounds(limits: MediaLimits) -> Bounds:
-    """For a child that decodes a whole video and writes one."""
+    """Return the bounds of a child that decodes a whole video and writes one."""
     return Bounds(
         memory_bytes=limits.memory_bytes,
         cpu_s=limits.decode_cpu_s,
@@ -42,12 +42,12 @@ def decode_bounds(limits: MediaLimits) -> Bounds:
 
 
 def file_url(path: Path) -> str:
-    """`path` so that FFmpeg sees a file of that name, whatever the name looks like."""
+    """Return a URL that FFmpeg reads as the file at `path`, whatever characters its name has."""
     return f"file:{path.resolve()}"
 
 
 def input_arguments(path: Path, container: Container) -> list[str]:
-    """Open `path` with the demuxer of its sniffed `container`, and nothing that it may point to."""
+    """Return the arguments that open `path` with the demuxer of its sniffed `container`, and no other file."""
     return ["-protocol_whitelist", "file,pipe", "-f", container, "-i", file_url(path)]
 
 
@@ -59,10 +59,10 @@ def run_ffmpeg(
     stdin: memoryview | None = None,
     on_tick: OnTick | None = None,
 ) -> Outcome:
-    """Run FFmpeg to its end. stderr lines come tagged with their level, `[info]` and up.
+    """Run FFmpeg to its end. Lines of stderr are tagged with their level, `[info]` and up.
 
-    field: the request field whose bytes are being read; failures are then `MediaError` or `MediaTooLarge` on it.
-    None: only files of ours are read, and a failure is a `ServerError`.
+    field: the request field whose bytes are read; None where all files are ours.
+    Raises `MediaError` or `MediaTooLarge` on `field`, or `ServerError` where all files are ours.
     """
     program = imageio_ffmpeg.get_ffmpeg_exe()
     common = ["-hide_banner", "-loglevel", "level+info", "-nostats", "-filter_threads", "1"]
@@ -74,7 +74,10 @@ def run_ffmpeg(
 
 
 def child_error(outcome: Outcome, bounds: Bounds, *, field: str | None, reason: str) -> RequestError | ServerError:
-    """The error for a child that did not end well. `reason` is its own last word."""
+    """Return the error for a child that failed.
+
+    reason: the child's own message.
+    """
     if field is None or "No space left on device" in outcome.stderr:
         return ServerError(f"media child failed ({outcome.returncode}): {reason or outcome.stopped or 'no reason'}")
     too_much = _used_up(outcome, bounds)
@@ -87,7 +90,7 @@ def child_error(outcome: Outcome, bounds: Bounds, *, field: str | None, reason: 
 
 
 def last_error(stderr: str) -> str:
-    """The last line of FFmpeg's stderr that says why, without addresses and without our file names."""
+    """Return the last line of FFmpeg's stderr that gives a reason, without addresses and without our file names."""
     reasons = [match[2] for line in stderr.splitlines() if (match := _TAGGED.match(line.rstrip()))]
     useful = [reason for reason in reasons if not _NO_REASON.search(reason)]
     line = (useful or reasons or [""])[-1]

@@ -1,4 +1,4 @@
-"""What the first bytes of an input say it is: an accepted image, an accepted video, or neither.
+"""Recognises an accepted image or an accepted video by its first bytes.
 
 Standard library only and no process started, so that the HTTP side can refuse at submit. The answer also decides which
 demuxer or decoder is allowed to see the bytes later: nothing downstream guesses again.
@@ -13,6 +13,7 @@ from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.media.container import Container
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.request.fields import FileKind
+from animate_pipelines.request.size import Size
 
 HEAD_BYTES = 65_536  # enough for `sniff`, and for the sides of nearly every picture
 ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM", "keypoints": "a JSON object"}
@@ -39,14 +40,17 @@ _FOREIGN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaKind:
-    """What a file is, by its first bytes."""
+    """The type of a file, by its first bytes."""
 
     family: FileKind
     container: Container
 
 
 def sniff(head: bytes, *, field: str) -> MediaKind:
-    """The kind of the file that begins with `head`. `MediaError` on `field` when it is none we accept."""
+    """Return the type of the file that begins with `head`.
+
+    Raises `MediaError` on `field` for a type that is not accepted.
+    """
     if head.startswith(b"\xff\xd8\xff"):
         return MediaKind(family="image", container="jpeg")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -59,13 +63,18 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
         return MediaKind(family="video", container="mov")
     if head.lstrip()[:1] == b"{":
         return MediaKind(family="keypoints", container="json")
-    found = _name_of(head)
+    format_name = _name_of(head)
     accepted = " or ".join(ACCEPTED.values())
-    raise MediaError(f"{{field}} is {found}; it must be {accepted}", field=field, value=found, limit=accepted)
+    raise MediaError(
+        f"{{field}} is {format_name}; it must be {accepted}", field=field, value=format_name, limit=accepted
+    )
 
 
 def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
-    """`sniff`, and `MediaError` when an image was given for a video or a video for an image."""
+    """Return `sniff` of `head`.
+
+    Raises `MediaError` on `field` also for an image in place of a video, or a video in place of an image.
+    """
     kind = sniff(head, field=field)
     if kind.family != family:
         message = f"{{field}} must be {with_article(family)}, but the file is {with_article(kind.family)}"
@@ -74,9 +83,11 @@ def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
 
 
 def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimits, *, field: str) -> MediaKind:
-    """All that can be said of an input before decoding: its family, its size, and a picture's sides where `head` tells.
+    """Check all that can be checked before decoding: the family, the size, and a picture's sides where `head` has them.
 
-    head: the first bytes, `HEAD_BYTES` of them where the file has as many. size_bytes: of the whole file.
+    head: the first bytes, `HEAD_BYTES` of them where the file has as many.
+    size_bytes: of the whole file.
+    Raises `MediaError` or `MediaTooLarge` on `field`.
     """
     check_file_size(size_bytes, limits, field=field)
     kind = check_family(head, family, field=field)
@@ -87,7 +98,7 @@ def check_head(head: bytes, family: FileKind, size_bytes: int, limits: MediaLimi
 
 
 def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
+    """Raise `MediaError` for an empty file, `MediaTooLarge` for one over the limit."""
     if size_bytes == 0:
         raise MediaError("{field} is empty", field=field, value=0)
     if size_bytes > limits.max_file_bytes:
@@ -100,7 +111,7 @@ def check_file_size(size_bytes: int, limits: MediaLimits, *, field: str) -> None
 
 
 def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaTooLarge` or `MediaError` when a picture of `width` x `height` pixels is too large, thin or small."""
+    """Raise `MediaTooLarge` or `MediaError` for a picture that is too large, too thin or too small, in pixels."""
     value = f"{width}x{height}"
     if width * height > limits.max_image_pixels:
         message = f"{{field}} is {value}, {width * height} pixels; the limit is {limits.max_image_pixels}"
@@ -109,7 +120,7 @@ def check_image_sides(width: int, height: int, limits: MediaLimits, *, field: st
 
 
 def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> None:
-    """`MediaError` when a side is too short or the picture is a mere strip."""
+    """Raise `MediaError` for a picture with too short a side, or a mere strip."""
     value = f"{width}x{height}"
     if min(width, height) < limits.min_side_px:
         message = f"{{field}} is {value}; each side must have at least {limits.min_side_px} pixels"
@@ -119,8 +130,8 @@ def check_shape(width: int, height: int, limits: MediaLimits, *, field: str) -> 
         raise MediaError(message, field=field, value=value, limit=f"aspect at most {limits.max_aspect:g}")
 
 
-def image_sides(head: bytes, container: Container) -> tuple[int, int] | None:
-    """Stored (width, height) of the picture that begins with `head`; None when `head` does not reach them."""
+def image_sides(head: bytes, container: Container) -> Size | None:
+    """Return the stored (width, height) of a picture, or None when its first bytes `head` do not reach them."""
     if container == "png" and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height
@@ -131,7 +142,7 @@ def image_sides(head: bytes, container: Container) -> tuple[int, int] | None:
     return None
 
 
-def _webp_sides(head: bytes) -> tuple[int, int] | None:
+def _webp_sides(head: bytes) -> Size | None:
     # RFC 9649, sections 2.5 to 2.7
     if head[12:16] == b"VP8X":
         return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
@@ -144,18 +155,18 @@ def _webp_sides(head: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_sides(head: bytes) -> tuple[int, int] | None:
+def _jpeg_sides(head: bytes) -> Size | None:
     # ITU-T T.81 B.1.1: walk the marker segments to the first start-of-frame.
-    at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker = head[at + 1]
+    position = 2
+    while position + 9 <= len(head) and head[position] == 0xFF:
+        marker = head[position + 1]
         if marker == 0xFF:  # fill byte
-            at += 1
+            position += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            height, width = struct.unpack(">HH", head[position + 5 : position + 9])
             return width, height
         else:
-            at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+            position += 2 + int.from_bytes(head[position + 2 : position + 4], "big")
     return None
 
 
@@ -191,4 +202,5 @@ def _text_name(head: bytes) -> str:
 
 
 def with_article(family: FileKind) -> str:
+    """Return the words for a file of that family in a message."""
     return {"image": "an image", "video": "a video", "audio": "an audio file", "keypoints": "a JSON object"}[family]

@@ -1,4 +1,4 @@
-"""A still image from outside as an array: upright, RGB, opaque."""
+"""Reads a still image from outside as an array: upright, RGB, opaque."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _DECODE = str(Path(__file__).with_name("decode_image.py"))
 
 
 def read_image(path: Path, limits: MediaLimits, *, field: str = "reference_image") -> Picture:
-    """The image at `path` as `h w c`, RGB, uint8.
+    """Read the image at `path` as `h w c`, RGB, uint8.
 
-    Turned upright by its EXIF tag; transparent parts laid over white; embedded colour profiles converted to sRGB;
-    16-bit samples cut to their upper 8 bits; of an animation the first picture. Decoded by Pillow in a child with
+    It is turned upright by its EXIF tag; transparent parts are laid over white; embedded colour profiles are converted
+    to sRGB; 16-bit samples are cut to their upper 8 bits; an animation gives its first picture. Pillow decodes in a
+    child with
     bounds: image decoders are C code that has been broken by files more than once.
+
     Raises `MediaError` or `MediaTooLarge` on `field`; sides are checked before decoding.
     """
     with path.open("rb") as stream:

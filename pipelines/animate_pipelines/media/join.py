@@ -1,4 +1,4 @@
-"""Pieces, the source's audio and a few words about the render, joined into the file that the caller gets."""
+"""Joins pieces, the source's audio and a few tags about the render into the file that the caller gets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AudioTreatment = Literal["none", "copied", "encoded"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """The file that a result's sound is taken from, and what is known of it."""
+    """The file that a result takes its sound from, and its description."""
 
     path: Path
     info: VideoInfo
@@ -31,9 +31,14 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Format:
-    """muxer: FFmpeg's name for it. container: what it is read as. copied: the audio codecs it takes as they are.
+    """One output format.
 
-    audio: arguments that encode any other. options: of the muxer. reencodes: whether it cannot hold the pieces' H.264.
+    muxer: FFmpeg's name for it.
+    container: the container it is read as.
+    copied: the audio codecs it takes as they are.
+    audio: arguments that encode any other.
+    options: of the muxer.
+    reencodes: whether it cannot hold the pieces' H.264.
     """
 
     muxer: str
@@ -81,18 +86,16 @@ def join_pieces(
 
     WebM holds neither H.264 nor finer times than a millisecond: there the frames are encoded again as VP9.
 
-    audio_source: the driving video as it came, described by `source_info`; None leaves the audio out. Its audio keeps
-        its offset to its video and is cut at the end of the frames; it is copied where the format can hold it and the
-        video is used from its beginning, else made AAC (Opus in WebM).
-    num_frames: how many frames the pieces must have; `ServerError` when they do not.
-    Returns what was done to the audio.
+    audio_source: the driving video as it came; None leaves the audio out. Its audio keeps its offset to its video and
+        is cut at the end of the frames; it is copied where the format can hold it and the video is used from its
+        beginning, else made AAC (Opus in WebM).
+    source_info, field: the description of `audio_source`, and its field in the request.
+    num_frames: the number of frames that the pieces must have.
+    Returns the treatment of the audio.
+    Raises `ServerError` for another number of frames, `MediaError` on `field` for audio that does not decode.
     """
     limits = limits or MediaLimits()
-    audio = None if source_info is None else source_info.audio
-    if source_info is not None and audio is not None:
-        begins_s = audio.first_packet_s - source_info.start_s
-        if begins_s + audio.packet_s > num_frames / fps:
-            audio = None  # it begins after the last frame
+    audio = None if source_info is None else _audible(source_info, num_frames / fps)
     with written_whole(destination) as temporary:
         form = _FORMATS[output_format]
         video = _vp9(fps, quality) if form.reencodes else _copied(fps)
@@ -105,6 +108,14 @@ def join_pieces(
             treatment = _run_with_audio(pieces, source, video, ending, limits, field)
         _check_frames(temporary, form.container, num_frames, fps, limits)
     return treatment
+
+
+def _audible(info: VideoInfo, duration_s: Fraction) -> AudioInfo | None:
+    """Return the audio of a video, or None where it begins after the last of `duration_s` seconds of frames."""
+    audio = info.audio
+    if audio is None or audio.first_packet_s - info.start_s + audio.packet_s > duration_s:
+        return None
+    return audio
 
 
 class _Source:

@@ -1,4 +1,4 @@
-"""The first program of a child: binds itself, then becomes the program it was told to run.
+"""The first program of a child: binds itself, then becomes the program of its arguments.
 
 Run as a script by `child.py`, with `python -I -S`. Rival: `preexec_fn` of subprocess, which runs Python between fork
 and exec of a process with threads and may deadlock; here the limits stand before the first foreign byte is opened, too.
@@ -19,7 +19,10 @@ _RESERVED_BYTES = 1024**3
 
 
 def main() -> None:
-    """argv: parent pid, memory bytes, CPU seconds, file bytes, then the program and its arguments."""
+    """Set the limits of argv and run its program.
+
+    argv: parent pid, memory bytes, CPU seconds, file bytes, then the program and its arguments.
+    """
     parent, memory, cpu_s, file_bytes = map(int, sys.argv[1:5])
     libc = ctypes.CDLL(None, use_errno=True)
     _leave_network(libc)

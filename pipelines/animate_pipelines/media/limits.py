@@ -1,4 +1,4 @@
-"""`MediaLimits`: how large an input may be, and what reading it may cost. Standard library only."""
+"""`MediaLimits`: the largest inputs, and the cost of reading them. Standard library only."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class MediaLimits:
     max_mezzanine_bytes: int = 16 * 1024**3
 
     def with_videos_of(self, longest_s: float | None) -> MediaLimits:
-        """The same, with videos of at most `longest_s` seconds where that is less."""
+        """Return the same limits, with videos of at most `longest_s` seconds where that is less."""
         return self if longest_s is None else replace(self, max_duration_s=min(self.max_duration_s, longest_s))

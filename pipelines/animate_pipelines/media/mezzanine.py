@@ -1,14 +1,14 @@
-"""The mezzanine: a driving video rewritten by us, so that what reads frames never meets foreign bytes.
+"""The mezzanine: a driving video rewritten by us, so that readers of frames never meet foreign bytes.
 
-Constant frame rate, upright, square pixels, even sides, SDR bt709, no B-frames, a key frame at least every 12: what
-decord 0.6.0 (an FFmpeg of 2021) seeks in exactly. It leaves out rotation, sample aspect, variable rates and edit lists.
+Constant frame rate, upright, square pixels, even sides, SDR bt709, no B-frames, a key frame at least every 12: decord
+0.6.0 (an FFmpeg of 2021) seeks in it exactly. It has no rotation, sample aspect, variable rate or edit list.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from animate_pipelines.media.ffmpeg import (
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import packets_of, ticks_per_second
 from animate_pipelines.media.video_info import VideoInfo
+from animate_pipelines.request.size import Size
 
 GOP_FRAMES = 12
 OnFraction = Callable[[float], None]
@@ -51,23 +52,24 @@ def write_mezzanine(
     limits: MediaLimits,
     *,
     field: str = "driving_video",
-    frame: tuple[int, int] | None = None,
+    frame: Size | None = None,
     check_audio: bool = True,
     on_fraction: OnFraction | None = None,
 ) -> Mezzanine:
     """Decode all of `source` and write it to `destination`, which appears only when it is whole.
 
-    info: what `probe_video` said of `source`, or the part of it that is wanted (`trim`).
+    info: the result of `probe_video` for `source`, or the part of it to write (`trim`).
     frame: (width, height), even, that the picture is cut to or set into the middle of, on black; None leaves it.
     check_audio: decode the audio too, so that its faults are found before the render and not at its end.
-    on_fraction: called about four times a second with 0 to 1; what it raises stops the work (that is how to cancel).
+    on_fraction: called about four times a second with 0 to 1; an exception from it stops the work, which is how to
+        cancel.
     Raises `MediaError` on `field` when the bytes do not decode, `MediaTooLarge` when that takes more than `limits`.
     """
 
     def on_tick(stdout: bytearray) -> None:
         if on_fraction is not None:
-            done = _PROGRESS.findall(stdout, max(0, len(stdout) - 4096))
-            seconds = int(done[-1]) / 1e6 if done else 0.0
+            times_us = _PROGRESS.findall(stdout, max(0, len(stdout) - 4096))
+            seconds = int(times_us[-1]) / 1e6 if times_us else 0.0
             on_fraction(min(1.0, seconds / float(info.duration_s)))
 
     with written_whole(destination) as temporary:
@@ -80,17 +82,11 @@ def write_mezzanine(
         run_ffmpeg(arguments, decode_bounds(limits), field=field, on_tick=on_tick)
         mezzanine = _read(temporary, limits, field=field)
         _check_complete(mezzanine, info, field=field)
-    return Mezzanine(
-        path=destination,
-        width=mezzanine.width,
-        height=mezzanine.height,
-        fps=mezzanine.fps,
-        num_frames=mezzanine.num_frames,
-    )
+    return replace(mezzanine, path=destination)
 
 
 def read_mezzanine(path: Path, limits: MediaLimits) -> Mezzanine:
-    """The mezzanine that an earlier `write_mezzanine` left at `path`."""
+    """Read the mezzanine that an earlier `write_mezzanine` left at `path`."""
     return _read(path, limits, field=None)
 
 
@@ -108,7 +104,7 @@ def _checking_audio(info: VideoInfo | None) -> list[str]:
     return [] if info is None or info.audio is None else ["-map", f"0:{info.audio.index}", "-f", "null", "-"]
 
 
-def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> list[str]:
+def _writing(info: VideoInfo, limits: MediaLimits, frame: Size) -> list[str]:
     cap = int(limits.max_duration_s * info.fps) + 1
     return [
         *["-map", f"0:{info.index}", "-vf", _filters(info, frame), "-fps_mode", "passthrough", "-frames:v", str(cap)],
@@ -119,8 +115,8 @@ def _writing(info: VideoInfo, limits: MediaLimits, frame: tuple[int, int]) -> li
     ]
 
 
-def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
-    """The chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
+def _filters(info: VideoInfo, frame: Size) -> str:
+    """Return the chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
     rate = f"{info.fps.numerator}/{info.fps.denominator}"
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
     # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate.
@@ -134,9 +130,9 @@ def _filters(info: VideoInfo, frame: tuple[int, int]) -> str:
 def _to_sdr(info: VideoInfo) -> list[str]:
     # To linear light of 203 cd/m2 (diffuse white, ITU-R BT.2408), BT.709 primaries, a curve for what is brighter.
     matrix, primaries = info.matrix or "bt2020nc", info.primaries or "bt2020"
-    known = f"min={matrix}:pin={primaries}:tin={info.transfer}"
+    tags = f"min={matrix}:pin={primaries}:tin={info.transfer}"
     return [
-        f"zscale={known}:t=linear:npl=203:p=bt709,format=gbrpf32le",
+        f"zscale={tags}:t=linear:npl=203:p=bt709,format=gbrpf32le",
         "tonemap=tonemap=mobius:desat=0",
         "zscale=tin=linear:pin=bt709:t=bt709:p=bt709:m=bt709:r=limited,format=yuv420p",
     ]
@@ -157,7 +153,7 @@ def _shape(info: VideoInfo) -> list[str]:
     return [f"scale={info.width}:{info.height}:{colour}", "format=yuv420p"]
 
 
-def _fit(info: VideoInfo, frame: tuple[int, int]) -> list[str]:
+def _fit(info: VideoInfo, frame: Size) -> list[str]:
     # Offsets are even, as chroma is; a filter that does nothing is left out.
     (width, height), (left, top) = (
         frame,

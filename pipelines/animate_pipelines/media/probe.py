@@ -1,4 +1,4 @@
-"""`VideoInfo`: what a driving video is, from its header and the times of its packets. Nothing is decoded to a picture.
+"""Reads the `VideoInfo` of a driving video from its header and the times of its packets. No picture is decoded.
 
 Rival: ffprobe, which imageio-ffmpeg does not ship. FFmpeg's header text gives shape and codecs; it rounds rates to two
 decimals, so the exact rate comes from the packet times that its framecrc muxer prints.
@@ -18,6 +18,7 @@ from animate_pipelines.media.header import HEAD_BYTES, check_family, check_file_
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import Packets, Timing, packets_of, timing_of
 from animate_pipelines.media.video_info import AudioInfo, VideoInfo
+from animate_pipelines.request.size import Size
 
 _STREAM = re.compile(
     r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (Video|Audio|Subtitle|Data|Attachment)\b(.*)$"
@@ -45,7 +46,10 @@ class _Header:
 
 
 def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video") -> VideoInfo:
-    """What the file at `path` is. `MediaError` or `MediaTooLarge` on `field` for whatever is not within `limits`."""
+    """Return the description of the video at `path`.
+
+    Raises `MediaError` or `MediaTooLarge` on `field` for a video that is not within `limits`.
+    """
     container = check_video_file(path, limits, field=field)
     header = _read_header(path, container, limits, field=field)
     stored_width, stored_height, width, height = _sides(header, field=field)
@@ -79,14 +83,14 @@ def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video"
 
 
 def check_video_file(path: Path, limits: MediaLimits, *, field: str) -> Container:
-    """The container of the video at `path`, by its first bytes; checks its size too."""
+    """Check the size of the video at `path`, and return its container by its first bytes."""
     check_file_size(path.stat().st_size, limits, field=field)
     with path.open("rb") as stream:
         return check_family(stream.read(HEAD_BYTES), "video", field=field).container
 
 
 def check_timing(timing: Timing, limits: MediaLimits, *, field: str) -> None:
-    """`MediaTooLarge` when frames come too fast or go on for too long."""
+    """Raise `MediaTooLarge` when frames come too fast or go on for too long."""
     fps = timing.mean_fps if timing.is_variable else timing.fps
     if fps > limits.max_fps:
         raise _too_fast(float(fps), limits, field=field)
@@ -141,8 +145,8 @@ def _header_lines(stderr: str) -> list[str]:
 
 
 def _streams(lines: list[str], kind: str) -> list[tuple[int, str]]:
-    found = [(int(m[1]), m[3]) for line in lines if (m := _STREAM.match(line)) and m[2] == kind]
-    return [(index, text) for index, text in found if "(attached pic)" not in text]
+    streams = [(int(m[1]), m[3]) for line in lines if (m := _STREAM.match(line)) and m[2] == kind]
+    return [(index, text) for index, text in streams if "(attached pic)" not in text]
 
 
 def _duration(lines: list[str]) -> float | None:
@@ -164,7 +168,7 @@ def _sides(header: _Header, *, field: str) -> tuple[int, int, int, int]:
     return stored_width, stored_height, width, height
 
 
-def _square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+def _square(width: int, height: int, aspect: Fraction) -> Size:
     # The shorter way is stretched, never the longer one squeezed, so that no detail is lost.
     if aspect > 1:
         return _even_down(round(width * aspect)), _even_down(height)
@@ -227,7 +231,10 @@ def _audio_info(header: _Header, packets: Packets | None) -> AudioInfo | None:
 
 
 def _colour(description: str) -> tuple[str, str | None, str | None, str | None]:
-    """(pixel format, matrix, primaries, transfer) from `yuv420p10le(tv, bt2020nc/bt2020/smpte2084, progressive)`."""
+    """Return (pixel format, matrix, primaries, transfer).
+
+    description: such as `yuv420p10le(tv, bt2020nc/bt2020/smpte2084, progressive)`.
+    """
     match = _PIXELS.match(description)
     if match is None:
         return "unknown", None, None, None

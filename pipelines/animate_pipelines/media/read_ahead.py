@@ -1,4 +1,4 @@
-"""Reads ahead: the next items are being made in a thread while the caller works on those it has."""
+"""Reads ahead: a thread makes the next items while the caller works on those it has."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 
 
 def read_ahead(items: Iterable[Item], size: int) -> Generator[list[Item], None, None]:
-    """Lists of `size` items, the last one shorter. Two are in memory at once; what `items` raises is raised here.
+    """Yield lists of `size` items, the last one shorter. Two lists are in memory at once.
 
-    Closed early it waits for the items that are being made.
+    Exceptions of `items` are raised here. Closed early, it waits for the items that are being made.
     """
     source = iter(items)
     with ThreadPoolExecutor(1, "read-ahead") as reader:

@@ -1,7 +1,7 @@
-"""The two size rules of the model: which render size an area gives, and how an image is letter-boxed into it.
+"""The two size rules of the model: the render size of an area, and letter-boxing an image into it.
 
-Both follow the official preprocessing to the pixel; its search for a "best" size never runs, so the floor rule below is
-what its published results were made with.
+Both follow the official preprocessing to the pixel; its search for a "best" size never runs, so the floor rule below
+is the one behind its published results.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import cv2
 import numpy as np
 
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.request.size import Size
 
 SIDE_MULTIPLE_PX = 16  # the VAE divides by 8, the transformer's patches by 2
 
 
-def render_size(width: int, height: int, area_px: int) -> tuple[int, int]:
-    """The (width, height) to generate at: the aspect of `width` x `height` at about `area_px`, sides floored to 16.
+def render_size(width: int, height: int, area_px: int) -> Size:
+    """Return the (width, height) to generate at: the aspect of `width` x `height` at about `area_px`.
 
+    Sides are floored to multiples of 16.
     Raises `InvalidField` when a side would be empty.
     """
     aspect = width / height
@@ -34,14 +36,17 @@ def render_size(width: int, height: int, area_px: int) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def resize_interpolation(source_size: tuple[int, int], size: tuple[int, int]) -> int:
-    """OpenCV's flag: area averaging when shrinking, linear otherwise. Sizes are (width, height)."""
+def resize_interpolation(source_size: Size, size: Size) -> int:
+    """Return OpenCV's flag: area averaging when shrinking, linear otherwise. Sizes are (width, height)."""
     shrinks = size[0] * size[1] < source_size[0] * source_size[1]
     return int(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def inner_box(source_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a picture of `source_size` letter-boxed into `size`; sizes are (width, height)."""
+def inner_box(source_size: Size, size: Size) -> tuple[int, int, int, int]:
+    """Return the (left, top, width, height) of a picture of `source_size` letter-boxed into `size`.
+
+    Sizes are (width, height).
+    """
     (source_width, source_height), (width, height) = source_size, size
     if width / height > source_width / source_height:
         inner = (int(height / source_height * source_width), height)

@@ -1,4 +1,4 @@
-"""How large the result is, and the frame that a driving video is fitted into, in pixels. Standard library only."""
+"""The size of the result, and the frame that a driving video is fitted into, in pixels. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINES: dict[Resolution, int] = {"480p": 480, "580p": 580, "720p": 720, "1080p":
 
 
 def output_size(resolution: Resolution, width: int, height: int) -> Size:
-    """(width, height) of the result for a driving video shown at `width` x `height`.
+    """Return the (width, height) of the result for a driving video of `width` x `height`.
 
     The class names the area of the 16:9 frame of that many lines; the aspect is the driving video's; both sides are
     rounded to the nearest even number. 1920x1080 at 720p is 1280x720, 1080x1920 is 720x1280, 16:9 at 480p is 854x480.
@@ -21,8 +21,10 @@ def output_size(resolution: Resolution, width: int, height: int) -> Size:
     return _even(math.sqrt(area * width / height)), _even(math.sqrt(area * height / width))
 
 
-def fitted_size(size: tuple[int, int], target: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """(width, height) of a frame with the aspect of `target`: the largest inside `size` (crop), or the least around it.
+def fitted_size(size: Size, target: Size, fit: Fit) -> Size:
+    """Return the (width, height) of a frame with the aspect of `target`.
+
+    fit: "crop" takes the largest frame inside `size`, other fits the smallest one around it.
 
     One side of it is a side of `size`, the other is even, so its aspect is off by a pixel at most.
     """

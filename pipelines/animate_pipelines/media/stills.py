@@ -19,10 +19,11 @@ _BOUNDS = Bounds(memory_bytes=2 * 1024**3, cpu_s=120, wall_s=60.0, stdout_bytes=
 
 
 def draw_still(video: Path, kind: StillKind, *, container: Container, num_frames: int) -> bytes:
-    """A file of the type `STILL_TYPES[kind]`, of a video of ours that has so many frames.
+    """Return an image file of the type `STILL_TYPES[kind]`, drawn from a video of ours.
 
-    Sheet: from left to right and down, 4 by 4, at equal distances; of a shorter video the rest is black. Raises
-    `ServerError`.
+    kind: a sheet goes from left to right and down, 4 by 4, at equal distances; a shorter video leaves the rest black.
+    num_frames: the number of frames of the video.
+    Raises `ServerError`.
     """
     if kind == "thumbnail":
         filters = f"select=eq(n\\,{num_frames // 2}),scale={_THUMBNAIL_PX}:-2"

@@ -1,4 +1,4 @@
-"""When the packets of a stream are shown, and which constant rate that amounts to."""
+"""The times of a stream's packets, and the constant rate that they amount to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ _DISCARD = 4  # AV_PKT_FLAG_DISCARD: decoded for the sake of others, hidden by a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packets:
-    """Presentation times and durations of one stream's packets, in ticks of `tick_s` seconds, in order of time."""
+    """One stream's packets, in order of time.
+
+    tick_s: the seconds of a tick.
+    times: of presentation, in ticks.
+    durations: in ticks.
+    """
 
     tick_s: Fraction
     times: tuple[int, ...]
@@ -32,7 +37,11 @@ class Packets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """The rate of a video stream. `fps` is what it is resampled to; for a constant rate that changes nothing."""
+    """The rate of a video stream.
+
+    fps: the rate to resample to, which changes nothing for a constant rate.
+    mean_fps: the number of frames over the duration.
+    """
 
     fps: Fraction
     mean_fps: Fraction
@@ -43,12 +52,12 @@ class Timing:
 
 
 def ticks_per_second(fps: Fraction) -> int:
-    """A clock for MP4 in which a frame lasts a whole number of ticks, and at least 10 000 of them make a second."""
+    """Return a clock for MP4 in which a frame lasts a whole number of ticks, and a second at least 10 000."""
     return fps.numerator * -(-10_000 // fps.numerator)
 
 
 def packets_of(text: str, stream: int) -> Packets:
-    """The packets of output `stream` that are shown, from the text of FFmpeg's framecrc muxer."""
+    """Read the visible packets of output `stream` from the text of FFmpeg's framecrc muxer."""
     tick_s, rows = Fraction(1), []
     for line in text.splitlines():
         if line.startswith(f"#tb {stream}:"):
@@ -62,9 +71,10 @@ def packets_of(text: str, stream: int) -> Packets:
 
 
 def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field: str) -> Timing:
-    """The rate that `packets` are shown at. `MediaError` on `field` when there is no packet.
+    """Return the rate of `packets`.
 
-    stated_fps: what the header says, rounded; it decides between rates that a short clip cannot tell apart.
+    stated_fps: the header's rate, rounded; it decides between rates that a short clip cannot tell apart.
+    Raises `MediaError` on `field` when there is no packet.
     """
     if not packets.times:
         raise MediaError("{field} has no frames", field=field, value=0)
@@ -86,7 +96,7 @@ def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field
 
 
 def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | None:
-    """The rate at which every packet stands where a constant rate would put it, or None."""
+    """Return the constant rate that would put every packet at its place, or None."""
     measured = _least_squares_rate(packets)
     candidates = [rate for rate in _STANDARD if abs(rate / measured - 1) < Fraction(1, 50)]
     candidates.sort(key=lambda rate: (stated_fps is None or abs(rate - stated_fps) > 0.006, abs(rate - measured)))
@@ -97,7 +107,7 @@ def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | Non
 
 
 def _least_squares_rate(packets: Packets) -> Fraction:
-    """The slope of frame numbers over times; unlike last minus first, it is not moved by jitter at the ends."""
+    """Return the slope of frame numbers over times; unlike last minus first, it is not moved by jitter at the ends."""
     n, times = len(packets.times), packets.times
     numbers, squares = n * (n - 1) // 2, (n - 1) * n * (2 * n - 1) // 6
     step = n * sum(i * time for i, time in enumerate(times)) - numbers * sum(times)
@@ -116,7 +126,7 @@ def _fits(packets: Packets, rate: Fraction) -> bool:
 
 
 def _nominal_rate(mean: Fraction, step_s: Fraction) -> Fraction:
-    """The rate for a variable one: what most of its frames keep to, unless a quarter of those are missing."""
+    """Return a rate for a variable one: that of most of its frames, unless a quarter of those are missing."""
     usual = _nearest_standard(1 / step_s) if step_s else mean
     if Fraction(3, 4) <= mean / usual <= Fraction(5, 4):
         return usual

@@ -1,4 +1,4 @@
-"""`VideoInfo`: what is known of a video file before it is decoded."""
+"""`VideoInfo`: the description of a video file before it is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AudioInfo:
 
     first_packet_s: on the source's own clock, as `VideoInfo.start_s`; below the first sample's time by the encoder's
         priming.
-    packet_s: how long one packet lasts.
+    packet_s: the length of one packet.
     """
 
     index: int
@@ -27,16 +27,18 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """A driving video as it is meant to be shown.
+    """A driving video in the form in which it is shown.
 
     width, height: square pixels, after rotation and sample aspect, made even.
-    fps: the rate its frames are given at; exact (30000/1001 stays so). For a variable rate, the one it is resampled to.
+    fps: the rate of its frames; exact (30000/1001 stays so). For a variable rate, the one it is resampled to.
     num_frames: packets of the video stream, which for a constant rate are its frames.
-    rotation: degrees clockwise that the stored picture is turned by to be shown.
+    rotation: degrees clockwise from the stored picture to the one to show.
     duration_s: from the first video frame's start to the last one's end.
     transfer, matrix, primaries: as tagged; None where not.
-    num_audios: audio streams there are; `audio` is None also for one without packets.
-    is_part, cut_s: whether only a part of the file is meant, and how much of it lies before that part; see `trim`.
+    audio: None also for a stream without packets.
+    num_audios: the number of audio streams.
+    is_part: whether it describes a part of the file only; see `trim`.
+    cut_s: the seconds of the file before that part.
     """
 
     container: Container

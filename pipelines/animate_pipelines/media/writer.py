@@ -1,4 +1,4 @@
-"""`VideoWriter`: rendered frames to files, one playable piece for each segment."""
+"""`VideoWriter`: writes rendered frames to files, one playable piece for each segment."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, run
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.timing import ticks_per_second
 from animate_pipelines.request.params import DEFAULT_QUALITY
+from animate_pipelines.request.size import Size
 
 
 class VideoWriter:
     """Writes segments to `folder` as `segment-00000.mp4`, ...; each is whole on disk or not there.
 
     A piece is H.264 with its own key frame, without B-frames (so that a frame's time is its number / fps, and pieces
-    join without a gap), and the same bytes for the same frames. render_size, output_size: (width, height).
+    join without a gap), and the same bytes for the same frames.
+
+    render_size, output_size: (width, height).
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        render_size: tuple[int, int],
-        output_size: tuple[int, int],
+        render_size: Size,
+        output_size: Size,
         fps: Fraction,
         quality: int = DEFAULT_QUALITY,
         limits: MediaLimits | None = None,
@@ -43,11 +46,14 @@ class VideoWriter:
             raise ValueError(f"output sides must be even, not {output_size}")
 
     def path(self, index: int) -> Path:
-        """Where segment `index` is, or will be."""
+        """Return the path of segment `index`, written or not."""
         return self.folder / f"segment-{index:05d}.mp4"
 
     def write_segment(self, index: int, frames: Frames) -> Path:
-        """Write `frames` (`t h w c`, RGB, uint8, of the render size) as segment `index`; replaces an earlier one."""
+        """Write segment `index`, replacing an earlier one, and return its path.
+
+        frames: `t h w c`, RGB, uint8, of the render size.
+        """
         width, height = self.render_size
         if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3) or not len(frames):
             raise ValueError(f"frames must be uint8 of (t, {height}, {width}, 3), not {frames.dtype} of {frames.shape}")
@@ -86,5 +92,5 @@ class VideoWriter:
 
 
 def crf_of(quality: int) -> int:
-    """x264's constant rate factor for a quality of 20 to 99: 95 is 16, where losses begin to be seen; 20 is 46."""
+    """Return x264's constant rate factor for a quality of 20 to 99: 95 is 16, where losses become visible; 20 is 46."""
     return round(16 + (DEFAULT_QUALITY - quality) * 0.4)

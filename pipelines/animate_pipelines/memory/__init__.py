@@ -1,1 +1,1 @@
-"""What lies where: on the device, on the host, in fewer bits."""
+"""Places the weights: on the device, on the host, in fewer bits."""

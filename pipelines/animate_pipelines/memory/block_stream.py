@@ -20,7 +20,7 @@ _ALIGNMENT_BYTES = 256  # of a tensor inside a block, as torch's own allocator g
 
 
 class BlockStream:
-    """Iterating gives the blocks in order, each with its tensors on the device until the next one is asked for.
+    """The blocks in order, each with its tensors on the device until the iteration goes on.
 
     Device memory: two blocks, and only during an iteration. On the CPU the copies are plain ones.
     """
@@ -73,7 +73,7 @@ class _PackedBlock:
             self._pin()
 
     def lay_out(self, memory: torch.Tensor) -> None:
-        """Make the block's tensors parts of that memory, without touching what lies there."""
+        """Make the block's tensors parts of that memory, without touching its content."""
         for tensor, start in zip(self._tensors, self._starts, strict=True):
             tensor.data = memory[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
 

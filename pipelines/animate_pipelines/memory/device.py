@@ -13,7 +13,7 @@ from animate_pipelines.errors import DeviceError
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Raise `DeviceError` for what torch raises when the device fails or its memory is full."""
+    """Raise `DeviceError` for torch's errors when the device fails or its memory is full."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -23,13 +23,13 @@ def device_errors() -> Iterator[None]:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Begin to measure `peak_memory_bytes` anew, where that can be done."""
+    """Reset `peak_memory_bytes`, where the device allows that."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that tensors took on a GPU since `forget_peak_memory`; without one, the most that this process took."""
+    """Return the peak of tensors on a GPU since `forget_peak_memory`; without a GPU, the peak of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux

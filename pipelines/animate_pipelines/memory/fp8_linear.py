@@ -18,9 +18,12 @@ from animate_weights.quantized import dequantize, quantize_rowwise
 
 
 class Fp8Linear(nn.Module):
-    """weight: `out in` e4m3. scale: `out 1` fp32. bias: `out`, in the type of the products.
+    """A linear layer with its weight in 8 bits.
 
-    multiplies: whether it is to be given e4m3 rows.
+    weight: `out in` e4m3.
+    scale: `out 1` fp32.
+    bias: `out`, in the type of the products.
+    multiplies: whether its input is rows of e4m3.
     """
 
     scale: torch.Tensor
@@ -33,37 +36,38 @@ class Fp8Linear(nn.Module):
         self.register_buffer("scale", torch.empty(0))
 
     def fill(self, weight: torch.Tensor, home: torch.device) -> None:
-        """Take the values of a weight `out in`, quantised where it lies, to the device `home`."""
+        """Quantise a weight `out in` on its device, and keep the values on the device `home`."""
         values, scale = quantize_rowwise(weight)
         self.weight, self.scale = nn.Parameter(values.to(home), requires_grad=False), scale.to(home)
 
     def forward(self, states: States) -> torch.Tensor:
+        """Return the products of rows of e4m3, or of states in 16 bits."""
         if isinstance(states, Fp8Rows):
             return fp8_linear(states, self.weight, self.scale, self.bias, self.bias.dtype)
         return F.linear(states, dequantize(self.weight, self.scale).to(states.dtype), self.bias)
 
 
 def keep_in_fp8(network: nn.Module) -> None:
-    """Replace the layers of an empty transformer that are kept in fp8; they are to be filled."""
+    """Replace the layers of an empty transformer that are kept in fp8; they are filled later."""
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.Linear) and is_quantised_parameter(f"{name}.weight"):
             network.set_submodule(name, Fp8Linear(layer))
 
 
 def multiply_in_fp8(network: nn.Module) -> None:
-    """Have the layers that are kept in fp8 read e4m3 rows."""
+    """Make the layers that are kept in fp8 read e4m3 rows."""
     for layer in network.modules():
         if isinstance(layer, Fp8Linear):
             layer.multiplies = True
 
 
 def input_dtype(layer: nn.Linear | Fp8Linear) -> torch.dtype:
-    """What a layer reads."""
+    """Return the type that a layer reads."""
     return FP8 if isinstance(layer, Fp8Linear) and layer.multiplies else layer.bias.dtype
 
 
 def fuse_layers(layers: list[nn.Linear | Fp8Linear]) -> nn.Linear | Fp8Linear:
-    """One layer that gives the outputs of several side by side; one copy of their weights is made."""
+    """Return one layer with the outputs of several side by side; it copies their weights once."""
     first = layers[0]
     with torch.device("meta"):
         plain = nn.Linear(first.weight.shape[1], sum(len(layer.weight) for layer in layers))

@@ -14,14 +14,14 @@ class Parking:
         self._here: nn.Module | None = None
 
     def arrive(self, network: nn.Module) -> None:
-        """Bring the network to the device, unless it is there."""
+        """Move the network to the device, unless it is there."""
         if self._here is not network:
             self.make_room()
             network.to(self._device)
             self._here = network
 
     def make_room(self) -> None:
-        """Send the network that is there to the host."""
+        """Move the network on the device to the host."""
         if self._here is not None:
             self._here.to("cpu")
             self._here = None

@@ -1,1 +1,1 @@
-"""What is seen in pictures: people, poses, faces, hands and masks. Knows no diffusion model."""
+"""People in pictures: boxes, poses, faces, hands and masks. Knows no diffusion model."""

@@ -1,4 +1,4 @@
-"""Which of the people seen in a clip is the one that is followed."""
+"""Chooses the person to follow among the people in a clip."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ from animate_pipelines.perception.tracks import Track
 from animate_pipelines.request.person import Person, PersonAt
 from animate_pipelines.request.size import Size
 
-_SHORTEST = 0.02  # of the frames looked at
-_NEAR_S = 0.25  # so far from the time asked for, in a frame in which somebody stands at the point
+_SHORTEST = 0.02  # of all frames
+_NEAR_S = 0.25  # this far from the point's time, in a frame in which somebody stands at the point
 
 
 def real_people(tracks: Sequence[Track], num_frames: int) -> list[Track]:
-    """The tracks that are people: seen for long enough, and at least once with certainty; failing all, every track."""
-    found = [
+    """Return the tracks that are people: long enough, and certain at least once.
+
+    num_frames: the number of frames in all.
+    Returns every track when none of them passes.
+    """
+    people = [
         track
         for track in tracks
         if len(track.sightings) >= _SHORTEST * num_frames and max(s.box[4] for s in track.sightings) > BOX_CERTAIN
     ]
-    return found or list(tracks)
+    return people or list(tracks)
 
 
 def choose_person(people: Sequence[Track], person: Person, size: Size, fps: float) -> int:
-    """The index in `people` of the one to follow, in frames of `size` (width, height). Raises `NoPersonFound`.
+    """Return the index in `people` of the person to follow.
 
-    "largest": the most area over the whole clip. "center": the nearest to the middle over the whole clip.
+    person: "largest" takes the most area over the whole clip, "center" the nearest to the middle over the whole clip.
+    size: (width, height) of the frames.
+    Raises `NoPersonFound`.
     """
     if isinstance(person, PersonAt):
         return _at_point(people, person, size, fps)
@@ -52,17 +58,17 @@ def _area(sighting: Sighting, size: Size) -> float:
 
 
 def _nearness(sighting: Sighting, size: Size) -> float:
-    """1 in the middle, 0 in a corner."""
+    """Return 1 in the middle of the frame, falling to 0 in a corner."""
     return 1 - float(np.hypot(*(sighting.centre / size - 0.5))) / np.sqrt(0.5)
 
 
 def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) -> int:
-    """Of those whose box holds the point at about that time, the one whose middle is nearest to it.
+    """Return the person whose box holds the point near its time, with the middle nearest to it.
 
-    Who is seen there less than half as often as somebody else is a stray box, not who was pointed at.
+    Somebody with less than half as many boxes there as another person is a stray box, not the person pointed at.
     """
     x, y = point.x * size[0], point.y * size[1]
-    held = {
+    candidates = {
         index: [
             (abs(sighting.frame / fps - point.time_s), float(np.hypot(*(sighting.centre - [x, y]))))
             for sighting in track.sightings
@@ -71,8 +77,15 @@ def _at_point(people: Sequence[Track], point: PersonAt, size: Size, fps: float) 
         ]
         for index, track in enumerate(people)
     }
-    most = max(map(len, held.values()), default=0)
-    nearest = min(((*min(seen), index) for index, seen in held.items() if seen and 2 * len(seen) >= most), default=None)
+    most = max(map(len, candidates.values()), default=0)
+    nearest = min(
+        (
+            (*min(distances), index)
+            for index, distances in candidates.items()
+            if distances and 2 * len(distances) >= most
+        ),
+        default=None,
+    )
     if nearest is None:
         where = f"{point.x:g},{point.y:g}@{point.time_s:g}"
         raise NoPersonFound(

@@ -1,4 +1,4 @@
-"""From which confidence something counts as seen: every threshold on the networks' scales, each with its reason.
+"""Every threshold on the networks' confidence scales, each with its reason.
 
 Confidences of keypoints are peaks of heatmaps, about 0 to 1; joints beyond the edge of a picture are guessed near it
 with 0.1 to 0.45. A detector's score is the confidence of a box. Unless a line says otherwise the limits were settled
@@ -14,7 +14,7 @@ BOX_CERTAIN = 0.3  # from here on a box counts without a doubt; below, only wher
 # --- single joints
 JOINT_FOUND = 0.3  # enough to compare postures, to measure limbs by and to grow a mask box around (the official 0.3)
 JOINT_COMPARED = 0.4  # for angles and proportions a misread joint costs more than a missing one
-JOINT_SEEN = 0.5  # the model's skeleton is drawn from here on (the official code's), so this is what it can follow
+JOINT_SEEN = 0.5  # the model's skeleton is drawn from here on (the official code's), so this is the least it can follow
 JOINT_SURE = 0.6  # ankles that count although the hips are hidden
 
 # --- means over a part of the body

@@ -15,16 +15,18 @@ _AROUND = 8
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """`h w 3` uint8 as `32 32 3` in 0..1."""
+    """Return an `h w 3` uint8 picture as `32 32 3` in 0..1."""
     return cv2.resize(picture, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 def find_cuts(thumbnails: Sequence[np.ndarray]) -> list[int]:
-    """The indices of those that begin a new scene; never the first."""
+    """Return the indices of the thumbnails that begin a new scene; never the first."""
     changes = np.array([np.abs(b - a).mean() for a, b in pairwise(thumbnails)])
     cuts = []
     for index, change in enumerate(changes):
-        around = np.concatenate([changes[max(index - _AROUND, 0) : index], changes[index + 1 : index + 1 + _AROUND]])
-        if change > _LEAST and (not len(around) or change > _PEAK * np.median(around)):
+        neighbours = np.concatenate(
+            [changes[max(index - _AROUND, 0) : index], changes[index + 1 : index + 1 + _AROUND]]
+        )
+        if change > _LEAST and (not len(neighbours) or change > _PEAK * np.median(neighbours)):
             cuts.append(index + 1)
     return cuts

@@ -1,4 +1,4 @@
-"""`DetectionReport`: what was seen in a driving video and what was not, frame by frame. Standard library only."""
+"""`DetectionReport`: what was found in a driving video, and what is missing, frame by frame. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ Stretch = tuple[int, int]  # first and last frame
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonSeen:
-    """number: by which `person` names them. area: of their box, mean share of the picture over their frames."""
+    """One person in the driving video.
+
+    number: the number that `person` takes.
+    area: the mean area of the person's boxes, as a share of the picture.
+    """
 
     number: int
     first_frame: int
@@ -22,11 +26,12 @@ class PersonSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSeen:
-    """One frame, and in it the person who is followed; confidences are 0 to 1, and None where nobody is seen.
+    """The person to follow in one frame; confidences are 0 to 1, and None where nobody is visible.
 
-    people: how many are seen in all. score: the detector's; None also where the person was read behind somebody else.
-    sharpness: variance of the Laplacian of the person's picture at 256 px of height. mask: whether there is anything to
-        replace; None where it was not looked for.
+    people: the number of people in the frame.
+    score: the detector's; None also where the person was read behind somebody else.
+    sharpness: the variance of the Laplacian of the person's picture at 256 px of height.
+    mask: whether there is anything to replace; None where masks were not looked for.
     """
 
     frame: int
@@ -42,12 +47,18 @@ class FrameSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionReport:
-    """Frames are those of the part of the driving video that is used, at its own rate, counted from 0.
+    """The people, gaps and doubts of a driving video.
 
-    fps: a ratio. chosen: the number of the person who is followed; 0 when there is nobody.
-    missing_person, missing_face, missing_hands, missing_mask, blurred: stretches of frames, both ends included. Where
-        the person is missing, face and hands are too, and poses are bridged; a missing face is the last one seen, held.
-    identity_jumps: frames in which the person is suddenly elsewhere: look whether it is still the same one.
+    Frames are those of the part that is used, at the video's own rate, counted from 0.
+
+    fps: a ratio.
+    chosen: the number of the person to follow; 0 when there is nobody.
+    missing_person: stretches of frames without the person, both ends included; poses are bridged there.
+    missing_face: stretches without a face, which include those without the person; the last face is held.
+    missing_hands: stretches without hands, which include those without the person.
+    missing_mask: stretches without a mask; None in animate mode.
+    blurred: stretches in which the person is blurred.
+    identity_jumps: frames in which the person is suddenly elsewhere, to be checked by eye for another person.
     cuts: frames that begin a new scene.
     """
 
@@ -65,14 +76,15 @@ class DetectionReport:
     frames: tuple[FrameSeen, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFiles:
-    """Where the report of a render lies: beside its video, also when the render has failed after looking.
+    """The files of a render's detection report, beside its video; they are written even when the render fails later.
 
-    masks: a picture of what is regenerated; there only in replace mode.
+    masks: a picture of the regenerated pixels; only in replace mode.
     """
 
     report: Path
@@ -81,6 +93,7 @@ class ReportFiles:
 
     @classmethod
     def beside(cls, video: Path) -> ReportFiles:
+        """Return the paths that belong to `video`."""
         return cls(
             report=video.with_suffix(".report.json"),
             timeline=video.with_suffix(".timeline.png"),

@@ -22,34 +22,38 @@ _MIN_SIDE_RATIO = 0.4
 
 
 def squash(frame: np.ndarray) -> np.ndarray:
-    """An `h w 3` frame as the detector sees it, `640 640 3` uint8."""
+    """Resize an `h w 3` frame to the detector's input, `640 640 3` uint8."""
     return cv2.resize(frame, (SIDE_PX, SIDE_PX))
 
 
 def detect_people(
     session: onnxruntime.InferenceSession, squashed: Sequence[np.ndarray], width: int, height: int
 ) -> list[np.ndarray]:
-    """For each squashed frame the people in it, `n 5`: see `person_boxes`."""
+    """Return the people in each squashed frame, `n 5`; see `person_boxes`."""
     inputs = [(picture.astype(np.float32) / 255).transpose(2, 0, 1) for picture in squashed]
     return [person_boxes(output, width, height) for output in run_batched(session, inputs)]
 
 
 def detect_person(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray | None:
-    """The largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels; None when there is nobody."""
+    """Return the largest person in an `h w 3` RGB frame as (x1, y1, x2, y2, score) in pixels.
+
+    Returns None when there is nobody.
+    """
     boxes = list_people(session, frame)
     largest = largest_box(boxes)
     return None if largest is None else boxes[largest]
 
 
 def list_people(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray:
-    """Every box around a person in an `h w 3` RGB frame: see `person_boxes`."""
+    """Return every box around a person in an `h w 3` RGB frame; see `person_boxes`."""
     (boxes,) = detect_people(session, [squash(frame)], frame.shape[1], frame.shape[0])
     return boxes
 
 
 def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The people in the network's `300 6` output, `n 5` (x1, y1, x2, y2, score) in whole pixels, most certain first.
+    """Return the people in the network's `300 6` output, the most certain first.
 
+    Boxes are `n 5` (x1, y1, x2, y2, score) in whole pixels.
     Overlaps are suppressed across classes, as in the official code.
     """
     boxes = output[:, :4] * np.array([width, height, width, height], np.float32) / SIDE_PX
@@ -64,16 +68,16 @@ def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def certain_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Of the boxes `n 5` of one frame those that are certain; where none is, all of them."""
+    """Return the certain ones of the boxes `n 5` of one frame, or all of them where none is certain."""
     certain = boxes[:, 4] >= BOX_CERTAIN
     return boxes[certain] if certain.any() else boxes
 
 
 def largest_box(boxes: np.ndarray) -> int | None:
-    """The index of the largest of `n 5` boxes, by the official code's rule; None of no boxes.
+    """Return the index of the largest of `n 5` boxes by the official code's rule, or None without boxes.
 
-    A box is passed over when its longer side is under 0.4 of the longest seen so far: a small box that is merely squat
-    must not beat a tall person.
+    A box is passed over when its longer side is under 0.4 of the longest so far: a small box that is merely squat must
+    not beat a tall person.
     """
     best: int | None = None
     best_area = longest = 0.0

@@ -1,4 +1,4 @@
-"""`DrivingFrames`: the frames of the driving video as the networks look at them."""
+"""`DrivingFrames`: the frames of the driving video in the size that the networks read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from animate_pipelines.request.size import Size
 
 
 class DrivingFrames:
-    """The frames the networks look at: native to animate, letter-boxed to the render size to replace."""
+    """The frames that the networks read: native to animate, letter-boxed to the render size to replace."""
 
     def __init__(self, clip: Clip, mode: Task, render_size: Size) -> None:
         self.clip = clip

@@ -1,4 +1,4 @@
-"""The face box around the 68 face keypoints, and the square crop that the motion encoder reads."""
+"""The face box around the 68 face keypoints, and the square crop for the motion encoder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ FaceBox = tuple[int, int, int, int]  # x1, x2, y1, y2
 
 
 def face_box(keypoints: np.ndarray, width: int, height: int) -> FaceBox:
-    """(x1, x2, y1, y2) in pixels of a frame of that size; empty (x1 >= x2 or y1 >= y2) when the face is outside it.
+    """Return the box (x1, x2, y1, y2) around the face, in pixels of a frame of that size.
 
     The box around the points grows to 1.3 times its area, more of it above the brows than below the chin.
+    It is empty (x1 >= x2 or y1 >= y2) when the face is outside the frame.
     """
     points = keypoints[FACE, :2] * [width, height]
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
@@ -32,12 +33,15 @@ def face_box(keypoints: np.ndarray, width: int, height: int) -> FaceBox:
 
 
 def face_confidence(keypoints: np.ndarray) -> np.ndarray:
-    """How certainly a face is seen: the mean confidence of the face points of poses `... 133 3`."""
+    """Return the mean confidence of the face points of poses `... 133 3`."""
     return np.asarray(keypoints[..., FACE, 2].mean(axis=-1))
 
 
 def crop_face(frame: np.ndarray, box: FaceBox, size_px: int) -> np.ndarray | None:
-    """The face of an `h w 3` frame resized to `size_px size_px 3` (aspect not kept, as in training), or None."""
+    """Return the face of an `h w 3` frame, resized to `size_px size_px 3`, or None for an empty box.
+
+    The aspect is not kept, as in training.
+    """
     x1, x2, y1, y2 = box
     if x1 >= x2 or y1 >= y2:
         return None

@@ -1,4 +1,4 @@
-"""Who is followed in the driving video, and the one pass over it that finds everybody."""
+"""Finds everybody in the driving video in one pass, and the poses of the person to follow."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from animate_pipelines.request.person import Person, PersonAt, read_person
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
-    """Who is followed in the driving video, and how; as in `RenderParams`.
+    """The person to follow in the driving video, and how; the fields are those of `RenderParams`.
 
-    person: a point is in fractions of the frames looked at.
+    person: a point is in fractions of the frames that the networks read.
     """
 
     person: Person = "largest"
@@ -48,7 +48,7 @@ def find_driver(
     watch: Stopwatch,
     on_frame: Callable[[int, int], None],
 ) -> FoundPeople:
-    """Return everybody in the driving video, and the poses of the one to follow: the one pass over all of it.
+    """Return everybody in the driving video, and the poses of the person to follow, in one pass over it.
 
     track: the caller's own poses `m 133 3`, one a source frame, as fractions of the driving picture; None finds them.
     watch: counts the seconds of "detect" and "pose".
@@ -68,7 +68,7 @@ def find_driver(
 
 
 def check_followed(people: FoundPeople, frames: DrivingFrames, max_gap_s: float) -> None:
-    """Raise `NoPersonFound` when no frame shows the person, `PersonLost` when one stretch without is too long."""
+    """Raise `NoPersonFound` when no frame shows the person, `PersonLost` when one gap is too long."""
     needed = frames.needed
     missing = ~people.found[needed]
     if missing.all():

@@ -1,4 +1,4 @@
-"""`FoundPeople`: all that the networks found in a driving video, and its file."""
+"""`FoundPeople`: everybody that the networks found in a driving video, and its file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from animate_pipelines.media.durable import written_whole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundPeople:
-    """All that the networks found in a driving video; nothing is mended yet.
+    """Everybody that the networks found in a driving video; nothing is mended yet.
 
-    frames: `n` source frames that were looked at.
-    boxes: `k 5` (x1, y1, x2, y2, score) in pixels of the frames; box_frames, box_people: `k`, in which frame and of
-        whom, counted from 1 in order of appearance and from left to right; 0 for false alarms.
-    chosen: the number of the person who is followed; 0 when there is nobody.
-    poses: `m 133 3`, the chosen one's in every source frame, fractions of the frame; zero where `found` (`m`) is not.
-    sharpness: `m`, of the chosen one's picture; see `sharpness_of`.
+    frames: `n` source frames that were read.
+    boxes: `k 5` (x1, y1, x2, y2, score) in pixels of the frames.
+    box_frames: `k`, the frame of each box.
+    box_people: `k`, the person in each box, counted from 1 in order of appearance and from left to right; 0 for false
+        alarms.
+    chosen: the number of the person to follow; 0 when there is nobody.
+    poses: `m 133 3`, the chosen person's in every source frame, fractions of the frame; zero where `found` is not.
+    found: `m`, whether the chosen person was found in each source frame.
+    sharpness: `m`, of the chosen person's picture; see `sharpness_of`.
     cuts: source frames that begin a new scene.
     """
 
@@ -35,12 +38,12 @@ class FoundPeople:
 
     @property
     def num_people(self) -> int:
-        """Return how many different people were found."""
+        """Return the number of different people."""
         return int(self.box_people.max(initial=0))
 
     @property
     def num_without(self) -> int:
-        """Return in how many of the frames looked at the chosen one was not found."""
+        """Return the number of frames without the chosen person."""
         return int((~self.found[self.frames]).sum())
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How much of a person a picture shows, and which parts of it can be seen."""
+"""`framing_of`: the part of a person that a picture shows; and which parts of the body are visible."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _EDGE = 0.985  # of the height; what is guessed below the picture lands on its l
 
 
 def framing_of(pose: np.ndarray) -> Framing:
-    """Of a pose `133 3` (fractions of the picture): by the lowest pair of joints that is seen.
+    """Return the framing of a pose `133 3` (fractions of the picture) by its lowest visible pair of joints.
 
-    Hips next to the shoulders, and knees next to the hips, are guesses. Ankles that are sure count also where hips are
-    not seen, which may be behind something.
+    Hips next to the shoulders, and knees next to the hips, are guesses.
+    Ankles that are sure count even where the hips are hidden, as they may be behind something.
     """
     shoulders, hips, knees = (float(pose[joints, 1].mean()) for joints in (_SHOULDERS, _HIPS, _KNEES))
     breadth = float(np.hypot(*(pose[5, :2] - pose[6, :2])))
@@ -42,7 +42,7 @@ def _are_seen(pose: np.ndarray, joints: list[int], confidence: float = JOINT_SEE
 
 
 def part_confidence(pose: np.ndarray, part: Part) -> float:
-    """How surely a part of the body is seen, about 0 to 1, from a pose `133 3`."""
+    """Return the confidence in a part of the body, about 0 to 1, from a pose `133 3`."""
     confidence = pose[:, 2]
     arms = [*_SHOULDERS, *_ELBOWS, *_WRISTS]
     hands = (confidence[LEFT_HAND].mean(), confidence[RIGHT_HAND].mean())
@@ -57,5 +57,5 @@ def part_confidence(pose: np.ndarray, part: Part) -> float:
 
 
 def sees(pose: np.ndarray, part: Part) -> bool:
-    """Whether a part of the body is seen in a pose `133 3`."""
+    """Return whether a part of the body is visible in a pose `133 3`."""
     return part_confidence(pose, part) >= PART_SEEN

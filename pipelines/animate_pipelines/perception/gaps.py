@@ -1,4 +1,4 @@
-"""Frames in which the person is not seen: short stretches are bridged, longer ones end the job."""
+"""Frames without the person: short stretches are bridged, longer ones end the job."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ _SHOWN = 5  # stretches that an error names
 
 
 def stretches_of(frames: Sequence[int], chosen: np.ndarray) -> list[Stretch]:
-    """(first, last) of each run of `frames` (`n`, ascending) for which `chosen` (`n` bool) holds."""
+    """Return (first, last) of each run of `frames` for which `chosen` holds.
+
+    frames: `n`, ascending.
+    chosen: `n` bool.
+    """
     edges = np.diff(np.concatenate([[0], np.asarray(chosen, int), [0]]))
     starts, ends = np.flatnonzero(edges > 0).tolist(), (np.flatnonzero(edges < 0) - 1).tolist()
     return [(int(frames[start]), int(frames[end])) for start, end in zip(starts, ends, strict=True)]
 
 
 def check_gaps(missing: Sequence[Stretch], fps: float, max_gap_s: float) -> None:
-    """Raises `PersonLost` when one of the stretches without the person, at `fps`, is longer than `max_gap_s`."""
+    """Raise `PersonLost` when a stretch without the person, at `fps`, is longer than `max_gap_s`."""
     long = [(first, last) for first, last in missing if (last - first + 1) / fps > max_gap_s]
     if not long:
         return
@@ -36,16 +40,18 @@ def check_gaps(missing: Sequence[Stretch], fps: float, max_gap_s: float) -> None
 
 
 def bridge(poses: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Poses `m 133 3` of which `found` (`m` bool, at least one) are known, with the others put between them.
+    """Return poses `m 133 3` with those that were not found interpolated between their neighbours.
+
+    found: `m` bool, at least one of them true.
 
     Coordinates go straight from the last known pose to the next; before the first and after the last they stay. A joint
     is as certain as in the less certain of the two, so that a hand that is weak on one side is hidden, not twisted.
     """
-    known = np.flatnonzero(found)
-    places = np.interp(np.arange(len(poses)), known, np.arange(len(known)))
-    bridged = interpolate(poses[known], places)
-    ends = poses[known, :, 2]
+    anchors = np.flatnonzero(found)
+    places = np.interp(np.arange(len(poses)), anchors, np.arange(len(anchors)))
+    bridged = interpolate(poses[anchors], places)
+    ends = poses[anchors, :, 2]
     weaker = np.minimum(ends[np.floor(places).astype(int)], ends[np.ceil(places).astype(int)])
     bridged[..., 2] = weaker
-    bridged[known] = poses[known]
+    bridged[anchors] = poses[anchors]
     return bridged

@@ -1,4 +1,4 @@
-"""What a caller brings along, in the place of what the networks find: keypoints, and masks."""
+"""Keypoints and masks that a caller brings along, in place of those that the networks find."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ _WHITE = 128
 
 
 def people_given(poses: np.ndarray, frames: Sequence[int], read: Read, size: Size) -> FoundPeople:
-    """The one person whose poses `m 133 3` (fractions of the frames; zero where there is nobody) were given.
+    """Return the one person of the caller's own poses `m 133 3`.
 
-    frames: those that are looked at, which `read` gives in the size (width, height) `size`, for cuts and sharpness.
+    poses: fractions of the frames; zero where there is nobody.
+    frames: the source frames to read for cuts and sharpness.
+    read: yields them at `size`.
+    size: (width, height) of the frames.
     """
     poses = poses[: frames[-1] + 1].astype(np.float32)
     found: np.ndarray = np.any(poses[..., 2] > 0, axis=1)
@@ -43,13 +46,13 @@ def people_given(poses: np.ndarray, frames: Sequence[int], read: Read, size: Siz
 
 
 def _box(pose: np.ndarray, size: Size) -> np.ndarray:
-    """`5` in pixels, around the keypoints that are seen; their score is 1."""
+    """Return the box `5` around the visible keypoints, in pixels, with a score of 1."""
     points = pose[pose[:, 2] > 0, :2] * size
     return np.concatenate([points.min(axis=0), points.max(axis=0), [1.0]])
 
 
 class MaskVideo:
-    """A `MaskSource` that looks at nothing: the caller's masks, frame for frame."""
+    """A `MaskSource` without a network: the caller's masks, frame for frame."""
 
     name = "mask_video"
 
@@ -57,6 +60,6 @@ class MaskVideo:
         self._pictures = pictures
 
     def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
-        """One `h w` mask of 0 and 1 for each of `poses`: 1 where the given picture is nearer to white than to black."""
+        """Yield one `h w` mask of 0 and 1 for each of `poses`: 1 where the picture is nearer to white than to black."""
         for _, picture in zip(poses, self._pictures, strict=True):
             yield (picture.mean(axis=2) >= _WHITE).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""Hand points where no hand can be: a finger read on a knee or on somebody else would be drawn as a long streak."""
+"""Hides hand points where no hand can be.
+
+A finger read on a knee or on another person would be drawn as a long streak.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import numpy as np
 
 from animate_pipelines.perception.confidence import JOINT_FOUND
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND
+from animate_pipelines.request.size import Size
 
 # A hand is at most 0.8 of a forearm long; half as much again for one that is held towards the camera.
 _REACH = 1.25
@@ -13,14 +17,18 @@ _REACH = 1.25
 _ARMS = ((LEFT_HAND, (5, 7, 9, 11)), (RIGHT_HAND, (6, 8, 10, 12)))
 
 
-def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A whole-body pose `133 3` (fractions of a frame of `size`) in which hand points far from their wrist count 0.
+def hide_stray_fingers(pose: np.ndarray, size: Size) -> np.ndarray:
+    """Return a whole-body pose `133 3` in which hand points far from their wrist have a confidence of 0.
 
-    Far: over 1.25 of the longest of forearm, upper arm and half the trunk, of those that are seen; arms that point at
-    the camera look short, a trunk does not. Where wrist or all of these are out of sight, all stays as it is.
+    pose: fractions of a frame of `size`.
+    size: (width, height) of the frame.
+
+    Far is over 1.25 of the longest of forearm, upper arm and half the trunk, as far as they are visible; arms that
+    point at the camera look short, a trunk does not.
+    Nothing changes where the wrist or all of these are out of sight.
     """
     pixels = pose[:, :2] * size
-    kept = pose.copy()
+    result = pose.copy()
     for hand, (shoulder, elbow, wrist, hip) in _ARMS:
         spans = ((elbow, wrist, 1.0), (shoulder, elbow, 1.0), (shoulder, hip, 0.5))
         lengths = [
@@ -30,5 +38,5 @@ def hide_stray_fingers(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         ]
         if lengths and pose[wrist, 2] >= JOINT_FOUND:
             far = np.linalg.norm(pixels[hand] - pixels[wrist], axis=1) > _REACH * max(lengths)
-            kept[hand, 2][far] = 0.0
-    return kept
+            result[hand, 2][far] = 0.0
+    return result

@@ -1,8 +1,8 @@
-"""Finds the one who is followed behind somebody else, where the detector draws one box around both.
+"""Finds the person to follow behind somebody else, where the detector draws one box around both.
 
 Where somebody stands in the way, the person's box is put between those before and after, and the pose network reads
-what is in it. It may read whoever is in front: only a posture between those before and after, in the person's own
-colours, is taken. What is hidden from that too is bridged as any other gap.
+its content. It may read the person in front: only a posture between those before and after, in the person's own
+colours, is taken. A frame that stays hidden is bridged like any other gap.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from animate_pipelines.perception.sightings import Sighting, colour_distance, posture_similarity, touching
 from animate_pipelines.perception.tracks import SAME_COLOURS, Track
 
-Others = Mapping[int, Sequence[Sighting]]  # by frame: everybody else who is seen in it
+Others = Mapping[int, Sequence[Sighting]]  # by frame: everybody else in it
 _LONGEST_S = 2.0  # between two sightings; for longer nobody walks as straight as that
 _PATH_S, _OFF_PATH = 0.3, 0.2  # to either side; of the box's mean side
 _TRUNK = [5, 6, 11, 12]
@@ -24,7 +24,7 @@ _LEAST_POSTURE = 0.2  # similarity to the posture put between
 
 
 def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: float) -> dict[int, np.ndarray]:
-    """By frame, the boxes `5` in which the person should be, where it is not seen and somebody is in the way.
+    """Return, by frame, the boxes `5` in which the person should be while somebody is in the way.
 
     cuts: frames before which the scene changes.
     """
@@ -41,32 +41,35 @@ def hidden_boxes(followed: Track, others: Others, cuts: Collection[int], fps: fl
     return boxes
 
 
-def is_person(read: Sighting, between: np.ndarray, followed: Track) -> bool:
-    """Whether it is the one who is followed that was read in a hidden box.
+def is_person(reading: Sighting, between: np.ndarray, followed: Track) -> bool:
+    """Return whether the person read in a hidden box is the one to follow.
 
-    between: the joints `17 3` in pixels, put between those read before and after.
+    between: the joints `17 3` in pixels, interpolated between those read before and after.
     """
-    posture = posture_similarity(replace(read, joints=between), read)
-    alike = colour_distance(read.colours, followed.colours) <= SAME_COLOURS
+    posture = posture_similarity(replace(reading, joints=between), reading)
+    alike = colour_distance(reading.colours, followed.colours) <= SAME_COLOURS
     return alike and posture is not None and posture >= _LEAST_POSTURE
 
 
 def misread(readings: Mapping[int, Sighting], others: Others, cuts: Collection[int], fps: float) -> set[int]:
-    """The frames in which somebody else is in the way and the trunk lies off the person's path: a mixture of the two.
+    """Return the frames in which somebody else is in the way and the trunk lies off the person's path.
 
-    readings: what was read of the person, with joints, by frame. cuts: frames before which the scene changes.
+    Such a reading is a mixture of the two people.
+
+    readings: of the person, with joints, by frame.
+    cuts: frames before which the scene changes.
     """
     frames = np.array(sorted(readings), int)
     scenes = np.searchsorted(sorted(cuts), frames, side="right")
     trunks = np.array([_trunk(readings[frame]) for frame in frames])
-    wrong = set()
+    frames_misread = set()
     for frame, scene, trunk in zip(frames.tolist(), scenes, trunks, strict=True):
-        mine = readings[frame]
-        if any(touching(mine.box, other.box) for other in others.get(frame, ())):
-            around = (np.abs(frames - frame) <= _PATH_S * fps) & (scenes == scene)
-            if np.hypot(*(trunk - np.median(trunks[around], axis=0))) > _OFF_PATH * np.sqrt(mine.area):
-                wrong.add(frame)
-    return wrong
+        sighting = readings[frame]
+        if any(touching(sighting.box, other.box) for other in others.get(frame, ())):
+            neighbours = (np.abs(frames - frame) <= _PATH_S * fps) & (scenes == scene)
+            if np.hypot(*(trunk - np.median(trunks[neighbours], axis=0))) > _OFF_PATH * np.sqrt(sighting.area):
+                frames_misread.add(frame)
+    return frames_misread
 
 
 def _trunk(reading: Sighting) -> np.ndarray:

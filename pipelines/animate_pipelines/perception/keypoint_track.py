@@ -36,9 +36,9 @@ _BODIES = {len(rows): rows for rows in (_BODY_18, _BODY_25)}
 
 
 def read_track(path: Path, num_frames: int) -> np.ndarray:
-    """Poses `num_frames 133 3` (fractions of the picture); zero in frames without the person.
+    """Read poses `num_frames 133 3` (fractions of the picture); zero in frames without the person.
 
-    `InvalidField` on `keypoints` names what is wrong, with the frame, the value and the limit.
+    Raises `InvalidField` on `keypoints`, with the frame, the value and the limit.
     """
     track = _read_object(path)
     if track.get("format") not in _FORMATS:
@@ -90,23 +90,23 @@ def _read_openpose(frame: Any, where: str) -> np.ndarray:
             if row is not None:
                 pose[row] = point
         for name, rows in (("hand_left", LEFT_HAND), ("hand_right", RIGHT_HAND), ("face", FACE)):
-            if given := person.get(f"{name}_keypoints_2d"):
+            if values := person.get(f"{name}_keypoints_2d"):
                 length = 70 if name == "face" else 21
-                pose[rows] = _read_points(given, (length,), f"{where}.{name}_keypoints_2d")[: rows.stop - rows.start]
+                pose[rows] = _read_points(values, (length,), f"{where}.{name}_keypoints_2d")[: rows.stop - rows.start]
     return _fill_face(pose)
 
 
 def _fill_face(pose: np.ndarray) -> np.ndarray:
-    """Face points that OpenPose did not find lie at (0, 0); the face's box must not reach there."""
+    """Move the face points that OpenPose did not find from (0, 0) into the face, for the sake of the face's box."""
     face = pose[FACE]
-    seen = face[:, 2] > 0
-    if seen.any():
-        face[~seen, :2] = face[seen, :2].mean(axis=0)
+    visible = face[:, 2] > 0
+    if visible.any():
+        face[~visible, :2] = face[visible, :2].mean(axis=0)
     return pose
 
 
 def _read_points(value: Any, lengths: Sequence[int], where: str) -> np.ndarray:
-    """`n 3`, of one of these lengths, from triples or from a flat list."""
+    """Return points `n 3`, with n one of `lengths`, from triples or from a flat list."""
     try:
         points = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -134,5 +134,5 @@ def _check_ranges(poses: np.ndarray) -> None:
 
 
 def _invalid(what: str, value: object, limit: str) -> InvalidField:
-    shown = value if isinstance(value, int | float) and math.isfinite(value) else str(value)[:80]
-    return InvalidField(f"{{field}}: {what} must be {limit}, not {shown}", field=_FIELD, value=shown, limit=limit)
+    text = value if isinstance(value, int | float) and math.isfinite(value) else str(value)[:80]
+    return InvalidField(f"{{field}}: {what} must be {limit}, not {text}", field=_FIELD, value=text, limit=limit)

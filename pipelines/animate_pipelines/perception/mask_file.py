@@ -1,4 +1,4 @@
-"""`MaskFile`: where the person is in every frame of a film, on the disk, eight pixels a byte."""
+"""`MaskFile`: the person's mask in every frame of a film, on the disk, eight pixels a byte."""
 
 from __future__ import annotations
 

@@ -19,46 +19,47 @@ _MOST_FRAMES = 8
 
 
 def preview_masks(
-    source: MaskSource, frames: DrivingFrames, video: Observations, fit: MaskFit, given: DrivingFrames | None
+    source: MaskSource, frames: DrivingFrames, video: Observations, fit: MaskFit, own_masks: DrivingFrames | None
 ) -> MaskPreview:
-    """The masks in up to eight of the frames in which `video` has the person, evenly over time; none where nobody is.
+    """Return the masks in up to eight of the frames in which `video` has the person, evenly over time.
 
-    A tracker sees these frames only here, in a render all of them.
-    given: the caller's own masks, of the same frames; `source` is then not asked.
+    A tracker reads these frames only here, and all of them in a render. The preview is empty where nobody is visible.
+
+    own_masks: the caller's own masks, of the same frames; `source` is then not used.
     """
     chosen = _spread(video.times_s)
     seconds = video.times_s[chosen]
-    shown = np.round(seconds * float(frames.clip.fps)).astype(int)
-    indices = frames.clip.indices[shown].tolist()
-    finder = source if given is None else MaskVideo(given.read(indices))
+    numbers = np.round(seconds * float(frames.clip.fps)).astype(int)
+    indices = frames.clip.indices[numbers].tolist()
+    finder = source if own_masks is None else MaskVideo(own_masks.read(indices))
     pictures = list(frames.read(indices))
     masks = finder.person_masks(pictures, frames.place_poses(video.poses[chosen]))
     return _preview(finder.name, fit, seconds, pictures, masks)
 
 
-def previewed(looked_at: Sequence[int], fps: float) -> list[int]:
-    """Return the eight of the source frames `looked_at`, evenly, that a preview of a render shows."""
-    return [looked_at[index] for index in _spread(np.array(looked_at) / fps)]
+def previewed(source_frames: Sequence[int], fps: float) -> list[int]:
+    """Return eight of `source_frames`, evenly over time, for the preview of a render."""
+    return [source_frames[index] for index in _spread(np.array(source_frames) / fps)]
 
 
 def masks_used(
     masks: MaskFile,
     frames: DrivingFrames,
-    looked_at: Sequence[int],
+    source_frames: Sequence[int],
     fit: MaskFit,
     source: str,
     pictures: Mapping[int, np.ndarray] = MappingProxyType({}),
 ) -> MaskPreview:
-    """Return the masks of a render, in eight of the source frames `looked_at`.
+    """Return the masks of a render, in eight of `source_frames`.
 
-    source: the name of what found them.
+    source: the name of the mask source.
     pictures: by source frame, those that need not be read.
     """
     fps = float(frames.clip.source_fps)
-    indices = previewed(looked_at, fps)
+    indices = previewed(source_frames, fps)
     unread = [index for index in indices if index not in pictures]
-    shown = {**pictures, **dict(zip(unread, frames.read(unread), strict=True))}
-    return _preview(source, fit, np.array(indices) / fps, [shown[index] for index in indices], masks.read(indices))
+    by_frame = {**pictures, **dict(zip(unread, frames.read(unread), strict=True))}
+    return _preview(source, fit, np.array(indices) / fps, [by_frame[index] for index in indices], masks.read(indices))
 
 
 def _preview(
@@ -75,8 +76,8 @@ def _preview(
 
 
 def _spread(times_s: np.ndarray) -> list[int]:
-    """Indices of the times nearest to evenly spaced ones, in order."""
+    """Return the indices of the times nearest to evenly spaced ones, in order."""
     if not len(times_s):
         return []
-    wanted = np.linspace(times_s[0], times_s[-1], _MOST_FRAMES)
-    return sorted({int(np.abs(times_s - second).argmin()) for second in wanted})
+    even_times = np.linspace(times_s[0], times_s[-1], _MOST_FRAMES)
+    return sorted({int(np.abs(times_s - second).argmin()) for second in even_times})

@@ -1,4 +1,4 @@
-"""`MaskPreview`: what replace mode regenerates in a few frames of the driving video, to be looked at."""
+"""`MaskPreview`: the pixels that replace mode regenerates, in a few frames of the driving video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from animate_pipelines.request.choices import MaskFit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedFrame:
-    """picture: `h w 3`. person: the mask that was found, regenerated: what is made of it; `h w` of 0 and 1."""
+    """One frame of a preview.
+
+    second: its time.
+    picture: `h w 3`.
+    person: the person's mask, `h w` of 0 and 1.
+    regenerated: the mask of the pixels that are regenerated, `h w` of 0 and 1.
+    """
 
     second: float
     picture: np.ndarray
@@ -22,14 +28,17 @@ class MaskedFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskPreview:
-    """source: what found the masks; see `RenderResult.mask_source`."""
+    """The masks in a few frames.
+
+    source: the name of the mask source; see `RenderResult.mask_source`.
+    """
 
     source: str
     fit: MaskFit
     frames: tuple[MaskedFrame, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Shares are of the picture, 0 to 1."""
+        """Return the preview as JSON values, without pictures; shares are of the picture, 0 to 1."""
         return {
             "source": self.source,
             "fit": self.fit,

@@ -1,6 +1,6 @@
-"""Which pixels are regenerated in replace mode, and where that is known from.
+"""The pixels that replace mode regenerates, and the sources of the person's mask.
 
-`MaskSource` is the seam: a source sees the clip's frames and poses in order and says where the person is in each.
+`MaskSource` is the seam: a source reads the clip's frames and poses in order and masks the person in each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ class MaskSource(Protocol):
     name: str
 
     def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
-        """One `h w` mask a frame, 1 on the person, for frames `h w 3` and their poses `t 133 3` (fractions)."""
+        """Yield one `h w` mask a frame, 1 on the person.
+
+        frames: `h w 3`.
+        poses: `t 133 3`, fractions of the frame.
+        """
 
 
 class KeypointBoxes:
@@ -35,17 +39,18 @@ class KeypointBoxes:
     margin = 0.08  # of the box's longer side: keypoints are joints, clothes and hair reach beyond them
 
     def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield one `h w` mask a frame, 1 in the box around the confident keypoints."""
         for frame, pose in zip(frames, poses, strict=True):
             yield self._box_mask(pose, *frame.shape[:2])
 
     def _box_mask(self, pose: np.ndarray, height: int, width: int) -> np.ndarray:
         mask = np.zeros((height, width), np.uint8)
-        seen = pose[pose[:, 2] >= JOINT_FOUND, :2] * [width, height]
-        if len(seen):
-            (x1, y1), (x2, y2) = seen.min(axis=0), seen.max(axis=0)
-            grow = self.margin * max(x2 - x1, y2 - y1)
-            top, left = max(int(y1 - grow), 0), max(int(x1 - grow), 0)
-            mask[top : max(int(y2 + grow), 0) + 1, left : max(int(x2 + grow), 0) + 1] = 1
+        points = pose[pose[:, 2] >= JOINT_FOUND, :2] * [width, height]
+        if len(points):
+            (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
+            margin = self.margin * max(x2 - x1, y2 - y1)
+            top, left = max(int(y1 - margin), 0), max(int(x1 - margin), 0)
+            mask[top : max(int(y2 + margin), 0) + 1, left : max(int(x2 + margin), 0) + 1] = 1
         return mask
 
 
@@ -55,7 +60,7 @@ def dilate(mask: np.ndarray, *, kernel_px: int = _KERNEL_PX, iterations: int = _
 
 
 def fit_mask(mask: np.ndarray, fit: MaskFit) -> np.ndarray:
-    """What is regenerated, `h w` of 0 and 1, for a person's `h w` mask; see `RenderParams.mask_fit`."""
+    """Return the pixels to regenerate, `h w` of 0 and 1, for a person's `h w` mask; see `RenderParams.mask_fit`."""
     grown = dilate(mask)
     if fit == "tight":
         return grown

@@ -1,4 +1,4 @@
-"""`Observation`: the one person a picture is about, and how many there are. Every detected box is read for a pose.
+"""`Observation`: the main person in a picture, and the number of people. Every detected box is read for a pose.
 
 Detectors put several boxes around one person; heads tell people apart, and the surest pose of a head stands for it.
 """
@@ -25,8 +25,11 @@ _APART = 0.7  # of the distance between the shoulders, from one head to another
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """pose: `133 3`, and box: (x1, y1, x2, y2), as fractions of the picture. people: at least 1.
+    """The main person in a picture.
 
+    pose: `133 3`, as fractions of the picture.
+    box: (x1, y1, x2, y2), as fractions of the picture.
+    people: the number of people, at least 1.
     sharpness: see `sharpness_of`.
     """
 
@@ -37,7 +40,7 @@ class Observation:
 
 
 def observe(readers: Readers, picture: np.ndarray) -> Observation | None:
-    """What an `h w 3` RGB picture shows; None when there is nobody."""
+    """Return the main person in an `h w 3` RGB picture, or None when there is nobody."""
     height, width = picture.shape[:2]
     boxes = list_people(readers.detector, picture)[:_MOST_BOXES]
     if not len(boxes):
@@ -59,7 +62,7 @@ def observe(readers: Readers, picture: np.ndarray) -> Observation | None:
 def require_pose(readers: Readers, picture: np.ndarray, *, field: str) -> np.ndarray:
     """Return the pose `133 3` of the largest person in a picture `h w 3`.
 
-    field: of the request, as which the picture was given.
+    field: the field of the request that the picture came in.
     Raises `NoPersonFound`.
     """
     box = detect_person(readers.detector, picture)
@@ -71,9 +74,11 @@ def require_pose(readers: Readers, picture: np.ndarray, *, field: str) -> np.nda
 
 
 def count_heads(poses: Sequence[np.ndarray]) -> int:
-    """Different people among poses `133 3` in pixels, those of the surest boxes first; somebody is always there.
+    """Return the number of different people among poses `133 3` in pixels, at least 1.
 
-    A box between two people is less sure than theirs, but what is read in it may be a mixture of two sure faces.
+    poses: those of the surest boxes first.
+
+    A box between two people is less sure than theirs, but its pose may be a mixture of two sure faces.
     """
     heads: list[tuple[np.ndarray, float]] = []
     for pose in poses:

@@ -11,7 +11,10 @@ MAX_BATCH = 16
 
 
 def run_batched(session: onnxruntime.InferenceSession, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """The network's first output for `n` inputs `c h w`: `MAX_BATCH` a call, or one where the graph says so."""
+    """Return the network's first output for `n` inputs `c h w`.
+
+    It takes `MAX_BATCH` inputs a call, or one where the graph is fixed to one.
+    """
     source = session.get_inputs()[0]
     step = 1 if isinstance(source.shape[0], int) else MAX_BATCH
     chunks = [np.stack(pictures[start : start + step]) for start in range(0, len(pictures), step)]

@@ -1,7 +1,7 @@
-"""Looks through the driving video: everybody in it, who is who, and the poses of the one to follow.
+"""Looks through the driving video: everybody in it, who is who, and the poses of the person to follow.
 
-Two passes over the frames, sixteen at a time: the detector's (`everybody`), after which it is known who is who and how
-long; then the pose network's, on that one person, also behind others.
+Two passes over the frames, sixteen at a time: first the detector's, over everybody, whose boxes are linked into people;
+then the pose network's, on the person to follow, also behind others.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ OnFrame = Callable[[int, int], None]
 def find_people(
     readers: Readers, footage: Footage, *, person: Person, smoothing: bool, watch: Stopwatch, on_frame: OnFrame
 ) -> FoundPeople:
-    """Look through the footage for `person`.
+    """Find everybody in the footage, and the poses of `person`.
 
-    watch: counts the seconds of "detect" and "pose". on_frame: called with (work done, work in all). Raises
-    `NoPersonFound` for a `person` that is not there; where there is nobody at all, `found` says so.
+    watch: counts the seconds of "detect" and "pose".
+    on_frame: called with (work done, work in all).
+    Raises `NoPersonFound` for a `person` that is not there; without anybody at all, `found` is false everywhere.
     """
 
-    def on_survey(done: int) -> None:
-        on_frame(done, 2 * len(footage.frames))
+    def on_survey(num_frames: int) -> None:
+        on_frame(num_frames, 2 * len(footage.frames))
 
     survey = scan_people(readers, footage, watch, on_survey, read_all=not smoothing)
     return follow_person(readers, footage, survey, person=person, smoothing=smoothing, watch=watch, on_frame=on_frame)
@@ -66,33 +67,23 @@ def follow_person(
     watch: Stopwatch,
     on_frame: OnFrame,
 ) -> FoundPeople:
-    """The second pass of `find_people`, after a survey of the same footage."""
-    frames, size, fps = footage.frames, footage.size, footage.fps
+    """Read the poses of `person`, as the second pass of `find_people`.
+
+    survey: the first pass over the same footage.
+    """
+    frames, fps = footage.frames, footage.fps
     tracks = link_tracks(survey.sightings, survey.cuts, fps)
     people = real_people(tracks, len(frames))
-    chosen = choose_person(people, person, size, fps) if people else None
-    known: dict[int, Reading] = {}
+    chosen = choose_person(people, person, footage.size, fps) if people else None
+    readings: dict[int, Reading] = {}
     if chosen is not None:
-        boxes = {sighting.frame: sighting.box for sighting in people[chosen].sightings}
-        if smoothing:
-            boxes = smooth_boxes(boxes, survey.cuts, fps)
-        others = _by_frame(s for track in tracks if track is not people[chosen] for s in track.sightings)
-        hidden = hidden_boxes(people[chosen], others, survey.cuts, fps)
-        read = {frame: reading for frame, box in boxes.items() if (reading := survey.reading(frame, box)) is not None}
-        unread = {frame: box for frame, box in boxes.items() if frame not in read}
-
-        def on_follow(done: int) -> None:
-            on_frame(len(frames) + done, len(frames) + len(unread) + len(hidden))
-
-        read |= _read(readers, footage, unread, watch, on_follow)
-        known = {frame: reading for frame, reading in read.items() if reading.shows_body}
-        for frame in misread({frame: reading.sighting for frame, reading in known.items()}, others, survey.cuts, fps):
-            del known[frame]
-        behind = _read(readers, footage, hidden, watch, lambda done: on_follow(len(unread) + done))
-        known |= _of_followed(behind, people[chosen], known, size)
-    poses, found = _poses(known, frames[-1] + 1)
+        others = [track for track in tracks if track is not people[chosen]]
+        readings = _read_followed(
+            readers, footage, survey, people[chosen], others, smoothing=smoothing, watch=watch, on_frame=on_frame
+        )
+    poses, found = _poses(readings, frames[-1] + 1)
     sharpness = np.zeros(len(poses), np.float32)
-    sharpness[list(known)] = [reading.sharpness for reading in known.values()]
+    sharpness[list(readings)] = [reading.sharpness for reading in readings.values()]
     numbered = [(number, s) for number, track in _numbered(tracks, people) for s in track.sightings]
     return FoundPeople(
         frames=np.array(frames),
@@ -107,47 +98,86 @@ def follow_person(
     )
 
 
+def _read_followed(
+    readers: Readers,
+    footage: Footage,
+    survey: Scan,
+    followed: Track,
+    tracks: Iterable[Track],
+    *,
+    smoothing: bool,
+    watch: Stopwatch,
+    on_frame: OnFrame,
+) -> dict[int, Reading]:
+    """Read the person to follow in every frame that shows it, by frame.
+
+    tracks: everybody else.
+    """
+    cuts, fps = survey.cuts, footage.fps
+    boxes = {sighting.frame: sighting.box for sighting in followed.sightings}
+    if smoothing:
+        boxes = smooth_boxes(boxes, cuts, fps)
+    others = _by_frame(sighting for track in tracks for sighting in track.sightings)
+    hidden = hidden_boxes(followed, others, cuts, fps)
+    readings = {frame: reading for frame, box in boxes.items() if (reading := survey.reading(frame, box)) is not None}
+    unread = {frame: box for frame, box in boxes.items() if frame not in readings}
+    num_frames = len(footage.frames)
+
+    def on_follow(num_read: int) -> None:
+        on_frame(num_frames + num_read, num_frames + len(unread) + len(hidden))
+
+    readings |= _read(readers, footage, unread, watch, on_follow)
+    readings = {frame: reading for frame, reading in readings.items() if reading.shows_body}
+    for frame in misread({frame: reading.sighting for frame, reading in readings.items()}, others, cuts, fps):
+        del readings[frame]
+    behind = _read(readers, footage, hidden, watch, lambda num_read: on_follow(len(unread) + num_read))
+    return readings | _of_followed(behind, followed, readings, footage.size)
+
+
 def _read(
     readers: Readers, footage: Footage, boxes: dict[int, np.ndarray], watch: Stopwatch, on_frame: Callable[[int], None]
 ) -> dict[int, Reading]:
-    """What is read in `boxes`, by frame."""
+    """Read the person in `boxes`, by frame."""
     frames, readings = sorted(boxes), dict[int, Reading]()
-    seen = zip(frames, footage.read(frames), strict=True)
-    with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(seen, MAX_BATCH)) as batches:
+    pictures = zip(frames, footage.read(frames), strict=True)
+    with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(pictures, MAX_BATCH)) as batches:
         for batch in batches:
-            shown = [(frame, picture, squash(picture)) for frame, picture in batch]
+            views = [(frame, picture, squash(picture)) for frame, picture in batch]
             with watch("pose"):
-                read = read_people(readers, shown, [boxes[frame] for frame, _ in batch], footage.size, pool)
-            readings.update({reading.sighting.frame: reading for reading in read})
+                new = read_people(readers, views, [boxes[frame] for frame, _ in batch], footage.size, pool)
+            readings.update({reading.sighting.frame: reading for reading in new})
             on_frame(len(readings))
     return readings
 
 
 def _of_followed(
-    readings: dict[int, Reading], followed: Track, known: dict[int, Reading], size: Size
+    behind: dict[int, Reading], followed: Track, readings: dict[int, Reading], size: Size
 ) -> dict[int, Reading]:
-    """Those of the readings behind somebody else that are of the one who is followed."""
-    if not known:
+    """Return the readings behind somebody else that show the person to follow.
+
+    readings: those of the person in plain view.
+    """
+    if not readings:
         return {}
-    between = bridge(*_poses(known, followed.sightings[-1].frame + 1))
+    between = bridge(*_poses(readings, followed.sightings[-1].frame + 1))
     return {
         frame: reading
-        for frame, reading in readings.items()
+        for frame, reading in behind.items()
         if is_person(reading.sighting, joints_of(between[frame], size), followed)
     }
 
 
 def _by_frame(sightings: Iterable[Sighting]) -> dict[int, list[Sighting]]:
-    found: dict[int, list[Sighting]] = {}
+    by_frame: dict[int, list[Sighting]] = {}
     for sighting in sightings:
-        found.setdefault(sighting.frame, []).append(sighting)
-    return found
+        by_frame.setdefault(sighting.frame, []).append(sighting)
+    return by_frame
 
 
-def _poses(known: dict[int, Reading], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Poses `m 133 3` of all source frames up to `length`, and which of them (`m`) are known."""
+def _poses(readings: dict[int, Reading], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return poses `m 133 3` of all source frames up to `length`, and whether each is known, `m`."""
     poses, found = np.zeros((length, NUM_KEYPOINTS, 3), np.float32), np.zeros(length, bool)
-    for frame, reading in known.items():
+    for frame, reading in readings.items():
         poses[frame], found[frame] = reading.pose, True
     return poses, found
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 
 from animate_pipelines.perception.onnx_batch import run_batched
+from animate_pipelines.request.size import Size
 
 _INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
 _MEAN = np.array([0.485, 0.456, 0.406])
@@ -26,7 +27,12 @@ _BLUR = 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonCrop:
-    """pixels: the network's input `3 256 192`, normalised. centre (px), scale (200 px): where in the frame it was."""
+    """The input of the pose network for one person.
+
+    pixels: `3 256 192`, normalised.
+    centre: of the crop in the frame, px.
+    scale: of the crop in the frame, in units of 200 px.
+    """
 
     pixels: np.ndarray
     centre: np.ndarray
@@ -34,22 +40,27 @@ class PersonCrop:
 
 
 def estimate_pose(session: onnxruntime.InferenceSession, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-    """The whole-body pose `133 3` (fractions of the frame) of the person in `box`, or in the whole `h w 3` frame."""
+    """Return the whole-body pose `133 3` (fractions of the frame) of the person in `box`.
+
+    frame: `h w 3` RGB.
+    box: (x1, y1, x2, y2, score) in pixels; None for the whole frame.
+    """
     crop = crop_person(frame, box)
     (pose,) = read_poses(session, [crop], (frame.shape[1], frame.shape[0]))
     return pose
 
 
 def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
-    """What the network reads of an RGB frame: the person in `box`, or the whole frame."""
+    """Crop an RGB frame to the person in `box`, or take the whole frame, as input of the network."""
     centre, scale = crop_geometry(box, frame.shape[1], frame.shape[0])
     return PersonCrop(pixels=crop_input(frame[..., ::-1], centre, scale), centre=centre, scale=scale)
 
 
-def read_poses(
-    session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: tuple[int, int]
-) -> list[np.ndarray]:
-    """The whole-body poses `133 3` in crops of frames of `size` (width, height), as fractions of the frame."""
+def read_poses(session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: Size) -> list[np.ndarray]:
+    """Return the whole-body poses `133 3` in crops, as fractions of the frame.
+
+    size: (width, height) of the frames.
+    """
     heatmaps = run_batched(session, [crop.pixels for crop in crops])
     return [
         decode_heatmaps(maps, crop.centre, crop.scale) / [*size, 1] for maps, crop in zip(heatmaps, crops, strict=True)
@@ -57,7 +68,10 @@ def read_poses(
 
 
 def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centre (px) and scale (200 px) of the crop around (x1, y1, x2, y2, score): 3:4, a quarter larger than the box."""
+    """Return centre (px) and scale (200 px) of the crop around (x1, y1, x2, y2, score).
+
+    The crop is 3:4, and a quarter larger than the box.
+    """
     if box is None or box[4] <= 0 or box[2] - box[0] < _MIN_BOX_PX or box[3] - box[1] < _MIN_BOX_PX:
         box = np.array([0, 0, width, height, 1.0])
     centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
@@ -67,7 +81,7 @@ def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.n
 
 
 def crop_input(image: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The network's input `3 256 192`, channels as given; zeros where the crop reaches outside the image."""
+    """Return the network's input `3 256 192`, channels in the image's order; zeros outside the image."""
     crop_height = scale[1] * _UNIT_PX
     crop_width = crop_height * _INPUT_WIDTH / _INPUT_HEIGHT
     half = np.array([crop_width, crop_height]) / 2
@@ -82,7 +96,7 @@ def crop_input(image: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.n
 
 
 def decode_heatmaps(heatmaps: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Points `k 3` (x px, y px, confidence) from heatmaps `k h w`: the maximum, refined below a pixel (DARK).
+    """Return points `k 3` (x px, y px, confidence) from heatmaps `k h w`: the maximum, refined below a pixel (DARK).
 
     The refinement (Zhang et al., "Distribution-Aware Coordinate Representation", 2020) takes one Newton step on the log
     of the blurred map.
@@ -97,7 +111,10 @@ def decode_heatmaps(heatmaps: np.ndarray, centre: np.ndarray, scale: np.ndarray)
 
 
 def _blur(heatmaps: np.ndarray) -> np.ndarray:
-    """Each blurred, its maximum kept. All in one call: laid below each other, as far apart as the kernel reaches."""
+    """Blur each heatmap, keeping its maximum.
+
+    All in one call: laid below each other, as far apart as the kernel reaches.
+    """
     border = (_BLUR - 1) // 2
     sheet = np.pad(heatmaps, ((0, 0), (border, border), (border, border)))
     blurred = cv2.GaussianBlur(sheet.reshape(-1, sheet.shape[2]), (_BLUR, _BLUR), 0).reshape(sheet.shape)
@@ -106,7 +123,7 @@ def _blur(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def _refinements(heatmaps: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Steps `k 2` (x, y) from those pixels; 0 at the border, and where the map is flat."""
+    """Return steps `k 2` (x, y) from those pixels; 0 at the border, and where the map is flat."""
     count, height, width = heatmaps.shape
     inner = np.flatnonzero((columns > 1) & (columns < width - 2) & (rows > 1) & (rows < height - 2))
 

@@ -1,4 +1,4 @@
-"""How far two poses are apart: the angle between their limbs.
+"""The distance between two poses: the angle between their limbs.
 
 Angles, not places: they are the same for tall and short people, near and far, left and right in the picture.
 """
@@ -25,20 +25,23 @@ _MIN_GROUPS = 4
 
 
 def pose_distance(a: np.ndarray, b: np.ndarray, *, aspect_a: float, aspect_b: float) -> float | None:
-    """Degrees, 0 to 180, between two poses `133 3` (fractions of pictures of these aspects, width over height).
+    """Return the degrees, 0 to 180, between two poses `133 3` (fractions of their pictures).
 
-    The root of the mean square over the parts of the body that are seen in both; None when these are fewer than four.
-    A part counts by the middle one of its angles, of two by the smaller: one misread joint turns by anything what it
-    ends, a misread elbow both halves of an arm but not the whole.
+    aspect_a, aspect_b: width over height of each picture.
+    Returns None when fewer than four parts of the body are visible in both.
+
+    The angle is the root of the mean square over the parts that are visible in both. A part counts by the middle one
+    of its angles, or by the smaller of two: one misread joint may turn the limbs it ends by anything, a misread elbow
+    both halves of an arm but not the whole.
     """
     first, second = (body_20(pose) * [aspect, 1, 1] for pose, aspect in ((a, aspect_a), (b, aspect_b)))
     angles = []
     for group in _GROUPS:
-        seen = [
+        limbs = [
             limb for limb in group if min(first[list(limb), 2].min(), second[list(limb), 2].min()) >= JOINT_COMPARED
         ]
-        if len(seen) == len(group):
-            angles.append(sorted(_angle(first, second, limb) for limb in seen)[(len(seen) - 1) // 2])
+        if len(limbs) == len(group):
+            angles.append(sorted(_angle(first, second, limb) for limb in limbs)[(len(limbs) - 1) // 2])
     return float(np.sqrt(np.mean(np.square(angles)))) if len(angles) >= _MIN_GROUPS else None
 
 

@@ -1,4 +1,4 @@
-"""`Readers`: the two networks that look at pictures."""
+"""`Readers`: the two networks that read people in pictures."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Readers:
 
     @property
     def are_there(self) -> bool:
-        """Whether the bundle has them."""
+        """Return whether the bundle has both networks."""
         return not any(isinstance(network, AbsentNetwork) for network in (self.detector, self.pose))
 
 
 class AbsentNetwork:
-    """Stands where the bundle has no such network, which only matters when it is asked: keypoints can be given."""
+    """A network that the bundle lacks. It fails only when it is used: keypoints may come from the caller."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def get_inputs(self) -> NoReturn:
-        """Raises `BundleError`."""
+        """Raise `BundleError`."""
         raise BundleError(
             f"the bundle lacks {self._name}; without it keypoints must be given", field="bundle", value=self._name
         )

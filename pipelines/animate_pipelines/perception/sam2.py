@@ -36,7 +36,11 @@ class Sam2Masks:
 
     @torch.no_grad()
     def person_masks(self, frames: Iterable[np.ndarray], poses: np.ndarray) -> Iterator[np.ndarray]:
-        """One `h w` mask of 0 and 1 a frame, for frames `h w 3` and their poses `t 133 3` (fractions of the frame)."""
+        """Yield one `h w` mask of 0 and 1 a frame.
+
+        frames: `h w 3`.
+        poses: `t 133 3`, fractions of the frame.
+        """
         source = iter(frames)
         for start in range(0, len(poses), _STRETCH):
             stretch = list(islice(source, _STRETCH))
@@ -76,6 +80,9 @@ class Sam2Masks:
 
 
 def prompted_frames(num_frames: int) -> list[int]:
-    """The frames of a stretch that are clicked on: every quarter, which may come to five; one in very short ones."""
+    """Return the frames of a stretch that are clicked on.
+
+    One every quarter, which may come to five; only one in very short stretches.
+    """
     prompts = _PROMPTS if num_frames > _PROMPTS else 1
     return list(range(0, num_frames, num_frames // prompts))

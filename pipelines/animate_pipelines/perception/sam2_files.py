@@ -22,7 +22,10 @@ _TWINS = {f"prompt_encoder.shared_embedding.{_EMBEDDING}": f"shared_image_embedd
 
 
 def hiera_large_config() -> Sam2VideoConfig:
-    """Of SAM 2.0 with its large encoder (sam2_hiera_l.yaml); what is not said here is the same in 2.1."""
+    """Return the configuration of SAM 2.0 with its large encoder (sam2_hiera_l.yaml).
+
+    Values that are not set here are the same in 2.1.
+    """
     backbone = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": 144,
@@ -47,7 +50,10 @@ def hiera_large_config() -> Sam2VideoConfig:
 
 
 def load_original(path: Path) -> Sam2VideoModel:
-    """The tracker with the checkpoint's values, on the CPU in float32. `BundleError` for what does not fit."""
+    """Load the tracker with the checkpoint's values, on the CPU in float32.
+
+    Raises `BundleError` for a file that does not fit.
+    """
     try:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         tensors: dict[str, torch.Tensor] = saved["model"]
@@ -60,29 +66,30 @@ def load_original(path: Path) -> Sam2VideoModel:
 
 
 def renamed(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """The checkpoint's tensors under transformers' names. `BundleError` names the first that is wrong.
+    """Return the checkpoint's tensors under transformers' names.
 
     shapes: those that the model needs, all of them and no others.
+    Raises `BundleError` with the first tensor that is wrong.
     """
-    found: dict[str, torch.Tensor] = {}
+    result: dict[str, torch.Tensor] = {}
     points: dict[int, torch.Tensor] = {}
     for original, tensor in tensors.items():
         row = point_row(original)
         if row is None:
-            found[sam2_name(original)] = tensor
+            result[sam2_name(original)] = tensor
         else:
             points[row] = tensor
     if points:
-        found[sam2_name("sam_prompt_encoder.point_embeddings.0.weight")] = torch.cat(
+        result[sam2_name("sam_prompt_encoder.point_embeddings.0.weight")] = torch.cat(
             [points[row] for row in sorted(points)]
         )
     for name, twin in _TWINS.items():
-        if name in found:
-            found[twin] = found[name]
-    for name in shapes.keys() | found.keys():
-        needed, given = shapes.get(name), found[name].shape if name in found else None
-        if needed != given:
-            said = "is missing" if given is None else "is not of this network"
-            said = f"is {tuple(given)}, not {tuple(needed)}" if given is not None and needed is not None else said
-            raise BundleError(f"{CHECKPOINT_NAME}: {name} {said}", field="bundle", value=name)
-    return found
+        if name in result:
+            result[twin] = result[name]
+    for name in shapes.keys() | result.keys():
+        needed, shape = shapes.get(name), result[name].shape if name in result else None
+        if needed != shape:
+            problem = "is missing" if shape is None else "is not of this network"
+            problem = f"is {tuple(shape)}, not {tuple(needed)}" if shape is not None and needed is not None else problem
+            raise BundleError(f"{CHECKPOINT_NAME}: {name} {problem}", field="bundle", value=name)
+    return result

@@ -1,4 +1,4 @@
-"""The first pass over the driving video: everybody in every frame, sixteen frames at a time, and what is read of them.
+"""The first pass over the driving video: everybody in every frame, sixteen frames at a time, and their readings.
 
 Postures tell people apart where there are several boxes, or were a moment ago; one person alone is linked by its place.
 """
@@ -28,15 +28,18 @@ from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.size import Size
 
 Read = Callable[[Sequence[int]], Iterator[np.ndarray]]
-Shown = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
+View = tuple[int, np.ndarray, np.ndarray]  # a frame's number, the frame, and the detector's picture of it
 THREADS = min(os.cpu_count() or 1, 8)
-_CROWD_S = 2.0  # for so long after several boxes were seen may somebody be behind the only one
+_CROWD_S = 2.0  # after several boxes, for which somebody may be behind the only one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footage:
-    """What is looked at: the source frames `frames`, which `read` gives in the size (width, height) `size`.
+    """The frames to look through.
 
+    read: yields frames at `size`.
+    frames: the source frames.
+    size: (width, height).
     fps: of the source.
     """
 
@@ -48,9 +51,11 @@ class Footage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the pose network reads of one person in one frame. pose: `133 3`, fractions of the frame.
+    """The pose network's reading of one person in one frame.
 
-    sighting: with the joints and the colours between them. sharpness: see `sharpness_of`.
+    sighting: with the joints, and the colours between them.
+    pose: `133 3`, fractions of the frame.
+    sharpness: see `sharpness_of`.
     """
 
     sighting: Sighting
@@ -59,13 +64,16 @@ class Reading:
 
     @property
     def shows_body(self) -> bool:
+        """Return whether the joints are certain enough for a body."""
         return float(self.pose[BODY, 2].mean()) >= BODY_SEEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """Everybody in every frame that was looked at, and the frames that begin a new scene.
+    """Everybody in every frame of the footage.
 
+    sightings: by frame, in the order of the footage.
+    cuts: source frames that begin a new scene.
     readings: of the boxes that were read, by frame and box.
     """
 
@@ -74,7 +82,7 @@ class Scan:
     readings: dict[tuple[int, bytes], Reading]
 
     def reading(self, frame: int, box: np.ndarray) -> Reading | None:
-        """What was read in that very box; None where nothing was."""
+        """Return the reading of that very box, or None where it was not read."""
         return self.readings.get(_place(frame, box))
 
 
@@ -87,54 +95,79 @@ def scan_people(
 ) -> Scan:
     """Detect everybody, read them, and leave one box a person.
 
-    watch: counts the seconds of "detect" and "pose". on_frame: called with the number of frames looked at.
+    watch: counts the seconds of "detect" and "pose".
+    on_frame: called with the number of frames done.
     read_all: False reads only those whose posture must tell them apart.
     """
     frames, size = footage.frames, footage.size
     sightings: list[list[Sighting]] = []
     readings: dict[tuple[int, bytes], Reading] = {}
     thumbnails: list[np.ndarray] = []
-    crowd_until = -1.0
+    crowd = _Crowd(footage.fps)
     with ThreadPoolExecutor(THREADS) as pool, closing(read_ahead(footage.read(frames), MAX_BATCH)) as batches:
         for pictures in batches:
             with watch("detect"):
                 squashed = list(pool.map(squash, pictures))
-                found = list(map(certain_boxes, detect_people(readers.detector, squashed, *size)))
+                boxes = list(map(certain_boxes, detect_people(readers.detector, squashed, *size)))
             thumbnails += map(thumbnail, squashed)
-            at = frames[len(sightings) : len(sightings) + len(pictures)]
-            unsure = []
-            for frame, boxes in zip(at, found, strict=True):
-                crowd_until = frame + _CROWD_S * footage.fps if len(boxes) > 1 else crowd_until
-                unsure.append(frame <= crowd_until or bool((boxes[:, 4] < BOX_CERTAIN).any()))
-            wanted = [(i, box) for i, boxes in enumerate(found) for box in boxes if read_all or unsure[i]]
+            numbers = frames[len(sightings) : len(sightings) + len(pictures)]
+            views = list(zip(numbers, pictures, squashed, strict=True))
+            unsure = list(map(crowd.is_unsure, numbers, boxes))
+            pairs = [(i, box) for i in range(len(views)) for box in boxes[i] if read_all or unsure[i]]
             with watch("pose"):
-                shown = [(at[i], pictures[i], squashed[i]) for i, _ in wanted]
-                read = read_people(readers, shown, [box for _, box in wanted], size, pool)
-            readings.update({_place(each.sighting.frame, each.sighting.box): each for each in read})
-            for i, frame in enumerate(at):
-                posture = [readings[_place(frame, box)] if unsure[i] else None for box in found[i]]
-                seen = [
-                    Sighting(frame=frame, box=box, colours=colours_of(squashed[i], box, None, size))
-                    if reading is None
-                    else reading.sighting
-                    for box, reading in zip(found[i], posture, strict=True)
-                    if reading is None or reading.shows_body
-                ]
-                sightings.append(one_a_person(seen))
+                batch = read_people(readers, [views[i] for i, _ in pairs], [box for _, box in pairs], size, pool)
+            readings.update({_place(reading.sighting.frame, reading.sighting.box): reading for reading in batch})
+            for i, view in enumerate(views):
+                postures = [readings[_place(view[0], box)] if unsure[i] else None for box in boxes[i]]
+                sightings.append(_sightings_in(view, boxes[i], postures, size))
             on_frame(len(sightings))
     return Scan(sightings=sightings, cuts=[frames[i] for i in find_cuts(thumbnails)], readings=readings)
 
 
+class _Crowd:
+    """Tells, frame by frame, whether posture must tell people apart."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._until = -1.0
+
+    def is_unsure(self, frame: int, boxes: np.ndarray) -> bool:
+        """Return whether somebody may be behind somebody else, or a box of `k 5` is not certain."""
+        if len(boxes) > 1:
+            self._until = frame + _CROWD_S * self._fps
+        return frame <= self._until or bool((boxes[:, 4] < BOX_CERTAIN).any())
+
+
+def _sightings_in(view: View, boxes: np.ndarray, readings: Sequence[Reading | None], size: Size) -> list[Sighting]:
+    """Return the people in one frame, one sighting each.
+
+    boxes: `k 5`.
+    readings: of the boxes; None takes a box by its place alone.
+    """
+    number, _, squashed = view
+    sightings = [
+        Sighting(frame=number, box=box, colours=colours_of(squashed, box, None, size))
+        if reading is None
+        else reading.sighting
+        for box, reading in zip(boxes, readings, strict=True)
+        if reading is None or reading.shows_body
+    ]
+    return one_a_person(sightings)
+
+
 def read_people(
-    readers: Readers, shown: Sequence[Shown], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
+    readers: Readers, views: Sequence[View], boxes: Sequence[np.ndarray], size: Size, pool: ThreadPoolExecutor
 ) -> list[Reading]:
-    """What the pose network reads in `boxes`, each in the frame of the same place in `shown`."""
+    """Read the person in each of `boxes` with the pose network.
+
+    views: the frame of each box.
+    """
     if not boxes:
         return []
-    crops = list(pool.map(lambda at: crop_person(at[0][1], at[1]), zip(shown, boxes, strict=True)))
+    crops = list(pool.map(lambda view, box: crop_person(view[1], box), views, boxes))
     readings = []
     poses = read_poses(readers.pose, crops, size)
-    for (frame, picture, squashed), box, pose in zip(shown, boxes, poses, strict=True):
+    for (frame, picture, squashed), box, pose in zip(views, boxes, poses, strict=True):
         joints = joints_of(pose, size)
         sighting = Sighting(frame=frame, box=box, colours=colours_of(squashed, box, joints, size), joints=joints)
         readings.append(
@@ -144,5 +177,5 @@ def read_people(
 
 
 def joints_of(pose: np.ndarray, size: Size) -> np.ndarray:
-    """Of a whole-body pose `133 3` in fractions of a frame of `size`: the joints `17 3` in pixels."""
+    """Return the joints `17 3` in pixels of a whole-body pose `133 3` in fractions of a frame of `size`."""
     return np.asarray(pose[BODY] * [*size, 1])

@@ -1,4 +1,4 @@
-"""How sharp a person is, on one scale for people of all sizes."""
+"""Measures the sharpness of a person, on one scale for people of all sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Sighting`: one person in one frame, and how near two of them are in place, posture and colours."""
+"""`Sighting`: one person in one frame, and the distances of two in place, posture and colours."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ _LEVELS = 4  # of each colour channel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """box: `5` (x1, y1, x2, y2, score) in pixels. colours: `2 64`, of trunk and thighs, see `colours_of`.
+    """One person in one frame.
 
+    box: `5` (x1, y1, x2, y2, score) in pixels.
+    colours: `2 64`, of trunk and thighs; see `colours_of`.
     joints: `17 3` in pixels with confidences; known only where there is more than one box in the frame.
     """
 
@@ -44,66 +46,69 @@ class Sighting:
     joints: np.ndarray | None = None
 
     def moved(self, by: np.ndarray) -> Sighting:
-        """The same elsewhere: `by` (x, y) pixels."""
+        """Return the sighting moved by `by` (x, y) pixels."""
         box = self.box + np.array([*by, *by, 0.0])
         return replace(self, box=box, joints=None if self.joints is None else self.joints + np.array([*by, 0.0]))
 
     @property
     def centre(self) -> np.ndarray:
+        """Return the middle of the box, (x, y) in pixels."""
         return np.asarray((self.box[:2] + self.box[2:4]) / 2)
 
     @property
     def area(self) -> float:
+        """Return the area of the box in square pixels."""
         return box_area(self.box)
 
 
 def box_area(box: np.ndarray) -> float:
+    """Return the area of a box (x1, y1, x2, y2, ...) in square pixels."""
     return float(max(box[2] - box[0], 0) * max(box[3] - box[1], 0))
 
 
 def shared_area(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two boxes, in square pixels."""
+    """Return the area that two boxes share, in square pixels."""
     sides = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
     return float(np.prod(np.maximum(sides, 0)))
 
 
 def box_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union."""
+    """Return the intersection over union of two boxes."""
     shared = shared_area(a, b)
     return shared / max(box_area(a) + box_area(b) - shared, 1e-9)
 
 
 def touching(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two boxes share a tenth of the smaller one."""
+    """Return whether two boxes share a tenth of the smaller one."""
     return shared_area(a, b) > _TOUCHING * min(box_area(a), box_area(b))
 
 
 def posture_similarity(a: Sighting, b: Sighting) -> float | None:
-    """Object keypoint similarity, 0 to 1; None where joints are unknown or too few are seen in both.
+    """Return the object keypoint similarity, 0 to 1, or None where joints are unknown or too few are visible in both.
 
     The better one of two: as read, and with one's left and right exchanged. Networks mistake a back for a front.
     """
     if a.joints is None or b.joints is None:
         return None
     area = min(a.area, b.area)
-    similar = [_joint_similarity(a.joints, joints, area) for joints in (b.joints, b.joints[_MIRRORED])]
-    known = [value for value in similar if value is not None]
-    return max(known, default=None)
+    similarities = [_joint_similarity(a.joints, joints, area) for joints in (b.joints, b.joints[_MIRRORED])]
+    values = [value for value in similarities if value is not None]
+    return max(values, default=None)
 
 
 def _joint_similarity(a: np.ndarray, b: np.ndarray, area: float) -> float | None:
-    seen = (a[:, 2] >= JOINT_FOUND) & (b[:, 2] >= JOINT_FOUND)
-    if seen.sum() < 4:
+    visible = (a[:, 2] >= JOINT_FOUND) & (b[:, 2] >= JOINT_FOUND)
+    if visible.sum() < 4:
         return None
-    squares = ((a[seen, :2] - b[seen, :2]) ** 2).sum(axis=1)
-    return float(np.exp(-squares / (2 * area * _FALLOFF[seen] ** 2 + 1e-9)).mean())
+    squares = ((a[visible, :2] - b[visible, :2]) ** 2).sum(axis=1)
+    return float(np.exp(-squares / (2 * area * _FALLOFF[visible] ** 2 + 1e-9)).mean())
 
 
 def colours_of(squashed: np.ndarray, box: np.ndarray, joints: np.ndarray | None, size: Size) -> np.ndarray:
-    """Square roots of the colour histograms `2 64` of trunk and thighs, read from a detector's picture.
+    """Return the square roots of the colour histograms `2 64` of trunk and thighs.
 
-    Between the joints where those are known (`17 3`, pixels of a frame of `size`), else where they would be in a
-    standing person's box.
+    squashed: the detector's picture of the frame.
+    joints: `17 3` in pixels of a frame of `size`, to read between; None reads between a standing person's joints.
     """
     (x1, y1), (x2, y2) = box[:2], box[2:4]
     parts = _PARTS_IN_BOX * [x2 - x1, y2 - y1] + [x1, y1] if joints is None else joints[_PART_JOINTS, :2]
@@ -120,15 +125,15 @@ def _histogram(pixels: np.ndarray) -> np.ndarray:
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Return 0 for the same colours to 1 for none in common: one minus the mean Bhattacharyya coefficient."""
+    """Return one minus the mean Bhattacharyya coefficient: 0 for the same colours, 1 for none in common."""
     return float(1 - (a * b).sum(axis=1).mean())
 
 
 def one_a_person(sightings: Sequence[Sighting]) -> list[Sighting]:
-    """The sightings of one frame without doubles: detectors put several boxes around one person.
+    """Return the sightings of one frame without doubles: detectors put several boxes around one person.
 
-    Boxes in which the pose network sees the same posture are of one person. Where there is only one person in the frame
-    the largest box stands for it, as in the official code; among several people, each one's most certain box.
+    Boxes in which the pose network reads the same posture are of one person. Where there is only one person in the
+    frame the largest box stands for it, as in the official code; among several people, each one's most certain box.
     """
     groups: list[list[Sighting]] = []
     for sighting in sorted(sightings, key=lambda s: -s.box[4]):

@@ -34,14 +34,18 @@ _HAND_JOINT_COLOUR = (0, 0, 255)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
-    """What is drawn of a pose, in pixels of the canvas: body `20 3`, and the two hands `21 3` in drawing order."""
+    """The drawn parts of a pose, in pixels of the canvas.
+
+    body: `20 3`.
+    hands: the two hands `21 3`, in drawing order.
+    """
 
     body: np.ndarray
     hands: tuple[np.ndarray, np.ndarray]
 
 
 def skeleton_of(keypoints: np.ndarray, width: int, height: int) -> Skeleton:
-    """The skeleton of a whole-body pose `133 3` (fractions of the frame) on a canvas of that size."""
+    """Return the skeleton of a whole-body pose `133 3` (fractions of the frame) on a canvas of that size."""
     scale = np.array([width, height, 1.0])
     return Skeleton(
         body=body_20(keypoints) * scale, hands=(keypoints[LEFT_HAND] * scale, keypoints[RIGHT_HAND] * scale)
@@ -49,7 +53,7 @@ def skeleton_of(keypoints: np.ndarray, width: int, height: int) -> Skeleton:
 
 
 def draw_skeleton(skeleton: Skeleton, width: int, height: int) -> np.ndarray:
-    """A skeleton on a black `height width 3` RGB canvas."""
+    """Draw a skeleton on a black `height width 3` RGB canvas."""
     canvas = np.zeros((height, width, 3), np.uint8)
     stick_px = max(min(height, width) // 200 - 1, 1)
     _draw_body(canvas, skeleton.body, stick_px)

@@ -1,4 +1,4 @@
-"""Steadies what the detector and the face points make jitter, with a Savitzky-Golay filter.
+"""Steadies the jitter of boxes and face points with a Savitzky-Golay filter.
 
 Each value becomes that of a parabola fitted to its neighbourhood (Savitzky and Golay, 1964): unlike a running mean it
 neither lags nor flattens a movement that is slow against its window, and it needs no tuning of cut-off frequencies.
@@ -16,7 +16,10 @@ _DEGREE = 2
 
 
 def smooth_boxes(boxes: Mapping[int, np.ndarray], cuts: Collection[int], fps: float) -> dict[int, np.ndarray]:
-    """Boxes `k` (x1, y1, x2, y2, and what may follow, which stays) by frame; gaps and cuts are not smoothed across."""
+    """Smooth the corners of boxes by frame, but not across gaps and cuts.
+
+    boxes: `k` (x1, y1, x2, y2, ...) by frame; values after the corners stay.
+    """
     frames = sorted(boxes)
     steady: dict[int, np.ndarray] = {}
     for run in _runs(frames, cuts):
@@ -27,7 +30,10 @@ def smooth_boxes(boxes: Mapping[int, np.ndarray], cuts: Collection[int], fps: fl
 
 
 def smooth(values: np.ndarray, fps: float) -> np.ndarray:
-    """Rows `t k` at `fps`, each put on the parabola through the `WINDOW_S` around it; fewer rows stay."""
+    """Put each of the rows `t k` at `fps` on the parabola through the `WINDOW_S` around it.
+
+    Returns `values` as they are when they are fewer than a window.
+    """
     reach = max(round(WINDOW_S * fps / 2), 2)
     if len(values) < 2 * reach + 1:
         return values
@@ -40,7 +46,7 @@ def smooth(values: np.ndarray, fps: float) -> np.ndarray:
 
 
 def _runs(frames: list[int], cuts: Collection[int]) -> list[list[int]]:
-    """Stretches without a cut, and without a longer step than the usual one."""
+    """Split the frames at cuts, and at steps longer than the usual one."""
     step = min((b - a for a, b in pairwise(frames)), default=1)
     runs: list[list[int]] = []
     for frame in frames:

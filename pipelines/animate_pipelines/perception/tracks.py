@@ -1,9 +1,9 @@
-"""Links what is seen in single frames into people: who is who through the whole clip, however long somebody was away.
+"""Links the sightings of single frames into people: who is who through the whole clip, however long somebody was away.
 
 First stretches in which a person can surely be followed from frame to frame, by posture, place and colours, cheapest
 pairs first. Where people are in each other's way a stretch ends rather than pass to another person. Then stretches of
-the same colours become one person's, where nobody would be in two places at once, or faster than people are; what looks
-more like somebody else is taken out. At a cut every stretch ends, because places mean nothing there.
+the same colours become one person's, where nobody would be in two places at once, or faster than people are; sightings
+that look more like somebody else are taken out. At a cut every stretch ends, because places mean nothing there.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 
 from animate_pipelines.perception.sightings import Sighting, box_overlap, colour_distance, posture_similarity
 
-_PLACE_S = 0.5  # for so long after a person was last seen does its place tell where to look
+_PLACE_S = 0.5  # after a person's last sighting, for which its place tells where to look
 _MAX_STEP, _IN_STEP = 0.6, 0.3  # of a box's mean side: from the expected place, and from the last one
-_MAX_SPEED = 3.0  # such sides a second: by so much does the reach grow while nobody is seen
+_MAX_SPEED = 3.0  # such sides a second, by which the reach grows without a sighting
 _COLOURS_WEIGHT = 1.5
 _GOES_ON, SAME_COLOURS = 0.8, 0.35  # largest distances of colours: at the expected place, and anywhere
 _SAME_POSTURE = 0.3  # least similarity to the expected one
 _IN_PLACE = 0.5  # overlap from which on nobody is too strange: light and posture change colours
-_COLOURS_RATE = 0.1  # share of new colours in what is remembered
+_COLOURS_RATE = 0.1  # share of new colours in a track's colours
 _VELOCITY_S = 0.25
 _KNOWN, _CLEARLY = 5, 0.1  # sightings from which on a look is known; by so much nearer is clearly somebody else
 _MOST_ODD = 0.15  # share of the shorter of two tracks that may be left out for them to be one person's; or one sighting
@@ -33,7 +33,11 @@ _MAX_PLACE = 0.3  # what a far place adds to the distance of two stretches' colo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """One person's sightings, in order of time, and what the person looks like (`2 64`)."""
+    """One person's sightings.
+
+    sightings: in order of time.
+    colours: the person's, `2 64`.
+    """
 
     sightings: tuple[Sighting, ...]
     colours: np.ndarray
@@ -51,7 +55,7 @@ class _Stretch:
         self.colours = (1 - _COLOURS_RATE) * self.colours + _COLOURS_RATE * sighting.colours
 
     def expected(self, frame: int, fps: float) -> Sighting:
-        """The last sighting, moved to where the person should be by then."""
+        """Return the last sighting, moved to where the person should be by `frame`."""
         last = self.sightings[-1]
         recent = [s for s in self.sightings[-9:] if last.frame - s.frame <= _VELOCITY_S * fps]
         elapsed = max(last.frame - recent[0].frame, 1)
@@ -59,9 +63,10 @@ class _Stretch:
 
 
 def link_tracks(frames: Iterable[Sequence[Sighting]], cuts: Collection[int], fps: float) -> list[Track]:
-    """All tracks, in the order in which they begin, and from left to right.
+    """Return all tracks, in the order in which they begin, and from left to right.
 
-    frames: the sightings of one frame each, without doubles. cuts: frames before which the scene changes.
+    frames: the sightings of one frame each, without doubles.
+    cuts: frames before which the scene changes.
     """
     ended: list[_Stretch] = []
     going: list[_Stretch] = []
@@ -94,7 +99,7 @@ def _parted(before: int, after: int, cuts: Collection[int]) -> bool:
 
 
 def _match(stretches: Sequence[_Stretch], sightings: Sequence[Sighting], fps: float) -> dict[int, int]:
-    """Sighting index to stretch index, cheapest pairs first."""
+    """Match sightings to stretches, cheapest pairs first; returns sighting index to stretch index."""
     expected = [stretch.expected(sightings[0].frame, fps) for stretch in stretches]
     costs = [
         (cost, i, j)
@@ -110,9 +115,9 @@ def _match(stretches: Sequence[_Stretch], sightings: Sequence[Sighting], fps: fl
 
 
 def _cost(expected: Sighting, colours: np.ndarray, sighting: Sighting) -> float | None:
-    """Of taking the sighting for the expected one; None where that cannot be.
+    """Return the cost of taking the sighting for the expected one; None where that cannot be.
 
-    Where joints are known there are several people: nobody is taken for somebody else who is in front.
+    Known joints mean that there are several people: nobody is taken for somebody else who is in front.
     """
     strange, posture = colour_distance(colours, sighting.colours), posture_similarity(expected, sighting)
     overlap = box_overlap(expected.box, sighting.box)
@@ -126,7 +131,7 @@ def _cost(expected: Sighting, colours: np.ndarray, sighting: Sighting) -> float 
 
 
 def _steps(a: Sighting, b: Sighting) -> float:
-    """The way between two sightings' middles, in mean sides of the first one's box."""
+    """Return the distance between two sightings' middles, in mean sides of the first one's box."""
     return float(np.hypot(*(a.centre - b.centre)) / np.sqrt(max(a.area, 1.0)))
 
 
@@ -138,7 +143,10 @@ def _track(sightings: Iterable[Sighting]) -> Track:
 def _join(
     stretches: Sequence[Track], distance: Callable[[Track, Track], float | None], cuts: Collection[int], fps: float
 ) -> list[Track]:
-    """Put together what is near and can be one person, the nearest first. distance: None of what is not near."""
+    """Join the tracks that are near and can be one person, the nearest first.
+
+    distance: returns None for tracks that are not near.
+    """
     groups, loose = dict(enumerate(stretches)), list[Sighting]()
     group_of = list(range(len(stretches)))
     pairs = [
@@ -163,24 +171,27 @@ def _join(
 
 
 def _without_strangers(tracks: Sequence[Track]) -> list[Track]:
-    """The tracks without what looks more like somebody else, who came into the way unseen; that is put beside them."""
+    """Move sightings that look more like somebody else into tracks of their own.
+
+    They are of somebody who came into the way unnoticed.
+    """
     if not tracks:
         return []
     colours = np.array([track.colours for track in tracks]).reshape(len(tracks), -1)
     unknown = np.array([2.0 if len(track.sightings) < _KNOWN else 0.0 for track in tracks])  # more than any distance
     parts: dict[tuple[int, int], list[Sighting]] = {}
-    for mine, track in enumerate(tracks):
+    for own, track in enumerate(tracks):
         for sighting in track.sightings:
             distances = 1 - colours @ sighting.colours.ravel() / 2 + unknown
-            distances[mine] = colour_distance(track.colours, sighting.colours) - _CLEARLY
-            parts.setdefault((mine, int(distances.argmin())), []).append(sighting)
+            distances[own] = colour_distance(track.colours, sighting.colours) - _CLEARLY
+            parts.setdefault((own, int(distances.argmin())), []).append(sighting)
     return [_track(sightings) for sightings in parts.values()]
 
 
 def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[int], fps: float) -> float | None:
-    """For how many seconds at most nobody is seen between one track and the other, which goes on in its place.
+    """Return the longest pause, in seconds, between one track and another that goes on in its place.
 
-    None where it does not, and where one of them looks like somebody else.
+    Returns None where it does not go on there, and where one of them looks like somebody else.
     """
     if _pause_s(a, b, fps) > _PLACE_S:
         return None
@@ -190,8 +201,8 @@ def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[i
     in_place = all(_steps(x, y) <= _IN_STEP and not _parted(x.frame, y.frame, cuts) for x, y in seams)
     if away_s > _PLACE_S or not in_place:
         return None
-    mine = {id(sighting) for sighting in a.sightings + b.sightings}
-    others = [track for track in everybody if id(track.sightings[0]) not in mine]
+    own_ids = {id(sighting) for sighting in a.sightings + b.sightings}
+    others = [track for track in everybody if id(track.sightings[0]) not in own_ids]
     like_others = any(
         colour_distance(track.colours, other.colours) <= SAME_COLOURS for track in (a, b) for other in others
     )
@@ -199,12 +210,15 @@ def _break(a: Track, b: Track, *, everybody: Sequence[Track], cuts: Collection[i
 
 
 def _pause_s(a: Track, b: Track, fps: float) -> float:
-    """Seconds from the end of the earlier track to the beginning of the later one; negative where they overlap."""
+    """Return the seconds from the earlier track's end to the later one's beginning; negative where they overlap."""
     return (max(a.sightings[0].frame, b.sightings[0].frame) - min(a.sightings[-1].frame, b.sightings[-1].frame)) / fps
 
 
 def _strangeness(a: Track, b: Track, *, fps: float) -> float | None:
-    """How unlike two stretches are; among people dressed alike the place decides, less the longer nobody was seen."""
+    """Return how unlike two stretches are, or None for different people.
+
+    Among people dressed alike the place decides, less the longer nobody was visible.
+    """
     before, after = sorted((a, b), key=lambda track: track.sightings[0].frame)
     distance = colour_distance(a.colours, b.colours)
     if distance > SAME_COLOURS:
@@ -215,9 +229,9 @@ def _strangeness(a: Track, b: Track, *, fps: float) -> float | None:
 
 
 def _possible(track: Track, cuts: Collection[int], fps: float) -> tuple[list[Sighting], list[Sighting]]:
-    """Of a track what one person can be seen as, and the rest, of each two the less alike.
+    """Split a track into the sightings that one person can have, and the rest: of each two the less alike.
 
-    Nobody is in a frame twice, or where it could not have come to in the time.
+    Nobody is in a frame twice, or in a place that is too far to reach in the time.
     """
 
     def follows(a: Sighting, b: Sighting) -> bool:

@@ -1,1 +1,1 @@
-"""Whether an image and a driving video make a good pair: found out in seconds, before minutes of GPU time are spent."""
+"""Checks in seconds that an image and a driving video make a good pair, before minutes of GPU time are spent."""

@@ -1,4 +1,4 @@
-"""`Finding`: one thing that is wrong with a pair, or could be better, and what to do about it; and the rules for them.
+"""`Finding`: one flaw of a pair, or a way to improve it, and its fix; and the rules that find them.
 
 The limits were settled on drawn pairs, whose truth is known, with the networks of the `puppet` bundle; tests hold them
 to other pairs. On photographs they are untried.
@@ -43,9 +43,12 @@ _ENDS: dict[Framing, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """code: what to switch on; it never changes. message: what is the case. fix: what to do about it.
+    """One flaw of a pair.
 
+    code: for programs; it never changes.
     severity: a problem spoils the render; a hint is worth knowing.
+    message: the flaw, for people.
+    fix: the remedy, for people.
     """
 
     code: str
@@ -55,14 +58,17 @@ class Finding:
     fix: str
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Degrees between the image's pose and the video's: in its first frame, and in the nearest one, `best_s` into it.
+    """Degrees between the image's pose and poses of the video; None where too little of the body is visible in both.
 
-    None where too little of the body is seen in both.
+    first: in the video's first frame.
+    best: in the nearest frame.
+    best_s: the time of the nearest frame.
     """
 
     first: float | None
@@ -71,7 +77,7 @@ class Start:
 
     @property
     def should_move(self) -> bool:
-        """Whether starting at the nearest frame is worth it."""
+        """Return whether starting at the nearest frame is worth it."""
         if self.first is None or self.best is None:
             return False
         return self.first >= _FAR_POSE_DEGREES / 2 and self.best < _NEARER * self.first
@@ -79,17 +85,21 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutting:
-    """When new scenes begin, and how long the video is."""
+    """The cuts of the video.
+
+    cuts_s: the times at which new scenes begin.
+    duration_s: the length of the video.
+    """
 
     cuts_s: tuple[float, ...]
     duration_s: float
 
 
 def find_flaws(image: Observations, video: Observations, start: Start, cutting: Cutting) -> tuple[Finding, ...]:
-    """Everything worth saying, problems first."""
-    found = [*_nobody(image, video)]
-    if not found:
-        found = [
+    """Return every finding, problems first."""
+    findings = [*_nobody(image, video)]
+    if not findings:
+        findings = [
             *_several(image, video),
             *_faces(image, video),
             *_hidden(image, "image"),
@@ -98,7 +108,7 @@ def find_flaws(image: Observations, video: Observations, start: Start, cutting: 
             *_pose(start),
             *_quality(image, video),
         ]
-    return tuple(sorted([*found, *_cutting(cutting)], key=lambda finding: finding.severity == "hint"))
+    return tuple(sorted([*findings, *_cutting(cutting)], key=lambda finding: finding.severity == "hint"))
 
 
 def _nobody(image: Observations, video: Observations) -> Iterator[Finding]:
@@ -158,9 +168,11 @@ def _faces(image: Observations, video: Observations) -> Iterator[Finding]:
         )
 
 
-def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Finding]:
+def _hidden(observations: Observations, side: Literal["image", "video"]) -> Iterator[Finding]:
     picture = "the image" if side == "image" else "most of the driving video"
-    parts = [part for part, hidden in (("arms", arms_hidden(seen)), ("legs", legs_hidden(seen))) if hidden]
+    parts = [
+        part for part, hidden in (("arms", arms_hidden(observations)), ("legs", legs_hidden(observations))) if hidden
+    ]
     if parts:
         yield _finding(
             f"hidden_in_{side}",
@@ -170,18 +182,18 @@ def _hidden(seen: Observations, side: Literal["image", "video"]) -> Iterator[Fin
         )
 
 
-def arms_hidden(seen: Observations) -> bool:
-    """Whether the arms cannot be seen although the feet can."""
-    return seen.framing == "full" and seen.confidence("arms") < PART_HIDDEN
+def arms_hidden(observations: Observations) -> bool:
+    """Return whether the arms are out of sight although the feet are visible."""
+    return observations.framing == "full" and observations.confidence("arms") < PART_HIDDEN
 
 
-def legs_hidden(seen: Observations) -> bool:
-    """Whether the legs cannot be seen although the arms can, and there is room for the knees below the hips."""
-    joints = np.median(seen.poses[:, [5, 6, 11, 12]], axis=0)
+def legs_hidden(observations: Observations) -> bool:
+    """Return whether the legs are out of sight although the arms are visible and the hips leave room for the knees."""
+    joints = np.median(observations.poses[:, [5, 6, 11, 12]], axis=0)
     (shoulders, hips), sure = joints[:, 1].reshape(2, 2).mean(axis=1), joints[2:, 2].mean()
     room = hips + _KNEE * (hips - shoulders) < 0.95
-    seen_above = sure >= JOINT_COMPARED and seen.confidence("arms") >= PART_IN_VIEW
-    return bool(room and seen_above and seen.confidence("legs") < PART_HIDDEN)
+    arms_visible = sure >= JOINT_COMPARED and observations.confidence("arms") >= PART_IN_VIEW
+    return bool(room and arms_visible and observations.confidence("legs") < PART_HIDDEN)
 
 
 def _framing(image: Observations, video: Observations) -> Iterator[Finding]:
@@ -214,9 +226,9 @@ def _pose(start: Start) -> Iterator[Finding]:
 
 
 def _quality(image: Observations, video: Observations) -> Iterator[Finding]:
-    for side, seen in (("image", image), ("video", video)):
+    for side, observations in (("image", image), ("video", video)):
         name = "image" if side == "image" else "driving video"
-        if np.median(seen.sharpness) < _BLURRED:
+        if np.median(observations.sharpness) < _BLURRED:
             yield _finding(
                 f"blurred_{side}",
                 "image" if side == "image" else "video",
@@ -224,7 +236,7 @@ def _quality(image: Observations, video: Observations) -> Iterator[Finding]:
                 "supply a sharper one",
                 severity="hint",
             )
-        height = float(np.median(seen.boxes[:, 3] - seen.boxes[:, 1]))
+        height = float(np.median(observations.boxes[:, 3] - observations.boxes[:, 1]))
         if height < _SMALL:
             yield _finding(
                 f"small_in_{side}",

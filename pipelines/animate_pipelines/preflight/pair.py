@@ -1,4 +1,4 @@
-"""Holds an image and a driving video to what a request allows, and crops the image where the request wants that."""
+"""Holds an image and a driving video to the limits of a request, and crops the image where the request wants that."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def check_followed_pair(
     params: RenderParams,
     size: Size,
 ) -> tuple[PreflightReport | None, np.ndarray]:
-    """Check a pair of whose driving video everything has been seen; only the image is looked at.
+    """Check an image against a driving video that has been read already.
 
     people: found in `frames`.
     size: (width, height) that the reference is aligned to.
-    Returns the report, None where `params` want none or the bundle has no networks to look with, and the reference
-    picture, aligned where `params` want that.
+    Returns the report, None where `params` want none or the bundle has no networks for it, and the reference picture,
+    aligned where `params` want that.
     Raises `PairRefused` where `params` are strict and there are problems.
     """
     blind = not readers.are_there and params.preflight == "warn"
@@ -50,7 +50,7 @@ def check_image(
     params: RenderParams,
     size: Size,
 ) -> tuple[PreflightReport, np.ndarray]:
-    """Return the report on the image and what is known of the video, and the image, aligned where that is wanted."""
+    """Return the report on the image and a video's observations, and the image, aligned where `params` want that."""
     image = observe_image(readers, reference)
     if params.align:
         reference = align_picture(reference, image, video, size)

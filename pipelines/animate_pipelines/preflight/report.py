@@ -1,4 +1,4 @@
-"""`PreflightReport`: what is known of a pair before it is rendered."""
+"""`PreflightReport`: the findings on a pair before it is rendered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _AT_START_S = 0.2  # the distance at the start is the median of this stretch: si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightReport:
-    """findings: problems first. The rest is what they rest on."""
+    """The findings on a pair, and the measurements behind them.
+
+    findings: problems first.
+    """
 
     findings: tuple[Finding, ...]
     image: Observations
@@ -28,38 +31,41 @@ class PreflightReport:
 
     @property
     def score(self) -> int:
-        """100 for nothing to say, 35 less for each problem, 7 for each hint; never below 0."""
+        """Return 100 without findings, 35 less for each problem, 7 for each hint; never below 0."""
         points = sum(_PROBLEM if finding.severity == "problem" else _HINT for finding in self.findings)
         return max(100 - points, 0)
 
     @property
     def problems(self) -> tuple[Finding, ...]:
+        """Return the findings that spoil the render."""
         return tuple(finding for finding in self.findings if finding.severity == "problem")
 
     def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
         return {
             "score": self.score,
             "findings": [finding.to_json() for finding in self.findings],
-            "image": _shown(self.image),
-            "video": _shown(self.video) | {"cuts_s": list(self.cutting.cuts_s), "duration_s": self.cutting.duration_s},
+            "image": _summary(self.image),
+            "video": _summary(self.video)
+            | {"cuts_s": list(self.cutting.cuts_s), "duration_s": self.cutting.duration_s},
             "pose_distance": {name: _rounded(value) for name, value in asdict(self.start).items()},
             "start_s": _rounded(self.start.best_s) if self.start.should_move else 0.0,
         }
 
 
 def check_pair(image: Observations, video: Observations, cutting: Cutting) -> PreflightReport:
-    """Everything preflight has to say of an image and the sampled frames of a driving video."""
+    """Return the report on an image and the sampled frames of a driving video."""
     start = _find_start(image, video)
     findings = find_flaws(image, video, start, cutting)
     return PreflightReport(findings=findings, image=image, video=video, start=start, cutting=cutting)
 
 
 def refuse_problems(report: PreflightReport) -> None:
-    """`PairRefused` with the findings when there is a problem among them."""
+    """Raise `PairRefused` with the findings when there is a problem among them."""
     if report.problems:
-        said = "; ".join(f"{finding.message}: {finding.fix}" for finding in report.problems)
+        problems = "; ".join(f"{finding.message}: {finding.fix}" for finding in report.problems)
         raise PairRefused(
-            f"the pair is refused: {said}",
+            f"the pair is refused: {problems}",
             field="preflight",
             value=[finding.to_json() for finding in report.findings],
             limit="no problems",
@@ -72,25 +78,25 @@ def _find_start(image: Observations, video: Observations) -> Start:
     distances = [
         pose_distance(image.poses[0], pose, aspect_a=image.aspect, aspect_b=video.aspect) for pose in video.poses
     ]
-    known = [
+    comparable = [
         (apart, float(second)) for apart, second in zip(distances, video.times_s, strict=True) if apart is not None
     ]
-    if not known:
+    if not comparable:
         return Start(first=None, best=None, best_s=None)
-    first = [apart for apart, second in known if second <= _AT_START_S]
-    best, best_s = min(known)
+    first = [apart for apart, second in comparable if second <= _AT_START_S]
+    best, best_s = min(comparable)
     return Start(first=float(np.median(first)) if first else None, best=best, best_s=best_s)
 
 
-def _shown(seen: Observations) -> dict[str, Any]:
-    known = len(seen.poses) > 0
+def _summary(observations: Observations) -> dict[str, Any]:
+    has_person = len(observations.poses) > 0
     return {
-        "framing": seen.framing if known else None,
-        "parts": seen.shares() if known else {},
-        "people": seen.people,
-        "sharpness": _rounded(float(np.median(seen.sharpness))) if known else None,
-        "pictures": seen.num_pictures,
-        "pictures_with_person": len(seen.poses),
+        "framing": observations.framing if has_person else None,
+        "parts": observations.shares() if has_person else {},
+        "people": observations.people,
+        "sharpness": _rounded(float(np.median(observations.sharpness))) if has_person else None,
+        "pictures": observations.num_pictures,
+        "pictures_with_person": len(observations.poses),
     }
 
 

@@ -1,4 +1,4 @@
-"""Looks at a picture, and at a few frames of a video: what preflight rests on."""
+"""Reads a picture, and a few frames of a video, for preflight."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ _SPREAD = 12
 
 
 def observe_image(readers: Readers, picture: np.ndarray) -> Observations:
-    """What an `h w 3` RGB picture shows."""
+    """Return the observations of an `h w 3` RGB picture."""
     return Observations.of([observe(readers, picture)], [0.0], (picture.shape[1], picture.shape[0]))
 
 
 def observe_clip(
     readers: Readers, clip: Clip, on_frame: Callable[[int, int], None] = lambda done, total: None
 ) -> Observations:
-    """What a driving video shows: its person in at most 15 of its frames, and its cuts, for which all are read.
+    """Return the observations of a driving video: its person in at most 15 of its frames.
+
+    All frames are read, for the cuts.
 
     on_frame: called with (frames done, frames in all).
     """
@@ -45,37 +47,40 @@ def observe_clip(
 
 
 def observe_followed(people: FoundPeople, frames: DrivingFrames) -> Observations:
-    """Return what the sampled frames show of the person who is followed; nothing is read.
+    """Return the observations of the person to follow in the sampled frames; nothing is read.
 
     people: found in `frames`, everybody in every one of them.
     """
     clip, fps = frames.clip, float(frames.clip.fps)
     sampled = sampled_frames(clip.num_frames, fps)
-    mine = people.box_people == people.chosen
-    boxes = dict(zip(people.box_frames[mine].tolist(), people.boxes[mine], strict=True))
+    theirs = people.box_people == people.chosen
+    boxes = dict(zip(people.box_frames[theirs].tolist(), people.boxes[theirs], strict=True))
     crowd = np.bincount(people.box_frames[people.box_people > 0], minlength=len(people.found))
-    shown = [
+    samples = [
         (index, frame)
         for index in sampled
         if people.found[frame := int(clip.indices[index])] and people.chosen and frame in boxes
     ]
-    at = [frame for _, frame in shown]
-    corners = np.array([boxes[frame][:4] for frame in at]).reshape(-1, 2, 2) / frames.size
-    poses = people.poses[at]
+    source_frames = [frame for _, frame in samples]
+    corners = np.array([boxes[frame][:4] for frame in source_frames]).reshape(-1, 2, 2) / frames.size
+    poses = people.poses[source_frames]
     return Observations(
         poses=np.concatenate([frames.take_back(poses[..., :2]), poses[..., 2:]], axis=-1),
         boxes=np.clip(frames.take_back(corners), 0, 1).reshape(-1, 4),
-        times_s=np.array([index / fps for index, _ in shown]),
-        sharpness=people.sharpness[at],
+        times_s=np.array([index / fps for index, _ in samples]),
+        sharpness=people.sharpness[source_frames],
         num_pictures=len(sampled),
-        people=int(np.quantile(crowd[at], 0.75, method="lower")) if at else 0,
+        people=int(np.quantile(crowd[source_frames], 0.75, method="lower")) if source_frames else 0,
         size=clip.size,
         cuts_s=tuple(float(np.searchsorted(clip.indices, cut)) / fps for cut in people.cuts.tolist()),
     )
 
 
 def sampled_frames(num_frames: int, fps: float) -> list[int]:
-    """Of a clip of that length: its first quarter of a second, and the rest evenly, in order."""
+    """Return the sampled frames of a clip of that length, in order.
+
+    The first quarter of a second, and the rest evenly.
+    """
     first = {round(second * fps) for second in _FIRST_S}
     spread = np.linspace(0, num_frames - 1, _SPREAD).round().astype(int).tolist()
     return sorted(index for index in first | set(spread) if index < num_frames)

@@ -1,1 +1,1 @@
-"""How a render tells where it is, and what its parts took."""
+"""The progress of a render, and the time of its parts."""

@@ -1,4 +1,4 @@
-"""How a render tells where it is, and learns that it should stop."""
+"""`Progress`: the report of a render on its way, and the hook that may stop it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ Stage = Literal["check", "preprocess", "encode", "render", "finish"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a render is. Counts are of finished things; `fraction` is of the whole job, 0 to 1.
+    """The progress of a render. Counts are of finished things.
 
+    fraction: of the whole job, 0 to 1.
     seconds_left: estimated from the pace of this render; None before its main stage, when there is nothing to judge by.
     """
 
@@ -24,15 +25,16 @@ class Progress:
     seconds_left: float | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 class OnProgress(Protocol):
-    """What a render calls at every boundary between two pieces of work."""
+    """The callback of a render at every boundary between two pieces of work."""
 
     def __call__(self, progress: Progress) -> None:
         """Take note of `progress`. Raise `Canceled` to stop the render here."""
 
 
 def silent(progress: Progress) -> None:
-    """A report for nobody."""
+    """Ignore the progress."""

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """`seconds` has every one of `parts`; 0.0 is a part that was never entered.
+    """Counts seconds by part.
 
-    What is spent in a part inside another counts for the inner one alone.
+    parts: the names; a part that was never entered has 0.0 in `seconds`.
+
+    Time in a part inside another counts for the inner one alone.
     """
 
     def __init__(self, parts: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:

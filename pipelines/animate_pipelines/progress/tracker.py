@@ -1,4 +1,4 @@
-"""Turns "this much is done" into a fraction of the whole job and the seconds left."""
+"""Turns finished work into a fraction of the whole job and the seconds left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARES: dict[Stage, float] = {"check": 0.03, "preprocess": 0.12, "encode": 0.01
 
 
 class Numbered(Protocol):
-    """A segment, as far as progress has to know it."""
+    """A segment with its place in the job."""
 
     @property
     def index(self) -> int:
@@ -21,7 +21,7 @@ class Numbered(Protocol):
 
 
 class ProgressTracker:
-    """Reports progress and measures the seconds each stage takes."""
+    """Reports progress and measures the seconds of each stage."""
 
     def __init__(self, report: OnProgress, clock: Callable[[], float] = time.monotonic) -> None:
         self._report, self._clock = report, clock
@@ -30,22 +30,22 @@ class ProgressTracker:
         self.seconds: dict[str, float] = {}
 
     def enter(self, stage: Stage) -> None:
-        """The stage before is over."""
+        """End the stage before, and begin `stage`."""
         self._close_stage()
         self._stage = stage
         self._report(Progress(stage=stage, fraction=self._before()))
 
     def close(self) -> None:
-        """The render is over."""
+        """End the render, with a last report."""
         self._close_stage()
         self._report(Progress(stage="finish", fraction=1.0, seconds_left=0.0))
 
     def advance(self, done: float, total: float) -> None:
-        """`done` of `total` of this stage is done."""
+        """Report that `done` of `total` of this stage is done."""
         self._report(self._progress(done / total))
 
     def count_steps(self, num_steps: int, segments: Sequence[Numbered]) -> Callable[[Numbered, int], None]:
-        """Return what is to be called with a segment and the number of its steps that are done.
+        """Return a callback for a segment and the number of its finished steps.
 
         num_steps: of each segment.
         segments: those that this process renders, the last ones of the job.
@@ -60,19 +60,22 @@ class ProgressTracker:
         return on_step
 
     def advance_step(self, *, segment: int, num_segments: int, step: int, num_steps: int, first_segment: int) -> None:
-        """Step `step` of segment `segment` is done. Segments before `first_segment` were done by an earlier process."""
+        """Report that step `step` of segment `segment` is done.
+
+        first_segment: the first one of this process; an earlier process rendered those before it.
+        """
         work = (segment - first_segment) * num_steps + step
         share = work / ((num_segments - first_segment) * num_steps)
-        at = self._progress(share)
+        progress = self._progress(share)
         self._report(
             Progress(
-                stage=at.stage,
-                fraction=at.fraction,
+                stage=progress.stage,
+                fraction=progress.fraction,
                 segment=segment,
                 num_segments=num_segments,
                 step=step,
                 num_steps=num_steps,
-                seconds_left=at.seconds_left,
+                seconds_left=progress.seconds_left,
             )
         )
 

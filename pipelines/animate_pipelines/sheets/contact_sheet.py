@@ -17,6 +17,7 @@ from animate_pipelines.media.resize import padding_resize
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
+from animate_pipelines.request.size import Size
 
 _TITLES = ("reference", "driving video", "skeleton", "output")
 _GAP_PX, _TITLE_PX, _CAPTION_PX = 6, 22, 20
@@ -28,14 +29,14 @@ def write_contact_sheet(
 ) -> None:
     """Write a PNG of `rows` moments, evenly spaced.
 
-    people: what was found in the driving video, as `FoundPeople.save` wrote it.
+    people: the file that `FoundPeople.save` wrote for the driving video.
     driving: the mezzanine of the driving video.
     output: a render at the driving video's own frame rate.
     """
     limits = MediaLimits()
     picture = read_image(reference, limits)
-    found = FoundPeople.load(people)
-    poses = bridge(found.poses, found.found)
+    found_people = FoundPeople.load(people)
+    poses = bridge(found_people.poses, found_people.found)
     with Clip(read_mezzanine(driving, limits)) as film, Clip(read_mezzanine(output, limits)) as video:
         moments = np.linspace(0, video.num_frames - 1, rows).round().astype(int).tolist()
         cell = _cell_size(film.size)
@@ -48,20 +49,20 @@ def write_contact_sheet(
     _assemble(cells, cell, caption).save(destination, optimize=True)
 
 
-def _skeleton(pose: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _skeleton(pose: np.ndarray, size: Size) -> np.ndarray:
     return draw_skeleton(skeleton_of(pose, *size), *size)
 
 
-def _cell_size(size: tuple[int, int], longest_px: int = 224) -> tuple[int, int]:
+def _cell_size(size: Size, longest_px: int = 224) -> Size:
     scale = longest_px / max(size)
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def _fit(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+def _fit(image: np.ndarray, cell: Size) -> np.ndarray:
     return padding_resize(np.ascontiguousarray(image), *cell, cv2.INTER_AREA)
 
 
-def _assemble(cells: Sequence[Sequence[np.ndarray]], cell: tuple[int, int], caption: str) -> Image.Image:
+def _assemble(cells: Sequence[Sequence[np.ndarray]], cell: Size, caption: str) -> Image.Image:
     columns, rows = len(_TITLES), len(cells)
     width = columns * cell[0] + (columns + 1) * _GAP_PX
     height = _TITLE_PX + rows * (cell[1] + _GAP_PX) + (_CAPTION_PX if caption else 0)

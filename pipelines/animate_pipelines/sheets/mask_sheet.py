@@ -1,4 +1,4 @@
-"""Draws a mask preview: the frames in rows, what would be regenerated tinted, the person's outline in yellow."""
+"""Draws a mask preview: the frames in rows, the regenerated pixels tinted, the person's outline in yellow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPACITY = 0.4
 
 
 def draw_masks(preview: MaskPreview, width: int) -> Image.Image:
-    """An RGB picture of that width."""
+    """Draw the preview as an RGB picture of that width."""
     rows = -(-len(preview.frames) // max((width - _GAP_PX) // (_CELL_PX + _GAP_PX), 1))
     columns = max(-(-len(preview.frames) // max(rows, 1)), 1)  # as many in each row
     cell_width = min((width - _GAP_PX) // columns - _GAP_PX, 2 * _CELL_PX)
@@ -39,7 +39,7 @@ def draw_masks(preview: MaskPreview, width: int) -> Image.Image:
 
 
 def add_masks(preview: MaskPreview, picture: Path) -> None:
-    """Draw the preview below what the PNG `picture` shows."""
+    """Draw the preview below the PNG `picture`."""
     with Image.open(picture) as above:
         below = draw_masks(preview, above.width)
         both = Image.new("RGB", (above.width, above.height + below.height), _PAPER)

@@ -1,4 +1,4 @@
-"""A picture of a preflight: image and video side by side under their skeletons, and what was found."""
+"""A picture of a preflight: image and video side by side under their skeletons, and the findings."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ Panel = tuple[str, np.ndarray, np.ndarray | None]  # title, picture `h w 3`, pos
 
 
 def draw_overlay(report: PreflightReport, image: np.ndarray, frames: Sequence[tuple[float, np.ndarray]]) -> Image.Image:
-    """The image and frames (second, `h w 3`) of the video with their skeletons, and the findings below.
+    """Draw the image and frames of the video with their skeletons, and the findings below.
 
-    A right limb is orange, a left one blue: of the person, so that a turned back is seen at a glance.
+    frames: (second, `h w 3`).
+
+    A right limb is orange, a left one blue: of the person, so that a turned back is plain at a glance.
     """
     panels: list[Panel] = [(_image_title(report), image, _first(report.image.poses))]
     for second, frame in frames:
@@ -53,7 +55,11 @@ def draw_overlay(report: PreflightReport, image: np.ndarray, frames: Sequence[tu
 
 
 def write_overlay(report: PreflightReport, image: np.ndarray, clip: Clip, destination: Path) -> None:
-    """The PNG of a pair: the image `h w 3`, the video's first frame, and the nearest one where that is another."""
+    """Write the PNG of a pair.
+
+    image: `h w 3`.
+    clip: the video; its first frame is drawn, and the nearest one in pose where that is another.
+    """
     start = report.start
     seconds = [0.0, *([start.best_s] if start.best_s and start.should_move else [])]
     indices = [min(round(second * float(clip.fps)), clip.num_frames - 1) for second in seconds]
@@ -89,18 +95,18 @@ def _pose_at(report: PreflightReport, second: float) -> np.ndarray | None:
 
 def _cell(picture: np.ndarray, pose: np.ndarray | None) -> np.ndarray:
     height, width = picture.shape[:2]
-    shown = min(round(_HEIGHT_PX * width / height), round(_HEIGHT_PX * _WIDEST))
-    scale = min(shown / width, _HEIGHT_PX / height)
+    cell_width = min(round(_HEIGHT_PX * width / height), round(_HEIGHT_PX * _WIDEST))
+    scale = min(cell_width / width, _HEIGHT_PX / height)
     size = (max(int(width * scale), 1), max(int(height * scale), 1))
     small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
     if pose is not None:
         small = np.ascontiguousarray((small * _DIM).astype(np.uint8))
         _draw_person(small, pose)
-    return padding_resize(small, shown, _HEIGHT_PX)
+    return padding_resize(small, cell_width, _HEIGHT_PX)
 
 
 def _draw_person(canvas: np.ndarray, pose: np.ndarray) -> None:
-    """Sticks thick enough to be seen at a glance; the model's own skeleton is a pixel wide."""
+    """Draw sticks that are visible at a glance; the model's own skeleton is a pixel wide."""
     scale = np.array([canvas.shape[1], canvas.shape[0], 1])
     body = body_20(pose) * scale
     for a, b in LIMBS:
@@ -140,6 +146,6 @@ def _lines(report: PreflightReport, width: int) -> list[tuple[str, tuple[int, in
 
 def _finding_lines(finding: Finding, columns: int) -> list[tuple[str, tuple[int, int, int]]]:
     colour = _PROBLEM if finding.severity == "problem" else _HINT
-    said = textwrap.wrap(f"{finding.severity}: {finding.message}", columns)
+    message = textwrap.wrap(f"{finding.severity}: {finding.message}", columns)
     fix = textwrap.wrap(finding.fix, columns - 4)
-    return [*((line, colour) for line in said), *((f"    {line}", _GREY) for line in fix)]
+    return [*((line, colour) for line in message), *((f"    {line}", _GREY) for line in fix)]

@@ -1,4 +1,4 @@
-"""Draws who is in a clip: one frame with a numbered box around everybody, by which `person` names them."""
+"""Draws the people of a clip: one frame with a box around everybody, with the number that `person` takes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _SHARE = 1 / 22  # of the picture's shorter side, height of a number
 
 
 def people_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[np.ndarray]]) -> Image.Image:
-    """The frame that shows the most people, and of these frames the one with the largest, as an RGB picture.
+    """Draw the frame with the most people, and of these frames the one with the largest, as an RGB picture.
 
-    read: gives source frames `h w 3`. The one who is followed has a full label, the others' are outlined; people who
-    are not in that frame are named below it.
+    read: yields source frames `h w 3`.
+
+    The person to follow has a full label, the others' are outlined; people who are not in that frame are named below
+    it.
     """
     frame = _fullest_frame(people)
     picture = Image.fromarray(next(iter(read([frame]))))
@@ -34,7 +36,7 @@ def people_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[n
 
 
 def add_still(people: FoundPeople, read: Callable[[Sequence[int]], Iterator[np.ndarray]], picture: Path) -> None:
-    """Draw everybody, numbered, below what the PNG `picture` shows."""
+    """Draw everybody, numbered, below the PNG `picture`."""
     still = people_still(people, read)
     with Image.open(picture) as above:
         width = min(above.width - 2 * _GAP_PX, _WIDEST_PX)
@@ -56,8 +58,8 @@ def _fullest_frame(people: FoundPeople) -> int:
 
 
 def _boxes_in(people: FoundPeople, frame: int) -> list[tuple[int, np.ndarray]]:
-    here = (people.box_frames == frame) & (people.box_people > 0)
-    return sorted(zip(people.box_people[here].tolist(), people.boxes[here], strict=True), key=lambda pair: pair[0])
+    inside = (people.box_frames == frame) & (people.box_people > 0)
+    return sorted(zip(people.box_people[inside].tolist(), people.boxes[inside], strict=True), key=lambda pair: pair[0])
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, number: int, box: np.ndarray, size: int, *, chosen: bool) -> None:

@@ -1,4 +1,4 @@
-"""Draws a detection report as one picture: time from left to right, a row for each thing that should be seen."""
+"""Draws a detection report as one picture: time from left to right, a row for each part of the person."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _COLOURS = np.array([_EMPTY, (46, 160, 97), (240, 190, 70), (92, 72, 190), (214,
 
 
 def draw_timeline(report: DetectionReport) -> Image.Image:
-    """An RGB picture. Green: seen; yellow: seen weakly; red: missing. Marks below: cuts, jumps, blur."""
+    """Draw the report as an RGB picture.
+
+    Green is visible, yellow weak, red missing. Marks below are cuts, jumps, blur.
+    """
     rows = _rows(report)
     height = _TOP + len(rows) * (_ROW + _GAP) + _BOTTOM
     picture = Image.new("RGB", (_WIDTH, height), _PAPER)
@@ -37,42 +40,44 @@ def draw_timeline(report: DetectionReport) -> Image.Image:
 
 
 def _spread(marks: Sequence[int]) -> np.ndarray:
-    """One mark a pixel: `_SPAN` values."""
+    """Spread marks over `_SPAN` values, one a pixel."""
     starts = np.arange(_SPAN) * len(marks) // _SPAN
     return np.asarray(marks)[starts] if len(marks) <= _SPAN else np.maximum.reduceat(marks, starts)
 
 
 def _title(report: DetectionReport) -> str:
-    found = len(report.people)
+    num_people = len(report.people)
     people = (
-        "nobody found" if not found else f"{found} {'person' if found == 1 else 'people'}, following {report.chosen}"
+        "nobody found"
+        if not num_people
+        else f"{num_people} {'person' if num_people == 1 else 'people'}, following {report.chosen}"
     )
     return f"{report.num_frames} frames at {float(Fraction(report.fps)):g} fps - {people}"
 
 
 def _rows(report: DetectionReport) -> list[tuple[str, list[int]]]:
-    """Name and a mark a frame."""
+    """Return the name of each row and its marks, one a frame."""
 
     def row(missing: Sequence[Stretch], confidence: Callable[[FrameSeen], float | None]) -> list[int]:
         return [
-            _MISSING if _within(seen.frame, missing) else _GOOD if (confidence(seen) or 0) >= PART_SEEN else _WEAK
-            for seen in report.frames
+            _MISSING if _within(frame.frame, missing) else _GOOD if (confidence(frame) or 0) >= PART_SEEN else _WEAK
+            for frame in report.frames
         ]
 
     rows = [
-        ("person", row(report.missing_person, lambda seen: seen.body)),
-        ("face", row(report.missing_face, lambda seen: seen.face)),
-        ("hands", row(report.missing_hands, lambda seen: max(seen.left_hand or 0, seen.right_hand or 0))),
+        ("person", row(report.missing_person, lambda frame: frame.body)),
+        ("face", row(report.missing_face, lambda frame: frame.face)),
+        ("hands", row(report.missing_hands, lambda frame: max(frame.left_hand or 0, frame.right_hand or 0))),
     ]
     if report.missing_mask is not None:
-        rows.append(("mask", row(report.missing_mask, lambda seen: 1.0)))
+        rows.append(("mask", row(report.missing_mask, lambda frame: 1.0)))
     marked = [
         ("cuts", [(cut, cut) for cut in report.cuts]),
         ("jumps", [(jump, jump) for jump in report.identity_jumps]),
         ("blur", report.blurred),
     ]
     for name, stretches in marked:
-        rows.append((name, [_MARK if _within(seen.frame, stretches) else _UNMARKED for seen in report.frames]))
+        rows.append((name, [_MARK if _within(frame.frame, stretches) else _UNMARKED for frame in report.frames]))
     return rows
 
 

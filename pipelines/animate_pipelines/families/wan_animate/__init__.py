@@ -20,8 +20,10 @@ TRAITS = Traits(
 )
 
 
-def load(bundle: Path, manifest: Manifest, wanted: Execution, *, fit_memory: bool, ignore_memory: bool) -> WanAnimate:
+def load(
+    bundle: Path, manifest: Manifest, execution: Execution, *, fit_memory: bool, ignore_memory: bool
+) -> WanAnimate:
     """Load a bundle's networks; torch is imported only here."""
     from animate_pipelines.families.wan_animate.loader import load as load_networks
 
-    return load_networks(bundle, manifest, wanted, fit_memory=fit_memory, ignore_memory=ignore_memory)
+    return load_networks(bundle, manifest, execution, fit_memory=fit_memory, ignore_memory=ignore_memory)

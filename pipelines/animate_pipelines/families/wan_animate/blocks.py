@@ -2,7 +2,7 @@
 
 diffusers' own forward keeps the residual stream, the modulation and the time embedding in the weights' type; the model
 was trained and is published with fp32 there and bf16 products (autocast). In fp32 the two are the same computation.
-Tokens are `l d`, heads `l heads d/heads`; what the steps have in common is computed beforehand (`StepConstants`).
+Tokens are `l d`, heads `l heads d/heads`; values that the steps share are computed beforehand (`StepConstants`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from animate_pipelines.memory.fp8_linear import fuse_layers, input_dtype
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the cross-attention reads. text: `n d`; image: `l d`.
+    """The inputs of the cross-attention.
 
-    counts: `n` fp32, for how many rows each of the text's stands. A prompt's end is followed by rows of zeros that the
-    model looks at as well: equal rows, and one key in a softmax that counts as often as there are is all of them.
+    text: `n d`.
+    counts: `n` fp32, the number of rows that each row of the text stands for. A prompt's end is followed by rows of
+        zeros that the model attends to as well: equal rows, which one key in a softmax with their number as its weight
+        replaces.
+    image: `l d`.
     """
 
     text: torch.Tensor
@@ -36,7 +39,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyValue:
-    """Keys, normed, and values of what is looked at: `l heads d`, or `t 5 heads d` for faces."""
+    """Keys, normed, and values of an attention: `l heads d`, or `t 5 heads d` for faces."""
 
     key: torch.Tensor
     value: torch.Tensor
@@ -44,11 +47,11 @@ class KeyValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepConstants:
-    """What no step of a segment changes.
+    """The values that the steps of a segment share.
 
     condition: `1 20 t h w`.
     pose: `1 d t' h/2 w/2` patches.
-    attend: how self-attention is done, and how densely.
+    attend: the kernel and the density of self-attention.
     order: of the tokens.
     cos, sin: `l d/heads/2`, of rotary positions, in that order.
     text_counts: see `Context`.
@@ -69,7 +72,10 @@ class StepConstants:
 
 
 class ResidualStream:
-    """The tokens, and the branch to be added to them: it waits for the next norm, with which it is one pass."""
+    """The tokens, and the branch to be added to them.
+
+    The branch waits for the next norm, with which it is one pass.
+    """
 
     def __init__(self, tokens: torch.Tensor, ops: Ops, residual: torch.dtype) -> None:
         self._tokens, self._ops, self._residual = tokens, ops, residual
@@ -81,7 +87,7 @@ class ResidualStream:
         self._branch, self._gate = branch, gate
 
     def norm(self, weight: torch.Tensor | None, bias: torch.Tensor | None, out: torch.dtype) -> States:
-        """The tokens as they are now, normalised, times weight plus bias."""
+        """Return the tokens as they are now, normalised, times weight plus bias."""
         if self._branch is None:
             return self._ops.layer_norm(self._tokens, weight, bias, out)
         branch, self._branch = self._branch, None
@@ -92,7 +98,7 @@ class ResidualStream:
 
 
 def fuse_projections(block: Any) -> None:
-    """Make one layer of the self-attention's three projections; diffusers' own forward reads that as well."""
+    """Fuse the self-attention's three projections into one layer; diffusers' own forward reads that as well."""
     layer = block.attn1
     if not layer.fused_projections:
         layer.to_qkv = fuse_layers([layer.to_q, layer.to_k, layer.to_v])
@@ -104,7 +110,10 @@ def run_block(
     block: Any, index: int, stream: ResidualStream, time: torch.Tensor, constants: StepConstants, attend: SelfAttention,
     density: float,
 ) -> None:  # fmt: skip
-    """Bring the tokens through block `index`. time: `6 d` fp32, to which the block adds its own; see `modulation`."""
+    """Run the tokens through block `index`.
+
+    time: `6 d` fp32, to which the block adds its own; see `AnimateTransformer`.
+    """
     shift, scale, gate, ff_shift, ff_scale, ff_gate = (block.scale_shift_table[0].float() + time).unbind()
     qkv, cross, feed_forward = block.attn1.to_qkv, block.attn2, block.ffn.net
     stream.add(
@@ -117,7 +126,7 @@ def run_block(
 
 
 def run_face_block(block: Any, stream: ResidualStream, face: KeyValue, order: TokenOrder, ops: Ops) -> None:
-    """Let the tokens of each latent frame look at its face."""
+    """Let the tokens of each latent frame attend to its face."""
     query = block.to_q(stream.norm(None, None, input_dtype(block.to_q))).unflatten(1, (block.heads, -1))
     attended = ops.face_attention(query, block.norm_q.weight, face.key, face.value, order)
     stream.add(_project(block.to_out, attended, ops))
@@ -126,7 +135,7 @@ def run_face_block(block: Any, stream: ResidualStream, face: KeyValue, order: To
 def self_attention(
     layer: Any, states: States, constants: StepConstants, attend: SelfAttention, density: float
 ) -> torch.Tensor:
-    """Every token looks at every token of the segment, with rotary positions."""
+    """Let every token attend to every token of the segment, with rotary positions."""
     parts = layer.to_qkv(states).unflatten(1, (3, -1))
     del states  # here memory is fullest
     weight = torch.stack([layer.norm_q.weight, layer.norm_k.weight])
@@ -137,7 +146,7 @@ def self_attention(
 
 
 def cross_attention(layer: Any, states: States, index: int, constants: StepConstants, ops: Ops) -> torch.Tensor:
-    """Every token looks at the text and, with keys and values of their own, at the image; the two are added."""
+    """Let every token attend to the text and, with keys and values of their own, to the image; the two are added."""
     query = ops.norm_rotate(layer.to_q(states)[:, None], layer.norm_q.weight[None], layer.heads, None, None)[:, 0]
     text, image = constants.texts[index], constants.images[index]
     attended = ops.cross_attention(query, text.key, text.value, constants.text_counts, image.key, image.value)
@@ -145,21 +154,24 @@ def cross_attention(layer: Any, states: States, index: int, constants: StepConst
 
 
 def encode_text(layer: Any, context: Context) -> KeyValue:
-    """Of a block's cross-attention."""
+    """Return the keys and values of the text for one block's cross-attention."""
     return _encode_keys(layer.heads, layer.norm_k, layer.to_k(context.text), layer.to_v(context.text))
 
 
 def encode_image(layer: Any, context: Context) -> KeyValue:
-    """Of a block's cross-attention."""
+    """Return the keys and values of the image for one block's cross-attention."""
     image = context.image
     return _encode_keys(layer.heads, layer.norm_added_k, layer.add_k_proj(image), layer.add_v_proj(image))
 
 
 def encode_faces(block: Any, motion: torch.Tensor) -> KeyValue:
-    """Of a face block. motion: tokens `1 t 5 d`."""
-    seen = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
-    key = block.to_k(seen).unflatten(-1, (block.heads, -1))
-    return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(seen).unflatten(-1, (block.heads, -1)))
+    """Return the keys and values of the faces for one face block.
+
+    motion: tokens `1 t 5 d`.
+    """
+    normed = plain_norm(motion[0]).to(block.norm_k.weight.dtype)
+    key = block.to_k(normed).unflatten(-1, (block.heads, -1))
+    return KeyValue(key=rms_norm(block.norm_k, key), value=block.to_v(normed).unflatten(-1, (block.heads, -1)))
 
 
 def _encode_keys(heads: int, norm: nn.RMSNorm, key: torch.Tensor, value: torch.Tensor) -> KeyValue:

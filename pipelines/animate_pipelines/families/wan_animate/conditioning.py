@@ -22,10 +22,10 @@ class Conditioning:
     """The driving performance.
 
     keypoints: `n 133 3`, one pose an output frame, between source frames where the rate goes up.
-    proportions: how the driver's skeleton is fitted to the reference; None leaves it as it is.
+    proportions: fit the driver's skeleton to the reference; None leaves it as it is.
     face_boxes: `m 4` (x1, x2, y1, y2) in pixels, one a source frame.
-    face_frames: the source frame whose face each source frame shows: itself, or the nearest earlier one in which a face
-        is seen (the first one with a face, before that); -1 where there never is one.
+    face_frames: the source frame that lends each source frame its face: itself, or the nearest earlier one with a face
+        (the first one with a face, before that); -1 where there never is one.
     """
 
     keypoints: np.ndarray
@@ -37,11 +37,11 @@ class Conditioning:
 def condition(
     people: FoundPeople, clip: Clip, size: Size, *, smoothing: bool, fit_to: TargetBody | None = None
 ) -> Conditioning:
-    """Return what the model is shown of `people`, with gaps bridged.
+    """Return the conditions that `people` give the model, with gaps bridged.
 
-    people: found in the frames of `clip`, looked at in `size` (width, height).
+    people: found in the frames of `clip`, resized to `size` (width, height).
     smoothing: steady the face boxes too.
-    fit_to: whose proportions the skeletons take; None leaves them as they are.
+    fit_to: the body whose proportions the skeletons take; None leaves them as they are.
     """
     keypoints = _at_output_rate(bridge(people.poses, people.found), clip)
     boxes = _face_boxes(people, size, float(clip.source_fps), smoothing=smoothing)
@@ -60,21 +60,21 @@ def _at_output_rate(poses: np.ndarray, clip: Clip) -> np.ndarray:
 
 
 def _face_boxes(people: FoundPeople, size: Size, fps: float, *, smoothing: bool) -> np.ndarray:
-    """Return `m 4`, see `face_box`; zero, and so empty, where the person is not seen."""
+    """Return face boxes `m 4`, see `face_box`; zero, and so empty, where the person is out of sight."""
     boxes = np.zeros((len(people.poses), 4), int)
     for index in np.flatnonzero(people.found).tolist():
         boxes[index] = face_box(people.poses[index], *size)
     if smoothing:
-        seen = {int(index): boxes[index] for index in np.flatnonzero(people.found)}
-        for number, box in smooth_boxes(seen, people.cuts.tolist(), fps).items():
+        boxes_by_frame = {int(index): boxes[index] for index in np.flatnonzero(people.found)}
+        for number, box in smooth_boxes(boxes_by_frame, people.cuts.tolist(), fps).items():
             boxes[number] = np.round(box).clip(0, np.repeat(size, 2))
     return boxes
 
 
 def _frames_with_face(people: FoundPeople, boxes: np.ndarray) -> np.ndarray:
     indices = np.arange(len(boxes))
-    seen = people.found & (face_confidence(people.poses) >= FACE_SEEN)
-    seen &= (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
-    held = np.maximum.accumulate(np.where(seen, indices, -1))
-    first = int(indices[seen].min()) if seen.any() else -1
-    return np.where(held >= 0, held, first)
+    has_face = people.found & (face_confidence(people.poses) >= FACE_SEEN)
+    has_face &= (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
+    latest = np.maximum.accumulate(np.where(has_face, indices, -1))
+    first = int(indices[has_face].min()) if has_face.any() else -1
+    return np.where(latest >= 0, latest, first)

@@ -38,11 +38,11 @@ PARTS = ("preflight", "detect", "pose", "mask")  # of preprocessing, whose secon
 
 @dataclass(kw_only=True)
 class Driver:
-    """The driving video of one job: who is in it, who is followed, where the masks are.
+    """The driving video of one job, and everybody and every mask found in it.
 
-    What is found is kept in the job's workspace and in the cache.
+    The findings are kept in the job's workspace and in the cache.
 
-    masks: find the person to replace where the job brings no masks of its own.
+    masks: finds the person to replace where the job brings no masks of its own.
     readers_hash: changes with the networks.
     watch: counts the seconds of `PARTS`.
     """
@@ -67,18 +67,19 @@ class Driver:
         """Return everybody in the driving video, found in the one pass over it that all else rests on."""
         job = self.job
         if not job.workspace.people.is_file():
-            given, num_frames = job.inputs.keypoints, self.clip.mezzanine.num_frames
-            track = None if given is None else read_track(given, num_frames)
+            keypoints, num_frames = job.inputs.keypoints, self.clip.mezzanine.num_frames
+            track = None if keypoints is None else read_track(keypoints, num_frames)
             following = Following.of(job.params, self.frames)
-            found = find_driver(self.readers, self.frames, following, track, self.watch, job.tracker.advance)
-            found.save(job.workspace.people)
+            people = find_driver(self.readers, self.frames, following, track, self.watch, job.tracker.advance)
+            people.save(job.workspace.people)
         return FoundPeople.load(job.workspace.people)
 
     def check(self, character: Reference) -> tuple[PreflightReport | None, np.ndarray]:
-        """Find everything that is needed, and hold the pair to what the job allows.
+        """Find everything that is needed, and hold the pair to the limits of the job.
 
-        Returns the preflight report, None where none is wanted, and the reference picture, aligned where asked for.
-        Raises `NoPersonFound`, `PersonLost` and `PairRefused`; what was found is kept all the same.
+        Returns the preflight report, None where the job wants none, and the reference picture, aligned where the job
+        wants that.
+        Raises `NoPersonFound`, `PersonLost` and `PairRefused`; findings are kept all the same.
         """
         self._restore()
         try:
@@ -103,7 +104,7 @@ class Driver:
         conditioning: Conditioning,
         report: PreflightReport | None,
     ) -> PerformanceNotes:
-        """Return what the result is to say of the driving video, the reference and the people."""
+        """Return the notes of the result on the driving video, the reference and the people."""
         return PerformanceNotes(
             warnings=tuple(self._warnings(source, character, conditioning)),
             mask_source=self.mask_source,
@@ -146,7 +147,7 @@ class Driver:
             yield f"{clip.repeats} frames repeat the face and background of the frame before"
 
     def _mask_source(self) -> str | None:
-        """Return the name of what finds the person to replace; None to animate."""
+        """Return the name of the mask source; None to animate."""
         if self.job.params.mode != "replace":
             return None
         return self.masks.name if self.job.inputs.mask_video is None else MaskVideo.name
@@ -157,8 +158,8 @@ class Driver:
         if self.mask_source is None or self.mask_file.is_there():
             return
         with self.watch("mask"):
-            looked_at = self.people.frames.tolist()
-            source = self.masks if own is None else MaskVideo(own.read(looked_at))
+            source_frames = self.people.frames.tolist()
+            source = self.masks if own is None else MaskVideo(own.read(source_frames))
             self._masked_pictures = find_masks(source, self.people, self.frames, self.mask_file)
 
     @cached_property

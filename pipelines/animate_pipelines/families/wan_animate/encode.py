@@ -1,4 +1,4 @@
-"""Turns frames and words into the tensors the transformer is conditioned on.
+"""Turns frames and words into the tensors that condition the transformer.
 
 By type: `JobConstants` are computed once a job, `SegmentInputs` once a segment. Nothing here is computed at a step.
 Axes are `b c t h w`; `t'`, `h/8`, `w/8` are the VAE's latent axes.
@@ -30,9 +30,11 @@ _GAIN_A_LEVEL = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobConstants:
-    """context: image and prompt. negative_context: the same for guidance, None without guidance.
+    """The conditions that a job shares.
 
-    expression: how the face's motion is scaled; None as performed.
+    context: image and prompt.
+    negative_context: the same for guidance; None without guidance.
+    expression: scales the face's motion; None leaves it as performed.
     reference_latents: `1 20 1 h/8 w/8`, a mask of ones and the letter-boxed reference image's latents.
     """
 
@@ -44,9 +46,12 @@ class JobConstants:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentInputs:
-    """condition: `1 20 t'+1 h/8 w/8`, where known pixels are and what they are; its first frame is the reference.
+    """The conditions of one segment.
 
-    pose_latents: `1 16 t' h/8 w/8`. motion, negative_motion: `1 t'+1 5 d` tokens; the negative ones see a black face.
+    condition: `1 20 t'+1 h/8 w/8`, a mask of the known pixels and their latents; its first frame is the reference.
+    pose_latents: `1 16 t' h/8 w/8`.
+    motion: `1 t'+1 5 d` tokens.
+    negative_motion: `1 t'+1 5 d` tokens of a black face.
     """
 
     condition: torch.Tensor
@@ -57,7 +62,7 @@ class SegmentInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoders:
-    """The networks that make conditions of pictures and words."""
+    """The networks that turn pictures and words into conditions."""
 
     vae: VideoVae
     prompt: PromptEncoder
@@ -71,7 +76,7 @@ def encode_constants(
     reference: np.ndarray,
     params: RenderParams,
 ) -> JobConstants:
-    """Return what depends on the job alone.
+    """Return the conditions that depend on the job alone.
 
     readers: find the face in the reference, where `params` scale its expression.
     reference: letter-boxed to the render size, `h w 3` uint8.
@@ -95,7 +100,10 @@ def encode_constants(
 def _expression(
     readers: Readers, device: torch.device, transformer: AnimateTransformer, reference: np.ndarray, level: int
 ) -> Expression:
-    """Level 1 halves the distance of every motion vector from that of the reference's face, 5 adds half of it."""
+    """Return the scaling of an expression level about the reference's face.
+
+    level: 1 halves the distance of every motion vector from that of the reference's face, 5 adds half of it.
+    """
     height, width = reference.shape[:2]
     box = face_box(require_pose(readers, reference, field="reference_image"), width, height)
     crop = crop_face(reference, box, transformer.face_size_px)
@@ -114,7 +122,10 @@ def encode_segment(
     pictures: SegmentFrames,
     carried: torch.Tensor | None,
 ) -> SegmentInputs:
-    """What depends on the segment. `carried`: `1 3 overlap h w` pixels, the last frames of the segment before."""
+    """Return the conditions that depend on the segment.
+
+    carried: `1 3 overlap h w` pixels, the last frames of the segment before.
+    """
     known_latents = vae.encode(_known_pixels(pictures, carried, vae.device))
     pose_latents = vae.encode(to_pixels(pictures.pose, vae.device))  # the VAE's work together, before the transformer's
     mask = known_mask(
@@ -134,28 +145,31 @@ def encode_segment(
 
 
 def _known_pixels(pictures: SegmentFrames, carried: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-    """`1 3 t h w`: background (replace) or mid-grey (animate), begun by the carried frames."""
+    """Return `1 3 t h w`: background (replace) or mid-grey (animate), begun by the carried frames."""
     if pictures.background is None:
         num_frames, height, width = pictures.pose.shape[:3]
-        known = torch.zeros(1, 3, num_frames, height, width, device=device)
+        pixels = torch.zeros(1, 3, num_frames, height, width, device=device)
     else:
-        known = to_pixels(pictures.background, device)
+        pixels = to_pixels(pictures.background, device)
     if carried is not None:
-        known[:, :, : carried.shape[2]] = carried
-    return known
+        pixels[:, :, : carried.shape[2]] = carried
+    return pixels
 
 
 def known_mask(latent_shape: torch.Size, *, num_known: int, masks: torch.Tensor | None) -> torch.Tensor:
-    """`1 4 t' h/8 w/8`, 1 where a pixel is known and kept, 0 where it is generated.
+    """Return the mask `1 4 t' h/8 w/8`, 1 where a pixel is known and kept, 0 where it is generated.
 
-    latent_shape: (t', h/8, w/8). num_known: leading frames that are known. masks: `t h w`, 1 on the person to replace.
+    latent_shape: (t', h/8, w/8).
+    num_known: leading frames that are known.
+    masks: `t h w`, 1 on the person to replace.
+
     The four channels are the four frames of a latent frame; the first latent frame is one frame, four times.
     """
     latent_frames, height, width = latent_shape
     num_frames = (latent_frames - 1) * _FRAMES_PER_LATENT + 1
-    known = torch.zeros(num_frames, height, width)
+    mask = torch.zeros(num_frames, height, width)
     if masks is not None:
-        known = 1 - F.interpolate(masks[:, None].float(), size=(height, width), mode="nearest")[:, 0]
-    known[:num_known] = 1
-    spread = torch.cat([known[:1].expand(_FRAMES_PER_LATENT, -1, -1), known[1:]])
+        mask = 1 - F.interpolate(masks[:, None].float(), size=(height, width), mode="nearest")[:, 0]
+    mask[:num_known] = 1
+    spread = torch.cat([mask[:1].expand(_FRAMES_PER_LATENT, -1, -1), mask[1:]])
     return spread.view(latent_frames, _FRAMES_PER_LATENT, height, width).transpose(0, 1)[None]

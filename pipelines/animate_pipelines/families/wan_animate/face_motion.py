@@ -17,7 +17,7 @@ _LOOK_BACK = 2  # frames that a causal convolution of three sees before its own
 
 
 def encode_motion(encoder: Any, crops: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """Motion vectors `n 512`, fp32, of face crops `n 3 s s` in the encoder's type."""
+    """Return the motion vectors `n 512`, fp32, of face crops `n 3 s s` in the encoder's type."""
     features = torch.cat([_motion_features(encoder, part) for part in crops.split(batch_size)])
     weight = encoder.motion_synthesis_weight
     basis = torch.linalg.qr((weight + 1e-8).float())[0].to(weight.dtype)
@@ -25,7 +25,10 @@ def encode_motion(encoder: Any, crops: torch.Tensor, batch_size: int) -> torch.T
 
 
 def encode_face(encoder: Any, motion: torch.Tensor) -> torch.Tensor:
-    """Motion tokens `1 t' heads+1 d` of motion vectors `1 t 512`; time shrinks 4n+1 -> n+1. The last one is learned."""
+    """Return the motion tokens `1 t' heads+1 d` of motion vectors `1 t 512`.
+
+    Time shrinks 4n+1 -> n+1. The last token of a frame is learned.
+    """
     states = _causal(encoder.conv1_local, motion.transpose(1, 2))
     states = states.unflatten(1, (encoder.num_heads, -1)).flatten(0, 1)
     for convolution in (encoder.conv2, encoder.conv3):
@@ -47,10 +50,10 @@ def _motion_features(encoder: Any, crops: torch.Tensor) -> torch.Tensor:
 
 
 def _causal(convolution: torch.nn.Conv1d, states: torch.Tensor) -> torch.Tensor:
-    """`b c t`, the first frame repeated before it."""
+    """Convolve `b c t`, the first frame repeated before it."""
     return convolution(F.pad(states.to(convolution.weight.dtype), (_LOOK_BACK, 0), mode="replicate"))
 
 
 def _activate(states: torch.Tensor) -> torch.Tensor:
-    """Norm over the channels of `b c t` and SiLU, fp32."""
+    """Apply a norm over the channels of `b c t`, and SiLU, in fp32."""
     return F.silu(plain_norm(states.transpose(1, 2))).transpose(1, 2)

@@ -25,9 +25,9 @@ from animate_weights.manifest import Manifest
 class WanAnimate:
     """The loaded networks.
 
-    readers, masks: look at pictures; they know nothing of this model.
+    readers, masks: read pictures; they know nothing of this model.
     readers_hash: changes with the networks that read driving videos.
-    memory: what jobs are held to; None on the CPU, whose memory is not planned, and where that is not wanted.
+    memory: the memory that jobs are held to; None on the CPU, whose memory is not planned, and where it is ignored.
     """
 
     manifest: Manifest
@@ -43,15 +43,15 @@ class WanAnimate:
 
     @property
     def encoders(self) -> Encoders:
-        """Return the networks that make conditions of pictures and words."""
+        """Return the networks that turn pictures and words into conditions."""
         return Encoders(vae=self.vae, prompt=self.prompt_encoder, image=self.image_encoder)
 
     def perform(self, job: RenderJob) -> SkeletonPerformance:
-        """Look at the driving video and the reference, and plan the render."""
+        """Read the driving video and the reference, and plan the render."""
         return perform(job, self.readers, self.masks, self.readers_hash, face_size_px=self.transformers.face_size_px)
 
     def begin(self, job: RenderJob, performance: SkeletonPerformance) -> AnimateSegmentModel:
-        """Return the model, shown prompt and reference."""
+        """Return the model with prompt and reference."""
         transformer = self._transformer(job)
         constants = encode_constants(self.encoders, self.readers, transformer, performance.reference, job.params)
         return AnimateSegmentModel(transformer, self.vae, constants, performance.plan.recipe)

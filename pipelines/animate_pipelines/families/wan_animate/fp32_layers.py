@@ -1,4 +1,4 @@
-"""Layers that compute in fp32 whatever their weights are stored in, as the model was trained."""
+"""Layers that compute in fp32 whatever type their weights have, as the model was trained."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from animate_kernels.definitions import EPSILON
 
 
 def plain_norm(tokens: torch.Tensor) -> torch.Tensor:
-    """LayerNorm without weights, fp32."""
+    """Apply a LayerNorm without weights, in fp32."""
     return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPSILON)
 
 
 def rms_norm(norm: nn.RMSNorm, states: torch.Tensor) -> torch.Tensor:
-    """Normalised in fp32, back in the states' type, and only then times the weight."""
+    """Normalise in fp32, round to the states' type, and only then multiply by the weight."""
     return F.rms_norm(states.float(), states.shape[-1:], eps=EPSILON).to(states.dtype) * norm.weight
 
 
 def linear_fp32(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
-    """A linear layer in fp32, whatever its weights are stored in."""
+    """Apply a linear layer in fp32, whatever type its weights have."""
     return F.linear(states.float(), layer.weight.float(), layer.bias.float())

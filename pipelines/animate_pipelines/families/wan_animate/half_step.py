@@ -1,7 +1,7 @@
 """A step at half the width and height: a quarter of the tokens, where there is little but noise to see.
 
-The picture that the small step foresees is scaled up, and what leads there from the full noise is the full velocity;
-so every solver takes it like any other. Conditions are averaged down. Training-free, and a loss of detail:
+The picture that the small step predicts is scaled up, and the full velocity leads from the full noise to it; so every
+solver takes it like any other. Conditions are averaged down. Training-free, and a loss of detail:
 `animate_benchmarks.validate` measures it. Idea: progressive resolution, as in Jenga (arXiv 2505.16864).
 """
 
@@ -21,14 +21,16 @@ _PATCH = 2
 
 
 def halve_inputs(inputs: SegmentInputs) -> SegmentInputs:
-    """The same conditions at half the width and height, rounded down to whole patches."""
+    """Return the same conditions at half the width and height, rounded down to whole patches."""
     return replace(inputs, condition=_halve(inputs.condition), pose_latents=_halve(inputs.pose_latents))
 
 
 def widen(velocity_of: Velocity, latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
-    """The velocity `1 16 t h w` at latents that are nearly noise, from one of half the size.
+    """Return the velocity `1 16 t h w` at latents that are nearly noise, from one of half the size.
 
-    velocity_of: for halved inputs. An average of noise is weaker noise, so its strength is restored.
+    velocity_of: for halved inputs.
+
+    An average of noise is weaker noise, so its strength is restored.
     """
     sigma = timestep.float() / NUM_TRAIN_TIMESTEPS
     small = _halve(latents)

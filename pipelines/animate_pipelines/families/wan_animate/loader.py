@@ -31,13 +31,15 @@ from animate_weights.layouts import Component, tokenizer_folder
 from animate_weights.manifest import READERS_PATH, Manifest
 
 
-def load(bundle: Path, manifest: Manifest, wanted: Execution, *, fit_memory: bool, ignore_memory: bool) -> WanAnimate:
+def load(
+    bundle: Path, manifest: Manifest, execution: Execution, *, fit_memory: bool, ignore_memory: bool
+) -> WanAnimate:
     """Load every network; see `FamilyModule.load`."""
-    sizes = read_sizes(bundle, manifest) if torch.device(wanted.device).type == "cuda" else None
+    sizes = read_sizes(bundle, manifest) if torch.device(execution.device).type == "cuda" else None
     if fit_memory and sizes is not None:
-        wanted = _fitted(wanted, manifest, sizes, ignore_memory=ignore_memory)
-    choice = _choose(wanted, bundle, manifest)
-    execution = replace(wanted, attention=choice.backend.name)
+        execution = _fitted(execution, manifest, sizes, ignore_memory=ignore_memory)
+    choice = _choose(execution, bundle, manifest)
+    execution = replace(execution, attention=choice.backend.name)
     device = execution.device
     parking = Parking(torch.device(device)) if execution.park_transformer else None
     hub_logging.disable_progress_bar()
@@ -63,28 +65,31 @@ def load(bundle: Path, manifest: Manifest, wanted: Execution, *, fit_memory: boo
     )
 
 
-def _fitted(wanted: Execution, manifest: Manifest, sizes: NetworkSizes, *, ignore_memory: bool) -> Execution:
+def _fitted(execution: Execution, manifest: Manifest, sizes: NetworkSizes, *, ignore_memory: bool) -> Execution:
     try:
-        return fit_execution(sizes, manifest, wanted, torch.cuda.mem_get_info(wanted.device)[0])
+        return fit_execution(sizes, manifest, execution, torch.cuda.mem_get_info(execution.device)[0])
     except DeviceError:
         if ignore_memory:
-            return with_residency(wanted, RESIDENCIES[-1])
+            return with_residency(execution, RESIDENCIES[-1])
         raise
 
 
-def _choose(wanted: Execution, bundle: Path, manifest: Manifest) -> Choice:
-    """Return what computes on the device. Raises `DeviceError` when it cannot be done there."""
-    device, dtype = torch.device(wanted.device), getattr(torch, wanted.dtype)
+def _choose(execution: Execution, bundle: Path, manifest: Manifest) -> Choice:
+    """Return the attention that computes on the device.
+
+    Raises `DeviceError` for an attention, or for products in fp8, that the device does not have.
+    """
+    device, dtype = torch.device(execution.device), getattr(torch, execution.dtype)
     options: dict[str, Any] = {"dtype": dtype}
     if device.type == "cuda":  # elsewhere every width will do
         transformer: Any = open_network(bundle, "transformer", chosen=manifest.transformer).build_empty()
         options["head_width"] = transformer.config.attention_head_dim
-    if wanted.fp8_products and not (finding := probe_fp8_linear(device)).usable:
+    if execution.fp8_products and not (finding := probe_fp8_linear(device)).usable:
         raise DeviceError(f"{device} does not multiply e4m3: {finding.reason}", field="recipe", value="fp8_products")
     try:
-        return choose(device, wanted.attention, **options)
+        return choose(device, execution.attention, **options)
     except ValueError as error:
-        raise DeviceError(str(error), field="recipe", value=wanted.attention) from error
+        raise DeviceError(str(error), field="recipe", value=execution.attention) from error
 
 
 def _network(bundle: Path, component: Component, dtype: str, device: str) -> Any:

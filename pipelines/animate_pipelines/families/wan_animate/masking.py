@@ -1,4 +1,4 @@
-"""Finds the masks of the person to replace, and keeps a few of the frames that they were found in."""
+"""Finds the masks of the person to replace, and keeps a few of their frames for the preview."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from animate_pipelines.perception.masks import MaskSource
 
 
 def find_masks(source: MaskSource, people: FoundPeople, frames: DrivingFrames, file: MaskFile) -> dict[int, np.ndarray]:
-    """Write the mask of the followed person in every frame that was looked at.
+    """Write the mask of the person to follow in every frame that was read.
 
-    people: found in `frames`; where the person is out of sight its pose is put between those around.
-    Returns the pictures `h w 3`, by source frame, that a preview of the masks shows, so that none is read again.
+    people: found in `frames`; where the person is out of sight its pose is interpolated.
+    Returns the pictures `h w 3`, by source frame, for a preview of the masks, so that none is read again.
     """
-    looked_at = people.frames.tolist()
-    wanted = set(previewed(looked_at, float(frames.clip.source_fps)))
-    kept: dict[int, np.ndarray] = {}
+    source_frames = people.frames.tolist()
+    preview_frames = set(previewed(source_frames, float(frames.clip.source_fps)))
+    preview: dict[int, np.ndarray] = {}
 
     def pictures() -> Iterator[np.ndarray]:
-        for index, picture in zip(looked_at, frames.read(looked_at), strict=True):
-            if index in wanted:
-                kept[index] = picture
+        for index, picture in zip(source_frames, frames.read(source_frames), strict=True):
+            if index in preview_frames:
+                preview[index] = picture
             yield picture
 
-    masks = source.person_masks(pictures(), bridge(people.poses, people.found)[looked_at])
-    file.write(zip(looked_at, masks, strict=True), len(people.poses), frames.size)
-    return kept
+    masks = source.person_masks(pictures(), bridge(people.poses, people.found)[source_frames])
+    file.write(zip(source_frames, masks, strict=True), len(people.poses), frames.size)
+    return preview

@@ -1,4 +1,4 @@
-"""From a job's files to its performance: what is read, who is followed, whether the two go together."""
+"""From a job's files to its performance: reads them, follows the person, and checks the pair."""
 
 from __future__ import annotations
 
@@ -11,65 +11,51 @@ from animate_pipelines.families.wan_animate.driver import PARTS, Driver
 from animate_pipelines.families.wan_animate.held_body import hold_body
 from animate_pipelines.families.wan_animate.performance import SkeletonPerformance
 from animate_pipelines.families.wan_animate.pictures import SegmentPainter
-from animate_pipelines.families.wan_animate.target_body import read_neutral, read_target_body
+from animate_pipelines.families.wan_animate.target_body import NeutralPictures, read_neutral, read_target_body
 from animate_pipelines.job.input_files import driving_mezzanine, probe_driving
 from animate_pipelines.job.plan import plan_render
-from animate_pipelines.job.reference import read_reference, settle_reference
+from animate_pipelines.job.reference import Reference, read_reference, settle_reference
 from animate_pipelines.job.render_job import RenderJob
 from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.image import Picture
 from animate_pipelines.media.join import Sound
+from animate_pipelines.media.mezzanine import Mezzanine
 from animate_pipelines.media.resize import inner_box, padding_resize
 from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.observation import require_pose
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.progress.stopwatch import Stopwatch
+from animate_pipelines.request.size import Size
 
 
 def perform(
     job: RenderJob, readers: Readers, masks: MaskSource, readers_hash: str, *, face_size_px: int
 ) -> SkeletonPerformance:
-    """Look at the driving video and the reference of `job`, and plan its render.
+    """Read the driving video and the reference of `job`, and plan its render.
 
-    masks: find the person to replace where the job brings no masks of its own.
+    masks: finds the person to replace where the job brings no masks of its own.
     readers_hash: changes with these networks.
     face_size_px: side of the face crops that the transformer reads.
+
     The detection report lies beside the job's destination afterwards, also where nobody was found.
     """
-    params, limits, tracker = job.params, job.limits, job.tracker
-    given = read_reference(job.inputs.reference_image, params.reference_kind, job.workspace, limits)
+    params, limits = job.params, job.limits
+    reference_media = read_reference(job.inputs.reference_image, params.reference_kind, job.workspace, limits)
     neutral = read_neutral(job.inputs.neutral_reference, job.inputs.neutral_driver, limits)
     source = probe_driving(job.inputs, params, limits)
-    mezzanine = driving_mezzanine(job.inputs, source, job.workspace, params, limits, tracker)
+    mezzanine = driving_mezzanine(job.inputs, source, job.workspace, params, limits, job.tracker)
     clip = Clip(mezzanine, fps=params.fps, max_frames=params.num_frames)
     try:
-        plan = plan_render(job.maker.manifest, params, clip.size, clip.num_frames, job.maker.recipe_defaults)
-        job.check_memory(plan)
-        tracker.enter("preprocess")
-        watch = Stopwatch(PARTS)
-        with watch("preflight"):
-            character = settle_reference(given, readers, clip, on_look=lambda: tracker.advance(0, 1))
-        job.check_safety(character.picture[None], field="reference_image")
-        driver = Driver(
-            job=job, readers=readers, masks=masks, readers_hash=readers_hash, clip=clip, plan=plan, watch=watch
-        )
+        driver = _open_driver(job, readers, masks, readers_hash, clip)
+        character = _settle(driver, reference_media)
         report, reference = driver.check(character)
-        boxed = padding_resize(reference, *plan.render_size)
-        body = read_target_body(readers, boxed, driver.frames.size, neutral) if params.retarget else None
-        conditioning = condition(driver.people, clip, driver.frames.size, smoothing=params.smoothing, fit_to=body)
-        if not params.body_control:
-            conditioning = _hold_body(readers, conditioning, boxed, driver.frames.size)
+        boxed = padding_resize(reference, *driver.plan.render_size)
+        conditioning = _condition(driver, boxed, neutral)
         return SkeletonPerformance(
             clip=clip,
-            plan=plan,
+            plan=driver.plan,
             reference=boxed,
-            painter=SegmentPainter(
-                frames=driver.frames,
-                conditioning=conditioning,
-                size=plan.render_size,
-                face_size_px=face_size_px,
-                masks=driver.mask_file.read if params.mode == "replace" else None,
-                mask_fit=params.mask_fit,
-            ),
+            painter=_painter(driver, conditioning, face_size_px),
             sound=Sound(path=job.inputs.driver, info=source) if params.keep_audio else None,
             notes=driver.notes(source, character, conditioning, report),
         )
@@ -78,15 +64,66 @@ def perform(
         raise
 
 
-def _hold_body(
-    readers: Readers, conditioning: Conditioning, reference: np.ndarray, size: tuple[int, int]
-) -> Conditioning:
+def _open_driver(job: RenderJob, readers: Readers, masks: MaskSource, readers_hash: str, clip: Clip) -> Driver:
+    """Plan the render, and return the driving video for its preprocessing.
+
+    Raises `InvalidField` for a plan that the bundle or the device's memory does not allow.
+    """
+    plan = plan_render(job.maker.manifest, job.params, clip.size, clip.num_frames, job.maker.recipe_defaults)
+    job.check_memory(plan)
+    job.tracker.enter("preprocess")
+    return Driver(
+        job=job,
+        readers=readers,
+        masks=masks,
+        readers_hash=readers_hash,
+        clip=clip,
+        plan=plan,
+        watch=Stopwatch(PARTS),
+    )
+
+
+def _settle(driver: Driver, reference_media: Picture | Mezzanine) -> Reference:
+    """Return the reference picture, which has passed the safety check."""
+    job = driver.job
+    with driver.watch("preflight"):
+        reference = settle_reference(
+            reference_media, driver.readers, driver.clip, on_look=lambda: job.tracker.advance(0, 1)
+        )
+    job.check_safety(reference.picture[None], field="reference_image")
+    return reference
+
+
+def _condition(driver: Driver, reference: np.ndarray, neutral: NeutralPictures | None) -> Conditioning:
+    """Return the driving performance, fitted to the reference as the job wants it.
+
+    reference: letter-boxed to the render size.
+    """
+    params, size = driver.job.params, driver.frames.size
+    body = read_target_body(driver.readers, reference, size, neutral) if params.retarget else None
+    conditioning = condition(driver.people, driver.clip, size, smoothing=params.smoothing, fit_to=body)
+    return conditioning if params.body_control else _hold_body(driver.readers, conditioning, reference, size)
+
+
+def _painter(driver: Driver, conditioning: Conditioning, face_size_px: int) -> SegmentPainter:
+    params = driver.job.params
+    return SegmentPainter(
+        frames=driver.frames,
+        conditioning=conditioning,
+        size=driver.plan.render_size,
+        face_size_px=face_size_px,
+        masks=driver.mask_file.read if params.mode == "replace" else None,
+        mask_fit=params.mask_fit,
+    )
+
+
+def _hold_body(readers: Readers, conditioning: Conditioning, reference: np.ndarray, size: Size) -> Conditioning:
     """Return the performance with the body of the reference.
 
     reference: letter-boxed to the render size.
     size: of the driving frames, in which skeletons are drawn.
     """
     left, top, width, height = inner_box(size, (reference.shape[1], reference.shape[0]))
-    shown = reference[top : top + height, left : left + width]
-    pose = require_pose(readers, shown, field="reference_image")
+    picture = reference[top : top + height, left : left + width]
+    pose = require_pose(readers, picture, field="reference_image")
     return replace(conditioning, keypoints=hold_body(conditioning.keypoints, size, pose, (width, height)))

@@ -1,4 +1,4 @@
-"""`SkeletonPerformance`: a driving video, read as skeletons, faces, and where the person is; see `Performance`."""
+"""`SkeletonPerformance`: a driving video, read as skeletons, faces and masks; see `Performance`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from animate_pipelines.media.join import Sound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkeletonPerformance:
-    """reference: letter-boxed to the render size, `h w 3`."""
+    """The performance of a driving video.
+
+    reference: letter-boxed to the render size, `h w 3`.
+    """
 
     clip: Clip
     plan: RenderPlan
@@ -34,7 +37,7 @@ class SkeletonPerformance:
 
     @property
     def num_frames(self) -> int:
-        """Return how many frames the clip has at that rate."""
+        """Return the number of frames of the clip at that rate."""
         return self.clip.num_frames
 
     def drive(self, segment: Segment) -> SegmentFrames:

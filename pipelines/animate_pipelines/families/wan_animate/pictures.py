@@ -1,4 +1,4 @@
-"""The pictures that condition one segment: skeletons, face crops, background and masks, drawn from what is known."""
+"""Draws the pictures that condition one segment: skeletons, face crops, background and masks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SHARED = 5  # frames that one segment may share with the next, at most
 class SegmentPainter:
     """Draws the pictures of one segment after the other, at the render size `size`.
 
+    masks: returns `t h w`, 1 on the person, for source frames; None to animate.
+
     Beyond the clip's end they run back and forth. Each source frame is read once a segment, for its face and its
     background; those that the next segment shares are kept for it.
-
-    masks: gives `t h w`, 1 on the person, for source frames; None to animate.
     """
 
     frames: DrivingFrames
@@ -76,10 +76,10 @@ class SegmentPainter:
         shared: source frames that the next segment has too; their pictures, and their faces', are kept for it.
         """
         keep = needed & {*shared.tolist(), *self.conditioning.face_frames[shared].tolist()}
-        known = {index: self._kept[index] for index in sorted(needed & self._kept.keys())}
-        unread = sorted(needed - known.keys())
+        kept = {index: self._kept[index] for index in sorted(needed & self._kept.keys())}
+        unread = sorted(needed - kept.keys())
         self._kept.clear()
-        for index, frame in chain(known.items(), zip(unread, self.frames.read(unread), strict=True)):
+        for index, frame in chain(kept.items(), zip(unread, self.frames.read(unread), strict=True)):
             if index in keep:
                 self._kept[index] = frame
             yield index, frame

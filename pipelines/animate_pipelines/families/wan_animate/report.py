@@ -1,4 +1,4 @@
-"""Writes the report on what was seen in the driving video, beside the result."""
+"""Writes the detection report of the driving video, beside the result."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def write_report(
 ) -> None:
     """Write report, timeline and, where there are masks, a picture of them.
 
-    files: where they go.
+    files: their paths.
     people, masks: found in `frames`.
-    mask_source: the name of what found the masks; None to animate.
-    fit: how closely the regenerated part follows them.
+    mask_source: the name of the mask source; None to animate.
+    fit: how closely the regenerated part follows the masks.
     pictures: some of the frames, by number, that need not be read.
     """
-    looked_at = people.frames.tolist()
+    source_frames = people.frames.tolist()
     marked = None
     if mask_source is not None and masks.is_there():
-        marked = masks.marked(looked_at)
-        used = masks_used(masks, frames, looked_at, fit, mask_source, pictures)
+        marked = masks.marked(source_frames)
+        used = masks_used(masks, frames, source_frames, fit, mask_source, pictures)
         draw_masks(used, SHEET_PX).save(files.masks, optimize=True)
     report = report_people(people, frames.size, frames.clip.source_fps, marked)
     files.report.write_text(json.dumps(report.to_json()))

@@ -37,10 +37,11 @@ _LONGEST_FOOT = 0.5  # of the calf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportions:
-    """How the driver is made to look like the reference: settled by the first frame for the whole clip.
+    """The fit of the driver to the reference, settled by the first frame for the whole clip.
 
-    ratios: new length of each limb over its old one. scale: driving pixels for one reference pixel.
-    offset: what to take from the rescaled driving skeleton to stand where the reference stands.
+    ratios: new length of each limb over its old one.
+    scale: driving pixels for one reference pixel.
+    offset: from the reference's place to that of the rescaled driving skeleton; it is subtracted.
     anchor_x: of the rescaled first frame; None where nothing is anchored.
     """
 
@@ -64,9 +65,11 @@ class NeutralPoses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetBody:
-    """Whose proportions the driver takes: the pose `133 3` (fractions) in the reference picture of `size`.
+    """The body whose proportions the driver takes.
 
-    neutral: where limbs are measured; None measures them in that pose and in the first driving frame's.
+    pose: `133 3`, fractions of the reference picture.
+    size: (width, height) of the reference picture.
+    neutral: poses to measure the limbs in; None measures them in that pose and in the first driving frame's.
     """
 
     pose: np.ndarray
@@ -75,7 +78,11 @@ class TargetBody:
 
 
 def fit_proportions(first: np.ndarray, size: Size, figure: TargetBody) -> Proportions:
-    """From the pose `133 3` (fractions) in the first driving frame, of `size`, to the reference's figure."""
+    """Return the fit of the driver to the reference's figure.
+
+    first: the pose `133 3` (fractions) in the first driving frame.
+    size: of that frame.
+    """
     source, target = body_20(first), body_20(figure.pose)
     scale = _height_ratio(source, size, target, figure.size) or _area_ratio(size, figure.size)
     old, goal = source * [*size, 1], target * [*_scaled(figure.size, scale), 1]
@@ -95,9 +102,10 @@ def fit_proportions(first: np.ndarray, size: Size, figure: TargetBody) -> Propor
 
 
 def retarget(pose: np.ndarray, size: Size, proportions: Proportions, *, first: bool) -> Skeleton:
-    """The skeleton, on a canvas of the reference's size, of a driving pose `133 3` in a frame of `size`.
+    """Return the skeleton of a driving pose `133 3`, on a canvas of the reference's size.
 
-    first: whether it is the clip's first frame, which is laid exactly over the one the proportions were fitted to.
+    size: of the driving frame.
+    first: whether it is the clip's first frame, which is laid exactly over the one that the proportions were fitted to.
     """
     pixels = pose * [*size, 1]
     old = body_20(pixels)
@@ -111,7 +119,10 @@ def retarget(pose: np.ndarray, size: Size, proportions: Proportions, *, first: b
 
 
 def _height_ratio(source: np.ndarray, source_size: Size, target: np.ndarray, target_size: Size) -> float | None:
-    """Of the two people in pixels, from nose to ankles, or to hips; None where neither is seen in both pictures."""
+    """Return the ratio of two people's heights in pixels, from nose to ankles, or to hips.
+
+    Returns None where neither is visible in both pictures.
+    """
     for joints in (_ANKLES, _HIPS):
         rows = [_NOSE, *joints]
         if (source[rows, 2] > JOINT_SEEN).all() and (target[rows, 2] > JOINT_SEEN).all():
@@ -125,7 +136,7 @@ def _height_ratio(source: np.ndarray, source_size: Size, target: np.ndarray, tar
 
 
 def _area_ratio(source_size: Size, target_size: Size) -> float:
-    """Of the whole pictures, as a ratio of lengths."""
+    """Return the ratio of the two pictures' areas, as a ratio of lengths."""
     return math.sqrt(source_size[0] * source_size[1] / (target_size[0] * target_size[1]))
 
 
@@ -134,12 +145,12 @@ def _scaled(size: Size, scale: float) -> Size:
 
 
 def _limb_ratios(old: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """The length of each limb of `goal` over that of `old`, 1 where that has none."""
+    """Return the length of each limb of `goal` over that of `old`, 1 where that has none."""
     return np.divide(_lengths(goal), _lengths(old), out=np.ones(len(LIMBS)), where=_lengths(old) > 0)
 
 
 def _neutral_ratios(first: np.ndarray, size: Size, figure: TargetBody, neutral: NeutralPoses) -> np.ndarray:
-    """As `_limb_ratios`, measured in the neutral poses.
+    """Return `_limb_ratios`, measured in the neutral poses.
 
     An editing model may draw people larger or smaller. Where their height does not tell, head and shoulders do.
     """
@@ -154,7 +165,7 @@ def _neutral_ratios(first: np.ndarray, size: Size, figure: TargetBody, neutral: 
 
 
 def _breadth_ratio(body: np.ndarray, other: np.ndarray) -> float:
-    """Of two bodies in pixels: of the heads' or of the shoulders' breadths, whichever is larger."""
+    """Return the ratio of the heads' or of the shoulders' breadths of two bodies in pixels, whichever is larger."""
     pairs = zip(_breadths(body), _breadths(other), strict=True)
     return max((one / two for one, two in pairs if one > 0 and two > 0), default=1.0)
 
@@ -179,7 +190,7 @@ def _lengths(body: np.ndarray) -> np.ndarray:
 
 
 def _symmetric(ratios: np.ndarray) -> np.ndarray:
-    """Left and right alike: a limb that points at the camera looks short on one side."""
+    """Make left and right alike: a limb that points at the camera looks short on one side."""
     even = ratios.copy()
     for pair in _MIRRORED_LONGEST:
         even[list(pair)] = ratios[list(pair)].max()
@@ -202,7 +213,7 @@ def _rescale(body: np.ndarray, ratios: np.ndarray, *, limit_feet: bool = False) 
 
 
 def _stand(body: np.ndarray, framing: Framing, ground_y: float) -> np.ndarray:
-    """The point by which two skeletons are laid over each other: between the hips on the ground, or the neck."""
+    """Return the point by which two skeletons are laid over each other: between the hips on the ground, or the neck."""
     if framing != "full_body":
         return body[_NECK, :2]
     return np.array([body[list(_HIPS), 0].mean(), ground_y])
@@ -217,7 +228,7 @@ def _anchor_x(body: np.ndarray, framing: Framing) -> float | None:
 def _move_hands(
     pixels: np.ndarray, old: np.ndarray, new: np.ndarray, size: Size, proportions: Proportions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both hands scaled about their roots and carried to the new wrists, in drawing order.
+    """Scale both hands about their roots and carry them to the new wrists, in drawing order.
 
     A right hand that is nearer to the left wrist is taken for the left one.
     """
@@ -237,7 +248,7 @@ def _shift(hand: np.ndarray, old: np.ndarray, new: np.ndarray, wrist: int) -> np
 
 
 def _move_hand(hand: np.ndarray, growth: float, shift: np.ndarray) -> np.ndarray:
-    """Whole pixels; a point that is not seen loses its confidence, and is then not drawn."""
+    """Move a hand to whole pixels; a point out of sight loses its confidence, and is then not drawn."""
     root = hand[0, :2]
     moved = np.trunc(root + (hand[:, :2] - root) * growth + shift)
     confidence = np.where(hand[:, 2] >= JOINT_COMPARED, hand[:, 2], 0.0)

@@ -9,9 +9,9 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentFrames:
-    """What a segment is conditioned on, as pictures: `t h w 3` uint8, masks `t h w` of 0 and 1.
+    """The conditions of a segment as pictures: `t h w 3` uint8, masks `t h w` of 0 and 1.
 
-    background and masks are None in animate mode.
+    background, masks: None in animate mode.
     """
 
     pose: np.ndarray

@@ -16,7 +16,7 @@ from animate_pipelines.families.wan_animate.transformer import AnimateTransforme
 
 
 class AnimateSegmentModel:
-    """The transformer and the VAE, shown what a whole job is conditioned on; see `SegmentModel`."""
+    """The transformer and the VAE with the conditions of a whole job; see `SegmentModel`."""
 
     def __init__(self, transformer: AnimateTransformer, vae: VideoVae, constants: JobConstants, recipe: Recipe) -> None:
         self._transformer, self._vae, self._constants, self._recipe = transformer, vae, constants, recipe
@@ -34,7 +34,7 @@ class AnimateSegmentModel:
 
 
 class AnimateDenoiser:
-    """A segment's velocities, see `Denoiser`. What its steps share is encoded once."""
+    """A segment's velocities; see `Denoiser`. The values that its steps share are encoded once."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class AnimateDenoiser:
         return take(latents, timestep, progress)
 
     def settle(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the latents as they are: what is known is part of the condition."""
+        """Return the latents as they are: the known ones are part of the condition."""
         return latents
 
 

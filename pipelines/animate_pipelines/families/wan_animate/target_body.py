@@ -1,4 +1,4 @@
-"""Reads the figure that retargeting goes by, from the reference picture and neutral pictures where there are any."""
+"""Reads the body that retargeting goes by, from the reference picture and from neutral pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class NeutralPictures:
 
 
 def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimits) -> NeutralPictures | None:
-    """None where none were given. Raises as `read_image` does, on `neutral_reference` and `neutral_driver`."""
+    """Read the neutral pictures, if any.
+
+    Raises as `read_image` does, on `neutral_reference` and `neutral_driver`.
+    """
     if reference is None or driver is None:
         return None
     return NeutralPictures(
@@ -37,10 +40,12 @@ def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimit
 def read_target_body(
     readers: Readers, reference: np.ndarray, size: Size, neutral: NeutralPictures | None
 ) -> TargetBody:
-    """Of the reference picture `h w 3`, as large as what is rendered; `size`: of the driving frames.
+    """Read the body of the reference picture.
 
-    Neutral pictures are letter-boxed to the size of what they show another pose of. Raises `NoPersonFound` on the
-    field of the picture that shows nobody.
+    reference: `h w 3`, of the render size.
+    size: of the driving frames.
+    neutral: letter-boxed to the size of the picture whose person they show in another pose.
+    Raises `NoPersonFound` on the field of the picture without anybody.
     """
     height, width = reference.shape[:2]
     poses = None

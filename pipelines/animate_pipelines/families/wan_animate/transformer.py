@@ -1,4 +1,4 @@
-"""Wan2.2-Animate's transformer on diffusers' weights, computing at every step only what the step changes.
+"""Wan2.2-Animate's transformer on diffusers' weights, computing at every step only the parts that the step changes.
 
 diffusers' own forward runs the motion encoder, the pose patches, the text and image projections and every block's keys
 of them again at each step; here they are computed once for a segment or for the whole job. The precision is the
@@ -37,19 +37,23 @@ from animate_pipelines.memory.parking import Parking
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
-    """Motion is scaled by `gain` about `neutral`, the motion vector `1 512` of the reference's own face."""
+    """A scaling of the face's motion.
+
+    neutral: the motion vector `1 512` of the reference's own face, about which motion is scaled.
+    gain: the factor.
+    """
 
     neutral: torch.Tensor
     gain: float
 
 
 class AnimateTransformer:
-    """Velocity of the latents. Tensors go in and out in fp32; products are of the weights' type.
+    """The velocity of the latents. Tensors go in and out in fp32; products are of the weights' type.
 
-    residual_dtype: what the tokens are rounded to at every sum; see `Recipe`.
-    parking: where the network leaves the device for others; None when it stays.
+    residual_dtype: the type that the tokens are rounded to at every sum; see `Execution`.
+    parking: moves the network off the device for others; None when it stays.
     stream_to: the device that the blocks come to at every step, where they do not stay on it.
-    attend: the operators, and how self-attention is done with them.
+    attend: the operators, and the kernel of self-attention.
     """
 
     def __init__(
@@ -70,16 +74,17 @@ class AnimateTransformer:
 
     @property
     def face_size_px(self) -> int:
-        """Side of the square face crops the motion encoder reads."""
+        """Return the side of the square face crops that the motion encoder reads."""
         return int(self._model.config.motion_encoder_size)
 
     @property
     def dtype(self) -> torch.dtype:
+        """Return the type of the weights."""
         dtype: torch.dtype = self._model.patch_embedding.weight.dtype
         return dtype
 
     def embed_context(self, prompt_embeds: torch.Tensor, image_embeds: torch.Tensor) -> Context:
-        """What the cross-attention reads, from states of the two encoders, `1 n d` each. Once a job."""
+        """Return the inputs of the cross-attention, from states of the two encoders, `1 n d` each. Once a job."""
         self._arrive()
         embedder = self._model.condition_embedder
         image = embedder.image_embedder(image_embeds.to(self.dtype))[0]
@@ -87,22 +92,24 @@ class AnimateTransformer:
         return Context(text=embedder.text_embedder(rows), counts=counts, image=image)
 
     def embed_pose(self, pose_latents: torch.Tensor) -> torch.Tensor:
-        """`1 d t' h/2 w/2` patches of the pose latents `1 16 t' h w`. Once a segment."""
+        """Return the patches `1 d t' h/2 w/2` of the pose latents `1 16 t' h w`. Once a segment."""
         self._arrive()
         embedded: torch.Tensor = self._model.pose_patch_embedding(pose_latents.to(self.dtype))
         return embedded
 
     def read_motion(self, face_pixel_values: torch.Tensor) -> torch.Tensor:
-        """Motion vectors `t 512` of face crops `1 3 t s s` in -1..1: what the face does, not whose it is."""
+        """Return the motion vectors `t 512` of face crops `1 3 t s s` in -1..1: a face's movement, not its identity."""
         self._arrive()
         crops = face_pixel_values[0].transpose(0, 1).to(self.dtype)
         batch_size = self._model.config.motion_encoder_batch_size
         return encode_motion(self._model.motion_encoder, crops, batch_size)
 
     def embed_face(self, face_pixel_values: torch.Tensor, expression: Expression | None = None) -> torch.Tensor:
-        """`1 t'+1 5 d` motion tokens of face crops `1 3 t s s` in -1..1; the first, zero, is the reference's.
+        """Return the motion tokens `1 t'+1 5 d` of face crops `1 3 t s s` in -1..1.
 
         expression: scales the motion; None leaves it as performed.
+
+        The first token frame, zero, is the reference's.
         """
         motion = self.read_motion(face_pixel_values)
         if expression is not None:
@@ -119,11 +126,11 @@ class AnimateTransformer:
         context: Context,
         sparsity: Sparsity | None = None,
     ) -> StepConstants:
-        """Return what all steps of a segment share.
+        """Return the values that all steps of a segment share.
 
         condition: `1 20 t h w`.
         pose, motion, context: from `embed_*`.
-        sparsity: how dense self-attention is; None as the transformer was made.
+        sparsity: the density of self-attention; None keeps the transformer's own.
         """
         self._arrive()
         attend = self._attend if sparsity is None else replace(self._attend, sparsity=sparsity)
@@ -146,9 +153,10 @@ class AnimateTransformer:
     def velocity(
         self, latents: torch.Tensor, timestep: torch.Tensor, constants: StepConstants, progress: float = 0.0
     ) -> torch.Tensor:
-        """The flow velocity `1 16 t h w` at noisy latents of that shape.
+        """Return the flow velocity `1 16 t h w` at noisy latents of that shape.
 
-        timestep: `1`, 0..1000. progress: the share of the steps that is done, which decides how dense attention is.
+        timestep: `1`, 0..1000.
+        progress: the share of the steps that is done, which decides how dense attention is.
         """
         self._arrive()
         time, modulation = self._embed_time(timestep)
@@ -176,13 +184,13 @@ class AnimateTransformer:
         return frames, height, width
 
     def _embed_patches(self, latents: torch.Tensor, constants: StepConstants) -> torch.Tensor:
-        """Tokens `l d` in their order."""
+        """Return the tokens `l d` in their order."""
         patches = self._model.patch_embedding(torch.cat([latents.to(self.dtype), constants.condition], dim=1))
         patches[:, :, 1:].add_(constants.pose)
         return constants.order.arrange(patches[0].flatten(1).t()).contiguous()
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`1 d`, and `6 d` for the blocks: shift, 1 + scale and gate, twice. fp32."""
+        """Return the time embedding `1 d`, and `6 d` for the blocks: shift, 1 + scale and gate, twice. fp32."""
         embedder = self._model.condition_embedder
         sinusoid = time_sinusoid(timestep, self._model.config.freq_dim)
         hidden = F.silu(linear_fp32(embedder.time_embedder.linear_1, sinusoid))
@@ -203,16 +211,22 @@ class AnimateTransformer:
 
 
 def join_padding(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows `n d` up to the first of those at the end that are all equal, and for how many each stands, `n` fp32."""
+    """Join the equal rows at the end of `n d` into one.
+
+    Returns the rows, and the number of rows that each stands for, `n` fp32.
+    """
     differing = (rows != rows[-1]).any(dim=1).nonzero()
-    kept = int(differing[-1]) + 2 if len(differing) else 1
-    counts = torch.ones(kept, device=rows.device)
-    counts[-1] = len(rows) - kept + 1
-    return rows[:kept], counts
+    num_rows = int(differing[-1]) + 2 if len(differing) else 1
+    counts = torch.ones(num_rows, device=rows.device)
+    counts[-1] = len(rows) - num_rows + 1
+    return rows[:num_rows], counts
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
-    """`n width` fp32, cosines and then sines, of timesteps `n`. In fp64, as 1000 radians in fp32 are off by 6e-5."""
+    """Return `n width` fp32, cosines and then sines, of timesteps `n`.
+
+    Computed in fp64, as 1000 radians in fp32 are off by 6e-5.
+    """
     half = width // 2
     frequencies = 10000 ** -(torch.arange(half, dtype=torch.float64, device=timestep.device) / half)
     angles = timestep.double()[:, None] * frequencies

@@ -42,7 +42,7 @@ class Transformers:
 
         turbo: whether the few-step LoRA is merged in.
         relight: whether the relighting LoRA is merged in, where the bundle has one.
-        Raises `InvalidField` when few steps are asked of a bundle without a few-step LoRA.
+        Raises `InvalidField` for `turbo` with a bundle that has no few-step LoRA.
         """
         check_turbo(turbo, bundle=self._manifest.name, lora=self._manifest.turbo_lora)
         key = (turbo, relight and self._manifest.relighting_lora is not None)
@@ -58,16 +58,16 @@ class Transformers:
     def loras(self, *, turbo: bool, relight: bool) -> tuple[tuple[str, float], ...]:
         """Return path in the bundle and strength of each LoRA that `select` merges in."""
         manifest = self._manifest
-        wanted = (
+        candidates = (
             (manifest.relighting_lora if relight else None, manifest.relighting_strength),
             (manifest.turbo_lora if turbo else None, manifest.turbo_strength),
         )
-        return tuple((path, strength) for path, strength in wanted if path is not None)
+        return tuple((path, strength) for path, strength in candidates if path is not None)
 
     def _load(self, *, turbo: bool, relight: bool) -> AnimateTransformer:
         network = open_network(self._bundle, "transformer", chosen=self._manifest.transformer)
-        wanted = self.loras(turbo=turbo, relight=relight)
-        loras = [read_lora(self._bundle / path, strength=strength) for path, strength in wanted]
+        selected = self.loras(turbo=turbo, relight=relight)
+        loras = [read_lora(self._bundle / path, strength=strength) for path, strength in selected]
         execution, device = self._execution, torch.device(self._execution.device)
         on_host = "blocks" if execution.stream_blocks else None
         dtype = getattr(torch, execution.dtype)
