@@ -27,7 +27,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what compiles kernels: minutes, and of interest only after a change to them."""
+    """Mark the file that compiles every kernel: a minute of work that only a change to kernels can alter."""
     if item.path.name == "test_machine_code.py":
         item.add_marker(pytest.mark.machine_code)
 

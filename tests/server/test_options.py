@@ -41,6 +41,7 @@ def test_every_field_has_an_option() -> None:
         assert f"{flag_of(name, field)} " in shown
 
 
+@pytest.mark.renders
 def test_what_could_not_be_set_before_works(pair: list[str], tmp_path: Path) -> None:
     output = tmp_path / "out.webm"
     options = ["--negative-prompt", "blurred", "--shift", "3.5", "--guidance-scale", "2", "--output-size", "96x96"]
@@ -70,14 +71,16 @@ def test_what_could_not_be_set_before_works(pair: list[str], tmp_path: Path) -> 
         (["--no-body-control", "--retarget"], "body_control", "without retarget"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(options: list[str], field: str, words: str, pair: list[str]) -> None:
-    code, lines = _render(*pair, *options, "--output", "out.mp4")
+def test_what_cannot_be_is_refused_by_name(
+    options: list[str], field: str, words: str, pair: list[str], tmp_path: Path
+) -> None:
+    code, lines = _render(*pair, *options, "--output", str(tmp_path / "out.mp4"))
     assert (code, lines[-1]["error"]["field"]) == (65, field)
     assert words in lines[-1]["error"]["message"]
 
 
-def test_a_task_that_the_bundle_does_not_do_is_refused_by_name(pair: list[str]) -> None:
+def test_a_task_that_the_bundle_does_not_do_is_refused_by_name(pair: list[str], tmp_path: Path) -> None:
     alone = [*pair[:2], *pair[4:]]
-    code, lines = _render(*alone, "--mode", "image-to-video", "--output", "out.mp4")
+    code, lines = _render(*alone, "--mode", "image-to-video", "--output", str(tmp_path / "out.mp4"))
     assert (code, lines[-1]["error"]["field"]) == (65, "mode")
     assert lines[-1]["error"]["message"].endswith("the bundle tiny does animate, replace")
