@@ -14,7 +14,12 @@ from starlette.exceptions import HTTPException
 
 from animate_pipelines.errors import AnimateError, InvalidField, RequestError, ServerError
 from animate_server import __version__, health
-from animate_server.adapters import make_ports
+from animate_server.adapters.bodies import LimitedBodies
+from animate_server.adapters.callers import KeyringCallers
+from animate_server.adapters.calls import OutboxCalls
+from animate_server.adapters.files import StoredFiles
+from animate_server.adapters.jobs import StoredJobs
+from animate_server.adapters.uploads import StoredUploads
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
@@ -22,6 +27,7 @@ from animate_server.dialect import Dialect
 from animate_server.dialects import find_dialect, load_dialects
 from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
+from animate_server.ports import Ports
 from animate_server.ports.files import Files
 from animate_server.webhooks import Method
 
@@ -73,6 +79,24 @@ def create_app(backend: Backend) -> FastAPI:
     _install_errors(app, answering)
     app.openapi = cache(partial(write_document, app, answering))  # type: ignore[method-assign]
     return app
+
+
+def make_ports(backend: Backend, closing: threading.Event) -> Ports:
+    """Return the ports over `backend`.
+
+    closing: set when the server is told to stop; those who wait for a job are then let go.
+    """
+    settings = backend.settings
+    policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+    callers = KeyringCallers(settings)
+    return Ports(
+        callers=callers,
+        bodies=LimitedBodies(settings, callers),
+        jobs=StoredJobs(backend, policy, closing),
+        uploads=StoredUploads(settings, backend.uploads, callers, policy),
+        calls=OutboxCalls(backend.outbox, policy),
+        files=StoredFiles(backend),
+    )
 
 
 def make_courier(backend: Backend, files: Files, dialects: Sequence[Dialect]) -> Courier:

@@ -26,12 +26,6 @@ if not torch.cuda.is_available():
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the file that compiles every kernel: a minute of work that only a change to kernels can alter."""
-    if item.path.name == "test_machine_code.py":
-        item.add_marker(pytest.mark.machine_code)
-
-
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ANIMATE_HOME for this run."""

@@ -26,7 +26,7 @@ WATCH_S = 0.25
 
 
 class StoredJobs:
-    """Implements `ports.jobs.Jobs`. closing: see `make_ports`."""
+    """Implements `ports.jobs.Jobs`. closing: set when the server is told to stop."""
 
     def __init__(self, backend: Backend, policy: AddressPolicy, closing: threading.Event) -> None:
         self._backend = backend

@@ -15,6 +15,7 @@ from animate_benchmarks.gpu.bench import SMALL, Bench
 from animate_kernels.order import morton_order
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.machine_code
 LARGEST_SHARED_BYTES = 232_448  # that a program of an H100 or H200 may have
 ATTENTION = (
     "dense, 16 bits",

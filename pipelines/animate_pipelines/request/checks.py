@@ -7,7 +7,6 @@ from typing import cast
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.request.fields import Field, Kind
-from animate_pipelines.request.person import read_person
 
 
 def check_value(name: str, field: Field, value: object) -> None:
@@ -68,7 +67,8 @@ def _check_size(name: str, field: Field, value: object) -> None:
 
 
 def _check_person(name: str, field: Field, value: object) -> None:
-    read_person(value)
+    assert field.read is not None
+    field.read(value)
 
 
 _CHECKS: Mapping[Kind, Callable[[str, Field, object], None]] = {

@@ -39,6 +39,7 @@ class Field:
     tasks: those that take it; empty: all. Given to another task it is refused by name.
     required_by: the tasks that cannot do without; a field without a default is required by all.
     file: what kind of file an input is.
+    read: reads a value that has a syntax of its own; raises `InvalidField`.
     option: its name on the command line, where that is not the field's; without dashes.
     finds: whether it decides what the networks find in the driving video, and so what may be taken from the cache.
     preflight: whether a preflight by itself takes it.
@@ -56,6 +57,7 @@ class Field:
     tasks: tuple[str, ...] = ()
     required_by: tuple[str, ...] = ()
     file: FileKind | None = None
+    read: Callable[[object], object] | None = None
     option: str = ""
     finds: bool = False
     preflight: bool = False
@@ -140,9 +142,9 @@ def rate(high: int, **rest: Any) -> Any:
     return _entry(Field(kind="rate", low=1, high=high, unit="fps", **rest), default="source")
 
 
-def person(**rest: Any) -> Any:
-    """Return who is meant among several, see `read_person`."""
-    return _entry(Field(kind="person", **rest), default="largest")
+def person(read: Callable[[object], object], **rest: Any) -> Any:
+    """Return who is meant among several, as `read` takes it."""
+    return _entry(Field(kind="person", read=read, **rest), default="largest")
 
 
 def _entry(field: Field, **default: Any) -> Any:

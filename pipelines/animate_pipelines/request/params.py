@@ -26,6 +26,7 @@ from animate_pipelines.request.choices import (
     Task,
 )
 from animate_pipelines.request.fields import FileKind, defaults_of, fields_of
+from animate_pipelines.request.person import read_person
 from animate_pipelines.request.size import Size
 
 # The model was trained with this one prompt; English: "the person in the video is performing actions".
@@ -167,6 +168,7 @@ class RenderParams:
         help="Refuse a longer driving video. Default: the server's own limit.",
     )
     person: str | int = fields.person(
+        read_person,
         group="following",
         tasks=_BY_VIDEO,
         finds=True,
