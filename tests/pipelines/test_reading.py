@@ -44,7 +44,7 @@ def _render(
 
 
 @pytest.mark.parametrize(("mode", "times"), [("animate", 2), ("replace", 3)])
-@pytest.mark.parametrize("preflight", ["warn", "off"])
+@pytest.mark.parametrize("preflight", ["warn", pytest.param("off", marks=pytest.mark.renders)])
 def test_a_frame_is_decoded_to_find_to_mask_and_to_draw(
     mode: str,
     times: int,

@@ -46,6 +46,7 @@ def _wait(until: Callable[[], object], limit_s: float = 60) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.renders
 def test_no_job_is_lost_when_workers_are_killed(make_settings: Any, new_job: Any, png: bytes, mp4: bytes) -> None:
     rng = random.Random(7)
     with open_backend(make_settings(lease_s=0.5)) as backend:

@@ -120,6 +120,7 @@ def _until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.renders
 def test_a_job_goes_on_frame_identically_after_a_kill(
     bundle: Path, picture: Path, tmp_path: Path, serve: Callable[..., Any]
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_job_goes_on_frame_identically_after_a_kill(
     np.testing.assert_array_equal(_frames(tmp_path / "served.mp4"), _frames(whole.path))
 
 
+@pytest.mark.renders
 def test_the_api_refuses_what_the_loaded_bundle_does_not_do(bundle: Path, serve: Callable[..., Any]) -> None:
     with serve(worker=False) as idle, _Workers(idle.backend.settings.home, bundle).start() as worker:
         _until(idle.backend.workers.bundle)
