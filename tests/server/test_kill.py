@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from animate_pipelines.errors import ServerError
 from animate_server.backend import open_backend
 from animate_server.errors import LeaseLost
