@@ -23,8 +23,8 @@ from animate_server.adapters.uploads import StoredUploads
 from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
-from animate_server.dialect import Dialect
-from animate_server.dialects import find_dialect, load_dialects
+from animate_server.dialect import Dialect, find_dialect
+from animate_server.dialects import load_dialects
 from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
 from animate_server.ports import Ports

@@ -68,3 +68,9 @@ class Dialect:
     @property
     def prefix(self) -> str:
         return self.router.prefix
+
+
+def find_dialect(path: str, dialects: Sequence[Dialect]) -> Dialect:
+    """Return the dialect that answers for a path: the first under whose prefix it lies, or the last for any path."""
+    below = (dialect for dialect in dialects if f"{path}/".startswith(f"{dialect.prefix}/"))
+    return next(below, dialects[-1])

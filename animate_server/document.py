@@ -13,8 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from animate_pipelines.errors import AnimateError, FetchError, InvalidField, MediaError, MediaTooLarge
-from animate_server.dialect import Dialect
-from animate_server.dialects import find_dialect
+from animate_server.dialect import Dialect, find_dialect
 from animate_server.errors import (
     BodyInvalid,
     BodyTooLarge,

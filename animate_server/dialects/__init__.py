@@ -17,9 +17,3 @@ def load_dialects(names: Sequence[str] = DIALECT_NAMES) -> list[Dialect]:
     """Load dialects by name, and return those with the longest prefix first: one prefix may lie below another."""
     dialects = [cast("Dialect", import_module(f"{__name__}.{name}").dialect) for name in names]
     return sorted(dialects, key=lambda dialect: len(dialect.prefix), reverse=True)
-
-
-def find_dialect(path: str, dialects: Sequence[Dialect]) -> Dialect:
-    """Return the dialect that answers for a path: the first under whose prefix it lies, or the last for any path."""
-    below = (dialect for dialect in dialects if f"{path}/".startswith(f"{dialect.prefix}/"))
-    return next(below, dialects[-1])
