@@ -34,7 +34,7 @@ def check_turbo(turbo: bool, *, bundle: object, lora: object) -> None:
     """Raise `InvalidField` when few steps are asked of a bundle whose manifest names no few-step LoRA."""
     if turbo and lora is None:
         raise InvalidField(
-            f"turbo is not available: the bundle {bundle} has no few-step LoRA", field="turbo", value=True, limit=False
+            f"{{field}} is not available: the bundle {bundle} has no few-step LoRA", field="turbo", value=True, limit=False
         )
 
 

@@ -39,4 +39,4 @@ def read_person(value: object) -> Person:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_PERSON:
         return value
     shown = value if isinstance(value, int | float) else str(value)[:80]
-    raise InvalidField(f"person must be {_LIMIT}, not {shown!r}", field="person", value=shown, limit=_LIMIT)
+    raise InvalidField(f"{{field}} must be {_LIMIT}, not {shown!r}", field="person", value=shown, limit=_LIMIT)
