@@ -33,9 +33,8 @@ def check_fields(params: RenderParams, *, refuses: Collection[str], family: obje
 def check_turbo(turbo: bool, *, bundle: object, lora: object) -> None:
     """Raise `InvalidField` when few steps are asked of a bundle whose manifest names no few-step LoRA."""
     if turbo and lora is None:
-        raise InvalidField(
-            f"{{field}} is not available: the bundle {bundle} has no few-step LoRA", field="turbo", value=True, limit=False
-        )
+        message = f"{{field}} is not available: the bundle {bundle} has no few-step LoRA"
+        raise InvalidField(message, field="turbo", value=True, limit=False)
 
 
 def check_safety(asked: bool, *, bundle: object, checker: object, refuse: bool) -> None:
