@@ -20,7 +20,6 @@ from animate_server.adapters.calls import OutboxCalls
 from animate_server.adapters.files import StoredFiles
 from animate_server.adapters.jobs import StoredJobs
 from animate_server.adapters.uploads import StoredUploads
-from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.courier import Courier
 from animate_server.dialect import Dialect, find_dialect
@@ -87,7 +86,7 @@ def make_ports(backend: Backend, closing: threading.Event) -> Ports:
     closing: set when the server is told to stop; those who wait for a job are then let go.
     """
     settings = backend.settings
-    policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+    policy = settings.address_policy
     callers = KeyringCallers(settings)
     return Ports(
         callers=callers,
@@ -102,8 +101,7 @@ def make_ports(backend: Backend, closing: threading.Event) -> Ports:
 def make_courier(backend: Backend, files: Files, dialects: Sequence[Dialect]) -> Courier:
     """Return what calls webhooks and sends files, under the same rules as input URLs are fetched."""
     rules = {dialect.name: dialect.webhooks for dialect in dialects if dialect.webhooks is not None}
-    settings = backend.settings
-    policy = AddressPolicy.of(settings.fetch_allow, public=settings.fetch_public)
+    policy = backend.settings.address_policy
     return Courier(backend.outbox, backend.store, backend.artefacts, files, rules, policy)
 
 

@@ -22,6 +22,7 @@ from pydantic_settings import (
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_pipelines.media.limits import MediaLimits
+from animate_server.addresses import AddressPolicy
 from animate_server.dialects import DIALECT_NAMES
 
 MIB = 1024**2
@@ -192,6 +193,10 @@ class Settings(BaseSettings):
             max_duration_s=self.max_duration_s,
             max_image_pixels=self.max_image_pixels,
         )
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        return AddressPolicy.of(self.fetch_allow, public=self.fetch_public)
 
     @property
     def uploads_dir(self) -> Path:

@@ -27,7 +27,6 @@ from animate_pipelines.errors import (
 from animate_pipelines.media.durable import written_whole
 from animate_pipelines.progress.progress import OnProgress, Progress
 from animate_pipelines.request.params import RenderParams
-from animate_server.addresses import AddressPolicy
 from animate_server.backend import Backend
 from animate_server.errors import LeaseLost
 from animate_server.estimate import estimate_render
@@ -77,7 +76,7 @@ class Worker:
         self._bundle: dict[str, Any] | None = None
         self._job: Job | None = None
         self._resting: dict[str, float] = {}  # jobs that failed here, and until when they wait while others run
-        self._policy = AddressPolicy.of(self._settings.fetch_allow, public=self._settings.fetch_public)
+        self._policy = self._settings.address_policy
 
     def drain(self) -> None:
         """Take no further job; give the running one back at its next segment boundary. Safe in a signal handler."""

@@ -40,12 +40,7 @@ def _values(field: dict[str, Any]) -> Iterator[str]:
         return
     kinds = [choice.get("type") for choice in field.get("anyOf", [field])]
     yield " or ".join(_KINDS[kind] for kind in kinds if kind != "null")
-    for word, key in (
-        ("above", "exclusiveMinimum"),
-        ("from", "minimum"),
-        ("below", "exclusiveMaximum"),
-        ("to", "maximum"),
-    ):
+    for word, key in _BOUNDS:
         bound = next((choice[key] for choice in field.get("anyOf", [field]) if key in choice), None)
         if bound is not None:
             yield f"{word} {bound:g}"
