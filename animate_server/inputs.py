@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
-from animate_pipelines.request.availability import check_fields, check_safety, check_task, check_turbo
+from animate_pipelines.request.availability import check_family, check_safety, check_turbo
 from animate_pipelines.request.fields import FileKind
 from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy, check_url, redact
@@ -78,8 +78,8 @@ class Gate:
             return
         name, refuse = bundle["name"], settings.when_no_safety_checker == "refuse"
         if "tasks" in bundle:
-            check_task(params, tasks=bundle["tasks"], bundle=name)
-            check_fields(params, refuses=bundle["refuses"], family=bundle["family"])
+            traits = {key: bundle[key] for key in ("family", "tasks", "refuses")}
+            check_family(params, bundle=name, **traits)
         check_safety(params.safety_check, bundle=name, checker=bundle.get("safety_checker"), refuse=refuse)
         turbo = params.turbo and settings.when_no_turbo_lora != "full_steps"
         check_turbo(turbo, bundle=name, lora=bundle.get("turbo_lora"))

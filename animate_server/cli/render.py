@@ -63,7 +63,7 @@ def _destinations(output: Path, number: int) -> list[Path]:
 def _load(settings: Settings, params: RenderParams, *, ignore_memory: bool) -> Models:
     """Load the bundle, once it is known to do what is wanted."""
     from animate_pipelines.families.registry import find_family, load_models
-    from animate_pipelines.request.availability import check_fields, check_task
+    from animate_pipelines.request.availability import check_family
     from animate_server.supervisor import find_devices
     from animate_weights.bundles import find_bundle
     from animate_weights.manifest import read_manifest
@@ -71,8 +71,7 @@ def _load(settings: Settings, params: RenderParams, *, ignore_memory: bool) -> M
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
     traits = find_family(manifest.family).TRAITS
-    check_task(params, tasks=traits.tasks, bundle=manifest.name)
-    check_fields(params, refuses=traits.refuses, family=traits.family)
+    check_family(params, bundle=manifest.name, family=traits.family, tasks=traits.tasks, refuses=traits.refuses)
     device = find_devices(settings.devices)[0]
     return load_models(folder, device=device, shortcuts=settings.shortcuts, ignore_memory=ignore_memory)
 

@@ -17,7 +17,7 @@ from animate_pipelines.loading.execution import Execution
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.progress.progress import OnProgress
 from animate_pipelines.progress.tracker import ProgressTracker
-from animate_pipelines.request.availability import check_fields, check_task, check_turbo
+from animate_pipelines.request.availability import check_family, check_turbo
 from animate_pipelines.request.params import RenderParams
 from animate_pipelines.request.size import Size
 from animate_weights.manifest import Manifest
@@ -129,9 +129,9 @@ def open_job(
 
     Raises `InvalidField` for a request that the bundle cannot render.
     """
-    check_task(params, tasks=maker.traits.tasks, bundle=maker.manifest.name)
-    check_fields(params, refuses=maker.traits.refuses, family=maker.traits.family)
-    check_turbo(params.turbo, bundle=maker.manifest.name, lora=maker.manifest.turbo_lora)
+    traits, name = maker.traits, maker.manifest.name
+    check_family(params, bundle=name, family=traits.family, tasks=traits.tasks, refuses=traits.refuses)
+    check_turbo(params.turbo, bundle=name, lora=maker.manifest.turbo_lora)
     tracker = ProgressTracker(report)
     tracker.enter("check")
     identity = render_identity(params, inputs, maker.bundle_hash, maker.execution.to_json())

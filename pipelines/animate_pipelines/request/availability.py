@@ -11,8 +11,13 @@ from animate_pipelines.errors import InvalidField
 from animate_pipelines.request.params import RenderParams
 
 
-def check_task(params: RenderParams, *, tasks: Collection[str], bundle: object) -> None:
-    """Raise `InvalidField` for a task that the loaded bundle does not do, naming those that it does."""
+def check_family(
+    params: RenderParams, *, bundle: object, family: object, tasks: Collection[str], refuses: Collection[str]
+) -> None:
+    """Raise `InvalidField` for a task that the bundle does not do, or a given field that its family cannot follow.
+
+    tasks, refuses: as `Traits` has them.
+    """
     if params.mode not in tasks:
         done = ", ".join(tasks)
         raise InvalidField(
@@ -21,10 +26,6 @@ def check_task(params: RenderParams, *, tasks: Collection[str], bundle: object) 
             value=params.mode,
             limit=done,
         )
-
-
-def check_fields(params: RenderParams, *, refuses: Collection[str], family: object) -> None:
-    """Raise `InvalidField` for a field that is given and that the bundle's family cannot follow."""
     for name in params.given:
         if name in refuses:
             raise InvalidField(f"{{field}} is not taken by the family {family}", field=name, limit=None)
