@@ -9,6 +9,7 @@
     │   │   └── MediaTooLarge         size, sides, length, rate, or the work of decoding them
     │   ├── NoPersonFound             nobody to take the motion from, or to replace
     │   ├── PairRefused               preflight found problems, and was told to refuse them
+    │   ├── PairNotRead               pictures of a kind that the bundle's networks do not read
     │   ├── PersonLost                the person to follow is out of sight for too long
     │   └── ContentRefused            a picture that the safety checker does not let pass
     ├── Canceled            user      stopped on request
@@ -37,6 +38,7 @@ __all__ = [
     "MediaError",
     "MediaTooLarge",
     "NoPersonFound",
+    "PairNotRead",
     "PairRefused",
     "PersonLost",
     "RequestError",
@@ -91,6 +93,12 @@ class PairRefused(RequestError):
     """Image and driving video do not go together."""
 
     code = "pair_refused"
+
+
+class PairNotRead(RequestError):
+    """The bundle does not read pictures of this kind."""
+
+    code = "pair_not_read"
 
 
 class PersonLost(RequestError):

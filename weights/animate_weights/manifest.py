@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME
@@ -24,6 +24,10 @@ DETECTOR_PATH = READERS_PATH / "det/yolov10m.onnx"
 POSE_PATH = READERS_PATH / "pose2d/vitpose_h_wholebody.onnx/end2end.onnx"
 SAM2_PATH = READERS_PATH / "sam2"
 SAFETY_PATH = Path("safety_checker")
+
+# What pictures a bundle's networks can read: people in photographs and drawings; only the puppets that
+# `animate_weights.puppet` draws; or none, having random weights.
+Reads = Literal["people", "puppets", "nothing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Manifest:
     turbo_strength, relighting_strength: factors for the LoRAs' deltas.
     transformer: path in the bundle of the transformer's safetensors file, where it is not the layout's own.
     family: whose checkpoint it is; see `animate_weights.traits`.
+    reads: the pictures that its networks can read.
     """
 
     name: str
@@ -56,6 +61,11 @@ class Manifest:
     relighting_strength: float = 1.0
     transformer: str | None = None
     family: str = WAN_ANIMATE.name
+    reads: Reads = "people"
+
+    def __post_init__(self) -> None:
+        if self.reads not in get_args(Reads):
+            raise ValueError(f"reads must be one of {', '.join(get_args(Reads))}, not {self.reads!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

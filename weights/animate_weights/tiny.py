@@ -34,6 +34,7 @@ _MANIFEST = Manifest(
     turbo_lora=_LORA_PATH,
     turbo_steps=4,
     warning="the bundle 'tiny' has random weights: the picture is noise",
+    reads="nothing",
 )
 
 TRANSFORMER: dict[str, Any] = {

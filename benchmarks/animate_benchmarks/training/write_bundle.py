@@ -62,6 +62,7 @@ def write_bundle(out: Path, folder: Path, pose_share: float = 1.0) -> None:
         shift=SHIFT,
         turbo_lora=_LORA_PATH if turbo else None,
         turbo_steps=STEPS if turbo else None,
+        reads="puppets",
     )
     write_json(folder / MANIFEST_NAME, manifest.to_json())
 

@@ -11,6 +11,7 @@ import torch
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.job.given_masks import given_masks
 from animate_pipelines.job.input_files import InputFiles, digests_of, driving_mezzanine, probe_driving
+from animate_pipelines.job.legibility import judge_inputs
 from animate_pipelines.job.plan import RenderPlan, plan_render
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference
 from animate_pipelines.job.workspace import Workspace
@@ -24,6 +25,7 @@ from animate_pipelines.perception.mask_preview import preview_masks
 from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.readers import Readers
+from animate_pipelines.preflight.legibility import Legibility, saying_what_is_read
 from animate_pipelines.preflight.pair import check_image
 from animate_pipelines.preflight.sampling import observe_clip, observe_followed
 from animate_pipelines.progress.progress import OnProgress, silent
@@ -100,22 +102,26 @@ class _Preflight:
         with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
             plan = plan_render(manifest, params, clip.size, clip.num_frames)
             tracker.enter("preprocess")
-            reference = settle_reference(reference_media, self.readers, clip, on_look=lambda: tracker.advance(0, 1))
-            result = self._check(reference, clip, plan)
+            legibility = judge_inputs(manifest, reference_media, clip)
+            with saying_what_is_read(legibility):
+                reference = settle_reference(reference_media, self.readers, clip, on_look=lambda: tracker.advance(0, 1))
+                result = self._check(reference, clip, plan, legibility)
         tracker.close()
         return result
 
-    def _check(self, reference: Reference, clip: Clip, plan: RenderPlan) -> dict[str, Any]:
+    def _check(self, reference: Reference, clip: Clip, plan: RenderPlan, legibility: Legibility) -> dict[str, Any]:
         """Draw the pair, and return the report on it."""
         frames = DrivingFrames(clip, "animate", plan.render_size)
         video, people = self._observe(frames)
-        report, aligned = check_image(self.readers, reference.picture, video, frames, self.params, plan.render_size)
+        report, aligned = check_image(
+            self.readers, reference.picture, video, frames, self.params, plan.render_size, legibility
+        )
         write_overlay(report, aligned, clip, self.destination)
         result = report.to_json() | {
             "plan": plan.to_json(clip.num_frames),
             "reference_taken_at_s": reference.taken_at_s,
         }
-        if people is not None and people.num_people:
+        if people is not None and people.num_people and legibility.is_judged:
             add_still(people, clip.read_source, self.destination)
             result["people"] = [asdict(person) for person in people_seen(people, clip.size)]
             result["following"] = people.chosen

@@ -17,7 +17,7 @@ from animate_pipelines.perception.framing import FRAMINGS, Framing
 from animate_pipelines.perception.observations import Observations
 
 Side = Literal["image", "video", "pair"]
-Severity = Literal["problem", "hint"]
+Severity = Literal["problem", "hint", "not_judged"]
 
 _FACELESS, _FEW_FACES = 0.3, 0.8  # shares of the frames
 _FAR_POSE_DEGREES = 45.0
@@ -46,7 +46,7 @@ class Finding:
     """One flaw of a pair.
 
     code: for programs; it never changes.
-    severity: a problem spoils the render; a hint is worth knowing.
+    severity: a problem spoils the render; a hint is worth knowing; what is not judged may be well or not.
     message: the flaw, for people.
     fix: the remedy, for people.
     """
@@ -109,6 +109,21 @@ def find_flaws(image: Observations, video: Observations, start: Start, cutting: 
             *_quality(image, video),
         ]
     return tuple(sorted([*findings, *_cutting(cutting)], key=lambda finding: finding.severity == "hint"))
+
+
+def unjudged(cutting: Cutting) -> tuple[Finding, ...]:
+    """Return a finding for each subject on which networks that do not read the pictures have no say, then the cuts."""
+    fix = "look for yourself, or use weights that read photographs"
+    subjects = {
+        "people": "how many people are seen, and whether there is one",
+        "faces": "whether faces are seen",
+        "hidden": "whether something is in front of arms or legs",
+        "framing": "how much of the body is shown",
+        "pose": "how far the poses are apart",
+        "quality": "whether the person is sharp and large enough",
+    }
+    findings = [_finding(code, "pair", text, fix, severity="not_judged") for code, text in subjects.items()]
+    return (*findings, *_cutting(cutting))
 
 
 def _nobody(image: Observations, video: Observations) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from animate_pipelines.perception.observations import Observations
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.preflight.align import align_picture
 from animate_pipelines.preflight.findings import Cutting
+from animate_pipelines.preflight.legibility import Legibility
 from animate_pipelines.preflight.report import PreflightReport, check_pair, refuse_problems
 from animate_pipelines.preflight.sampling import observe_followed, observe_image
 from animate_pipelines.request.params import RenderParams
@@ -23,11 +24,13 @@ def check_followed_pair(
     frames: DrivingFrames,
     params: RenderParams,
     size: Size,
+    legibility: Legibility,
 ) -> tuple[PreflightReport | None, np.ndarray]:
     """Check an image against a driving video that has been read already.
 
     people: found in `frames`.
     size: (width, height) that the reference is aligned to.
+    legibility: whether the networks read the pair.
     Returns the report, None where `params` want none or the bundle has no networks for it, and the reference picture,
     aligned where `params` want that.
     Raises `PairRefused` where `params` are strict and there are problems.
@@ -36,7 +39,7 @@ def check_followed_pair(
     if not params.align and (blind or params.preflight == "off"):
         return None, reference
     video = observe_followed(people, frames)
-    report, reference = check_image(readers, reference, video, frames, params, size)
+    report, reference = check_image(readers, reference, video, frames, params, size, legibility)
     if params.preflight == "strict":
         refuse_problems(report)
     return None if params.preflight == "off" else report, reference
@@ -49,6 +52,7 @@ def check_image(
     frames: DrivingFrames,
     params: RenderParams,
     size: Size,
+    legibility: Legibility,
 ) -> tuple[PreflightReport, np.ndarray]:
     """Return the report on the image and a video's observations, and the image, aligned where `params` want that."""
     image = observe_image(readers, reference)
@@ -56,4 +60,4 @@ def check_image(
         reference = align_picture(reference, image, video, size)
         image = observe_image(readers, reference)
     cutting = Cutting(cuts_s=video.cuts_s, duration_s=float(frames.clip.duration_s))
-    return check_pair(image, video, cutting), reference
+    return check_pair(image, video, cutting, legibility), reference

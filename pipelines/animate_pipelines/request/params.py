@@ -304,6 +304,12 @@ class RenderParams:
         help="Whether image and video go together is looked at first. warn: and told with the result; strict: and a "
         "pair with problems fails before anything is rendered.",
     )
+    anyway: bool = fields.switch(
+        False,
+        group="job",
+        tasks=_BY_VIDEO,
+        help="Render also what the bundle does not read: photographs with a bundle that reads drawn puppets only.",
+    )
     safety_check: bool = fields.switch(
         False,
         group="job",

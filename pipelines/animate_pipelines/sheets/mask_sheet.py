@@ -1,4 +1,4 @@
-"""Draws a mask preview: the frames in rows, the regenerated pixels tinted, the person's outline in yellow."""
+"""Draws a mask preview: the frames in rows, in grey, the regenerated pixels tinted, the person's outline in yellow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHEET_PX = 1200  # wide, where it stands alone
 _CELL_PX, _GAP_PX, _TITLE_PX, _CAPTION_PX = 200, 10, 26, 22
 _PAPER, _INK, _GREY, _ALARM = (250, 250, 250), (30, 30, 30), (110, 110, 110), (190, 30, 30)
 _TINT, _OUTLINE = np.array([255, 40, 120]), (255, 225, 0)
-_OPACITY = 0.4
+_OPACITY = 0.5
 
 
 def draw_masks(preview: MaskPreview, width: int) -> Image.Image:
@@ -51,8 +51,10 @@ def add_masks(preview: MaskPreview, picture: Path) -> None:
 def _cell(frame: MaskedFrame, width: int) -> np.ndarray:
     height = round(frame.picture.shape[0] * width / frame.picture.shape[1])
     small = cv2.resize(frame.picture, (width, height), interpolation=cv2.INTER_AREA)
-    tinted = (small * (1 - _OPACITY) + _TINT * _OPACITY).astype(np.uint8)
-    cell = np.where(_shrink(frame.regenerated, width, height)[..., None] > 0, tinted, small)
+    # All else is grey, so that the tint stands out from whatever colours the film has.
+    grey = cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    tinted = (grey * (1 - _OPACITY) + _TINT * _OPACITY).astype(np.uint8)
+    cell = np.where(_shrink(frame.regenerated, width, height)[..., None] > 0, tinted, grey)
     outlines, _ = cv2.findContours(_shrink(frame.person, width, height), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.ascontiguousarray(cell), outlines, -1, _OUTLINE, 2, cv2.LINE_AA)
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.resize import padding_resize
-from animate_pipelines.perception.confidence import JOINT_SEEN
+from animate_pipelines.perception.confidence import JOINT_SEEN, JOINT_SURE, PART_SEEN
 from animate_pipelines.perception.keypoints import LEFT_HAND, RIGHT_HAND, body_20
 from animate_pipelines.perception.skeleton import LIMBS
 from animate_pipelines.preflight.findings import Finding
@@ -22,7 +22,7 @@ _HEIGHT_PX, _GAP_PX, _TITLE_PX, _LINE_PX = 360, 10, 26, 19
 _BACKGROUND, _INK, _GREY = (250, 250, 250), (30, 30, 30), (110, 110, 110)
 _PROBLEM, _HINT, _GOOD = (190, 30, 30), (180, 110, 0), (20, 120, 60)
 _RIGHT, _LEFT, _MIDDLE = (255, 120, 0), (0, 150, 255), (255, 225, 0)  # of the person; readable on light and dark
-_DIM = 0.65
+_FADED = 0.6  # of the colours, under a skeleton: it stands out, and dark photographs stay visible
 _WIDEST = 1.5  # width over height of a cell
 
 Panel = tuple[str, np.ndarray, np.ndarray | None]  # title, picture `h w 3`, pose `133 3` (fractions of it)
@@ -33,11 +33,14 @@ def draw_overlay(report: PreflightReport, image: np.ndarray, frames: Sequence[tu
 
     frames: (second, `h w 3`).
 
+    Where the pair is not judged there are no skeletons.
     A right limb is orange, a left one blue: of the person, so that a turned back is plain at a glance.
     """
-    panels: list[Panel] = [(_image_title(report), image, _first(report.image.poses))]
-    for second, frame in frames:
-        panels.append((_frame_title(report, second), frame, _pose_at(report, second)))
+    if report.legibility.is_judged:
+        panels: list[Panel] = [(_image_title(report), image, _first(report.image.poses))]
+        panels += [(_frame_title(report, second), frame, _pose_at(report, second)) for second, frame in frames]
+    else:
+        panels = [("image", image, None), *((f"video at {second:.2f} s", frame, None) for second, frame in frames)]
     cells = [_cell(picture, pose) for _, picture, pose in panels]
     width = max(sum(cell.shape[1] for cell in cells) + _GAP_PX * (len(cells) + 1), 640)
     lines = _lines(report, width)
@@ -100,9 +103,15 @@ def _cell(picture: np.ndarray, pose: np.ndarray | None) -> np.ndarray:
     size = (max(int(width * scale), 1), max(int(height * scale), 1))
     small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
     if pose is not None:
-        small = np.ascontiguousarray((small * _DIM).astype(np.uint8))
+        small = _fade(small)
         _draw_person(small, pose)
     return padding_resize(small, cell_width, _HEIGHT_PX)
+
+
+def _fade(picture: np.ndarray) -> np.ndarray:
+    """Return a picture `h w 3` with the same light and less colour."""
+    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.ascontiguousarray(cv2.addWeighted(picture, 1 - _FADED, grey, _FADED, 0))
 
 
 def _draw_person(canvas: np.ndarray, pose: np.ndarray) -> None:
@@ -117,8 +126,10 @@ def _draw_person(canvas: np.ndarray, pose: np.ndarray) -> None:
             cv2.circle(canvas, (int(joint[0]), int(joint[1])), 4, (255, 255, 255), -1, cv2.LINE_AA)
     for rows, colour in ((LEFT_HAND, _LEFT), (RIGHT_HAND, _RIGHT)):
         hand = pose[rows] * scale
+        if hand[:, 2].mean() < PART_SEEN:  # single points of a hand that is not seen are stray
+            continue
         for x, y, confidence in hand:
-            if confidence >= JOINT_SEEN:
+            if confidence >= JOINT_SURE:
                 cv2.circle(canvas, (int(x), int(y)), 2, colour, -1, cv2.LINE_AA)
 
 
@@ -135,17 +146,21 @@ def _side_colour(a: int, b: int) -> tuple[int, int, int]:
 
 def _lines(report: PreflightReport, width: int) -> list[tuple[str, tuple[int, int, int]]]:
     columns = max((width - 2 * _GAP_PX) // 7, 40)
+    if not report.legibility.is_judged:
+        head = f"not judged: {report.legibility.note}"
+        return [(line, _HINT) for line in textwrap.wrap(head, columns)] + _findings_lines(report, columns)
     head = f"score {report.score} of 100"
     if not report.findings:
         return [(f"{head}: a good pair", _GOOD)]
-    lines = [(head, _PROBLEM if report.problems else _HINT)]
-    for finding in report.findings:
-        lines += _finding_lines(finding, columns)
-    return lines
+    return [(head, _PROBLEM if report.problems else _HINT), *_findings_lines(report, columns)]
+
+
+def _findings_lines(report: PreflightReport, columns: int) -> list[tuple[str, tuple[int, int, int]]]:
+    return [line for finding in report.findings for line in _finding_lines(finding, columns)]
 
 
 def _finding_lines(finding: Finding, columns: int) -> list[tuple[str, tuple[int, int, int]]]:
     colour = _PROBLEM if finding.severity == "problem" else _HINT
-    message = textwrap.wrap(f"{finding.severity}: {finding.message}", columns)
+    message = textwrap.wrap(f"{finding.severity.replace('_', ' ')}: {finding.message}", columns)
     fix = textwrap.wrap(finding.fix, columns - 4)
     return [*((line, colour) for line in message), *((f"    {line}", _GREY) for line in fix)]

@@ -29,6 +29,7 @@ from animate_pipelines.perception.keypoint_track import read_track
 from animate_pipelines.perception.mask_file import MaskFile
 from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.readers import Readers
+from animate_pipelines.preflight.legibility import Legibility
 from animate_pipelines.preflight.pair import check_followed_pair
 from animate_pipelines.preflight.report import PreflightReport
 from animate_pipelines.progress.stopwatch import Stopwatch
@@ -44,6 +45,7 @@ class Driver:
 
     masks: finds the person to replace where the job brings no masks of its own.
     readers_hash: changes with the networks.
+    legibility: whether the networks read the pair.
     watch: counts the seconds of `PARTS`.
     """
 
@@ -53,6 +55,7 @@ class Driver:
     readers_hash: str
     clip: Clip
     plan: RenderPlan
+    legibility: Legibility
     watch: Stopwatch
     cached: bool = field(init=False, default=False)
 
@@ -87,7 +90,13 @@ class Driver:
             self._keep()
             with self.watch("preflight"):
                 checked = check_followed_pair(
-                    self.readers, character.picture, people, self.frames, self.job.params, self.plan.render_size
+                    self.readers,
+                    character.picture,
+                    people,
+                    self.frames,
+                    self.job.params,
+                    self.plan.render_size,
+                    self.legibility,
                 )
             check_followed(people, self.frames, self.job.params.max_gap_s)
             self._find_masks()
@@ -128,7 +137,7 @@ class Driver:
         )
 
     def _warnings(self, source: VideoInfo, character: Reference, conditioning: Conditioning) -> Iterator[str]:
-        params, clip, people = self.job.params, self.clip, self.people
+        params, clip = self.job.params, self.clip
         if character.taken_at_s is not None:
             yield f"the reference is the frame at {character.taken_at_s} s of the character's video"
         if source.num_audios > 1 and params.keep_audio:
@@ -137,14 +146,21 @@ class Driver:
             fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
             yield f"the driving video was {fitted} from {source.width}x{source.height} to {clip.size[0]}x{clip.size[1]}"
         yield from plan_warnings(self.plan, self.job.maker.manifest, params)
+        yield from self._people_warnings(conditioning)
+        if clip.repeats:
+            yield f"{clip.repeats} frames repeat the face and background of the frame before"
+
+    def _people_warnings(self, conditioning: Conditioning) -> Iterator[str]:
+        people = self.people
+        if not self.legibility.is_judged:
+            yield f"{self.legibility.note}: whom they show was not judged"
+            return
         if people.num_without:
             yield f"the person was not found in {people.num_without} of {len(people.frames)} frames"
         if people.num_people > 1:
             yield f"{people.num_people} people were found; number {people.chosen} is followed"
         if (conditioning.face_frames < 0).all():
             yield "no frame shows a face: the expression is not followed"
-        if clip.repeats:
-            yield f"{clip.repeats} frames repeat the face and background of the frame before"
 
     def _mask_source(self) -> str | None:
         """Return the name of the mask source; None to animate."""

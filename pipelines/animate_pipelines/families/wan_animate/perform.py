@@ -13,6 +13,7 @@ from animate_pipelines.families.wan_animate.performance import SkeletonPerforman
 from animate_pipelines.families.wan_animate.pictures import SegmentPainter
 from animate_pipelines.families.wan_animate.target_body import NeutralPictures, read_neutral, read_target_body
 from animate_pipelines.job.input_files import driving_mezzanine, probe_driving
+from animate_pipelines.job.legibility import judge_inputs
 from animate_pipelines.job.plan import plan_render
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference
 from animate_pipelines.job.render_job import RenderJob
@@ -24,6 +25,7 @@ from animate_pipelines.media.resize import inner_box, padding_resize
 from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.observation import require_pose
 from animate_pipelines.perception.readers import Readers
+from animate_pipelines.preflight.legibility import Legibility, refuse_foreign, saying_what_is_read
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.size import Size
 
@@ -46,9 +48,12 @@ def perform(
     mezzanine = driving_mezzanine(job.inputs, source, job.workspace, params, limits, job.tracker)
     clip = Clip(mezzanine, fps=params.fps, max_frames=params.num_frames)
     try:
-        driver = _open_driver(job, readers, masks, readers_hash, clip)
-        character = _settle(driver, reference_media)
-        report, reference = driver.check(character)
+        legibility = judge_inputs(job.maker.manifest, reference_media, clip)
+        refuse_foreign(legibility, params)
+        driver = _open_driver(job, readers, masks, readers_hash, clip, legibility)
+        with saying_what_is_read(legibility):
+            character = _settle(driver, reference_media)
+            report, reference = driver.check(character)
         boxed = padding_resize(reference, *driver.plan.render_size)
         conditioning = _condition(driver, boxed, neutral)
         return SkeletonPerformance(
@@ -64,7 +69,9 @@ def perform(
         raise
 
 
-def _open_driver(job: RenderJob, readers: Readers, masks: MaskSource, readers_hash: str, clip: Clip) -> Driver:
+def _open_driver(
+    job: RenderJob, readers: Readers, masks: MaskSource, readers_hash: str, clip: Clip, legibility: Legibility
+) -> Driver:
     """Plan the render, and return the driving video for its preprocessing.
 
     Raises `InvalidField` for a plan that the bundle or the device's memory does not allow.
@@ -79,6 +86,7 @@ def _open_driver(job: RenderJob, readers: Readers, masks: MaskSource, readers_ha
         readers_hash=readers_hash,
         clip=clip,
         plan=plan,
+        legibility=legibility,
         watch=Stopwatch(PARTS),
     )
 
