@@ -52,6 +52,8 @@ class Dialect:
     ignored: their fields that are taken and change nothing, each with the reason; all others count or are refused.
     names: what a request with these fields calls fields of `RenderParams` and `JobOptions`, where it is another name.
     webhooks: how it calls back; None when it calls nobody.
+    renders_anyway: whether its jobs go on where the bundle does not read their pictures; only an interface with a field
+        for that can leave the choice to the caller.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Dialect:
     ignored: Mapping[str, str] = field(default_factory=dict)
     names: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda fields: {}
     webhooks: WebhookRules | None = None
+    renders_anyway: bool = True
 
     @property
     def prefix(self) -> str:

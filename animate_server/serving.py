@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
 import uvicorn
 
+from animate_pipelines.errors import InvalidField
 from animate_server.app import create_app
 from animate_server.backend import open_backend
 from animate_server.settings import Settings, check_exposure
@@ -20,11 +23,19 @@ CLOSE_S = 5  # how long open connections may take once we are told to stop
 
 
 class _Server(uvicorn.Server):
-    """Tells others at the moment it is told to stop. uvicorn's own raises the signal again when it has ended."""
+    """Says where it is once it answers, and tells others at the moment it is told to stop.
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    uvicorn's own raises the signal again when it has ended.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None], address: str) -> None:
         super().__init__(config)
         self._on_stop = on_stop
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        print(f"animate-server answers at {self._address}; its interfaces: {self._address}/docs", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
@@ -52,7 +63,7 @@ def run_server(settings: Settings) -> None:
             timeout_graceful_shutdown=CLOSE_S,
             ws_max_size=settings.max_json_bytes,
         )
-        socket = config.bind_socket()
+        listening = bind(settings.host, settings.port)
         shared = {"ANIMATE_BUNDLE": settings.bundle, "ANIMATE_HOME": str(settings.home)}
         crew = Supervisor(
             backend=backend,
@@ -66,4 +77,24 @@ def run_server(settings: Settings) -> None:
             crew.stop()
 
         with crew:
-            _Server(config, stop).run(sockets=[socket])
+            _Server(config, stop, address_of(listening)).run(sockets=[listening])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address. Raises `InvalidField` where that is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {port} of {host} is taken by another process: stop it, or choose another with --port"
+        else:
+            message = f"port {port} of {host} cannot be listened on: {error.strerror}"
+        raise InvalidField(message, field="port", value=port) from None
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the address to open in a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -43,6 +43,8 @@ async def submit_fields(
     names = dialect.names(fields)
     try:
         params = dialect.parse(fields)
+        if dialect.renders_anyway and params.drive == "video":
+            params = replace(params, anyway=True)
         webhooks = tuple(dialect.webhooks.find(fields)) if dialect.webhooks else ()
         options = replace(options, webhooks=webhooks)
         return await jobs.submit(params, body, caller, dialect=dialect.name, options=options)

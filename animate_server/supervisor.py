@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from animate_pipelines.errors import InvalidField
 from animate_server.backend import Backend
 
 log = logging.getLogger(__name__)
@@ -152,14 +153,34 @@ def find_devices(wanted: Sequence[str]) -> list[str]:
     """Return the devices: for `auto` every GPU, or the CPU where there is none or torch is built without.
 
     torch is not imported.
+    Raises `InvalidField` for a device that is named and not there.
     """
-    if list(wanted) != ["auto"]:
-        return list(wanted)
+    gpus = _list_gpus()
+    if list(wanted) == ["auto"]:
+        return gpus or ["cpu"]
+    for name in wanted:
+        if name not in ("cpu", *gpus) and not (name == "cuda" and gpus):
+            there = ", ".join(["cpu", *gpus])
+            message = f"there is no device {name!r} here; there are {there}" if gpus else _no_gpu(name)
+            raise InvalidField(message, field="device", value=name, limit=there)
+    return list(wanted)
+
+
+def _list_gpus() -> list[str]:
     if importlib.metadata.version("torch").endswith("+cpu"):
-        return ["cpu"]
+        return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         count = len([entry for entry in visible.split(",") if entry.strip() not in ("", "-1")])
     else:
         count = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return [f"cuda:{index}" for index in range(count)] or ["cpu"]
+    return [f"cuda:{index}" for index in range(count)]
+
+
+def _no_gpu(name: str) -> str:
+    """Return why a device is not there on a machine without GPUs that can be used."""
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        reason = "torch is built without CUDA"
+    else:
+        reason = "no GPU is seen: /dev/nvidia* is missing, or CUDA_VISIBLE_DEVICES hides all"
+    return f"there is no device {name!r} here, only cpu: {reason}"

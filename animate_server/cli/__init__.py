@@ -1,17 +1,15 @@
-"""The command line. One file a command; what a command needs is imported when it runs, so that `--help` is quick.
-
-Exit codes: 0 done, 1 failed or canceled, 64 bad arguments, 65 bad input, 69 the server's fault, 75 try again later,
-77 not authorised.
-"""
+"""The command line. One file a command; what a command needs is imported when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
 from animate_pipelines.errors import AnimateError
-from animate_server.cli.console import EXIT_USAGE, print_error
+from animate_server import __version__
+from animate_server.cli.console import EXIT_CODES, EXIT_USAGE, print_error
 from animate_server.cli.demo import demo
 from animate_server.cli.doctor import doctor
 from animate_server.cli.login import login
@@ -28,10 +26,27 @@ _TYPER_USAGE = 2  # what typer exits with for arguments it does not understand
 app = typer.Typer(
     name="animate-server",
     help="One reference image and one driving video in, one animated MP4 out.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"animate-server {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 for command in (demo, render, preflight, serve, worker, run, login, doctor, settings):
     app.command()(command)
 app.add_typer(weights)

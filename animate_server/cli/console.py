@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from typing import Any
 
 from animate_pipelines.errors import AnimateError
 from animate_pipelines.progress.progress import OnProgress, Progress
+from animate_pipelines.request.fields import fields_of
+from animate_pipelines.request.params import RenderParams
+from animate_server.cli.options import flag_of
+from animate_weights.manifest import REAL_WEIGHTS, Manifest, say_reads
 
 EXIT_FAILED = 1
 EXIT_USAGE = 64
@@ -18,6 +23,11 @@ EXIT_INPUT = 65
 EXIT_SERVER = 69
 EXIT_RETRY = 75
 EXIT_AUTH = 77
+EXIT_CODES = (
+    f"Exit codes: 0 done; {EXIT_FAILED} failed or canceled; {EXIT_USAGE} options that are not understood; {EXIT_INPUT} "
+    f"inputs or values that cannot be used; {EXIT_SERVER} the fault of this machine, the server or the weights; "
+    f"{EXIT_RETRY} try again later; {EXIT_AUTH} no valid key."
+)
 
 PLAIN_LINE_S = 10.0
 _STAGES = {
@@ -41,10 +51,14 @@ def exit_code(error: AnimateError) -> int:
 
 
 def describe(error: dict[str, Any]) -> str:
-    """Return an error's JSON on one line: the message, and whichever of field, value and limit are known."""
-    known = [f"{name}: {error[name]}" for name in ("field", "value", "limit") if error.get(name) is not None]
-    details = f" [{'; '.join(known)}]" if known else ""
-    return " ".join(f"{error['message']}{details}".split())
+    """Return the message of an error's JSON on one line, with fields of a request called as the options are."""
+    text = " ".join(str(error["message"]).split())
+    options = {name: flag_of(name, field) for name, field in fields_of(RenderParams).items()}
+    for name, option in options.items():
+        if name == error.get("field") or "_" in name:
+            text = re.sub(rf"(?<![\w.-]){name}(?![\w.])", option, text)
+    wrong = options.get(str(error.get("field")))
+    return text if wrong is None or wrong in text else f"{wrong}: {text}"
 
 
 def print_error(error: AnimateError, *, as_json: bool = False) -> int:
@@ -54,6 +68,25 @@ def print_error(error: AnimateError, *, as_json: bool = False) -> int:
     else:
         print(f"error: {describe(error.to_json())}", file=sys.stderr)
     return exit_code(error)
+
+
+def print_findings(report: dict[str, Any]) -> None:
+    """Print the findings of a preflight report, each with its fix; what is not judged on one line."""
+    findings = report.get("findings", [])
+    for finding in findings:
+        if finding["severity"] != "not_judged":
+            print(f"{finding['severity']}: {finding['message']}\n    {finding['fix']}")
+    unjudged = [finding for finding in findings if finding["severity"] == "not_judged"]
+    for finding in unjudged:
+        print(f"not judged: {finding['message']}")
+    if unjudged:
+        print(f"    {unjudged[0]['fix']}")
+
+
+def print_reads(manifest: Manifest) -> None:
+    """Say on stderr, before any work, that a bundle does not read people."""
+    if manifest.reads != "people":
+        print(f"note: {say_reads(manifest.name, manifest.reads)}; {REAL_WEIGHTS}", file=sys.stderr)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from animate_server.cli.console import progress_report
+from animate_server.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from animate_pipelines.families.registry import Models
@@ -36,7 +37,7 @@ def demo(
     from animate_weights.puppet import demo_pair
     from animate_weights.puppet.files import write_pair
 
-    output_dir.mkdir(parents=True, exist_ok=True)
+    check_folder(output_dir, option="--output-dir")
     image, video = write_pair(demo_pair(seed), output_dir)
     models = load_models(folder, device=find_devices(settings.devices)[0], shortcuts=settings.shortcuts)
     written = [image, video]

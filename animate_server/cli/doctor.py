@@ -26,6 +26,10 @@ State = Literal["ok", "note", "bad"]
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "decord", "imageio-ffmpeg", "fastapi")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _MIN_FREE_BYTES = 10 * 1024**3
+_CONCLUSIONS = {
+    True: "nothing keeps this machine from rendering; notes are worth knowing",
+    False: "what is bad keeps renders from working: see docs/troubleshooting.md",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,8 @@ def doctor(
         print_json({"healthy": healthy, "findings": rows})
     else:
         for finding in findings:
-            print(f"{finding.state:4}  {finding.subject:24}  {finding.detail}")
+            print(f"{finding.state:4}  {finding.subject:16}  {finding.detail}")
+        print(_CONCLUSIONS[healthy])
     raise typer.Exit(0 if healthy else EXIT_FAILED)
 
 
@@ -78,13 +83,16 @@ def _examine(settings: Settings, area: list[int] | None, num_frames: int) -> Ite
 
 
 def _packages() -> Iterator[Finding]:
-    for name in _PACKAGES:
-        found = _version(name)
-        yield Finding(subject=name, state="ok" if found else "bad", detail=found or "not installed")
-    runtimes = {name: found for name in _RUNTIMES if (found := _version(name))}
-    detail = ", ".join(f"{name} {found}" for name, found in runtimes.items())
+    found = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, number in found.items() if not number]
+    listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    yield Finding(subject="packages", state="ok", detail=listed)
+    for name in missing:
+        yield Finding(subject=name, state="bad", detail="not installed: pip install animate-server[cpu] or [cuda]")
+    runtimes = {name: number for name in _RUNTIMES if (number := _version(name))}
+    detail = ", ".join(f"{name} {number}" for name, number in runtimes.items())
     if len(runtimes) == 1:
-        yield Finding(subject="onnxruntime", state="ok", detail=detail)
+        yield Finding(subject="onnxruntime", state="ok", detail=f"{detail}: runs the detector and the pose network")
     else:
         fix = "install the extra `cpu` or `cuda`, not both"
         yield Finding(subject="onnxruntime", state="bad", detail=f"{detail or 'not installed'}: {fix}")
@@ -106,7 +114,8 @@ def _ffmpeg() -> Finding:
         ).stdout
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return Finding(subject="FFmpeg", state="bad", detail=str(error))
-    return Finding(subject="FFmpeg", state="ok", detail=shown.splitlines()[0].split(" Copyright")[0])
+    release = shown.splitlines()[0].removeprefix("ffmpeg version ").split(" Copyright")[0]
+    return Finding(subject="FFmpeg", state="ok", detail=f"{release}, bundled: reads and writes all media")
 
 
 def _devices() -> Iterator[Finding]:
@@ -119,10 +128,14 @@ def _devices() -> Iterator[Finding]:
     for name in devices:
         yield Finding(subject=name, state="ok", detail=_describe_device(torch.device(name)))
     choice = choose(torch.device(devices[0]))
+    if devices[0] == "cpu":  # what is made for GPUs alone is no news here
+        yield Finding(subject="kernels", state="ok", detail="PyTorch's own; the faster ones need a GPU")
+        return
     for finding in choice.findings:
         state: State = "ok" if finding.usable else "note"
-        yield Finding(subject=f"kernel {finding.name}", state=state, detail=finding.reason or "used")
-    yield Finding(subject="attention", state="ok", detail=f"{choice.backend.name}, unless the recipe names another")
+        detail = "works" if finding.usable else f"not used, slower without it: {finding.reason}"
+        yield Finding(subject=f"kernel {finding.name}", state=state, detail=detail)
+    yield Finding(subject="attention", state="ok", detail=f"by {choice.backend.name}, unless a shortcut names another")
 
 
 def _describe_device(device: torch.device) -> str:
@@ -133,7 +146,8 @@ def _describe_device(device: torch.device) -> str:
         free, total = torch.cuda.mem_get_info(device)
         return f"{torch.cuda.get_device_name(device)}, {_gib(free)} of {_gib(total)} GiB free"
     memory = psutil.virtual_memory()
-    return f"{psutil.cpu_count()} cores, {_gib(memory.available)} of {_gib(memory.total)} GiB free; for small bundles"
+    unused, whole = _gib(memory.available), _gib(memory.total)
+    return f"{psutil.cpu_count()} cores, {unused} of {whole} GiB free: for the bundled models"
 
 
 def _disk(home: Path) -> Finding:
@@ -146,21 +160,23 @@ def _disk(home: Path) -> Finding:
 def _bundle(settings: Settings) -> Finding:
     from animate_pipelines.errors import BundleError
     from animate_weights.bundles import find_bundle
-    from animate_weights.manifest import fingerprint, read_manifest
+    from animate_weights.manifest import REAL_WEIGHTS, fingerprint, read_manifest, say_reads
 
     try:
         folder = find_bundle(settings.bundle, settings.home)
         manifest = read_manifest(folder)
     except BundleError as error:
         return Finding(subject=f"bundle {settings.bundle}", state="bad", detail=error.message)
-    areas = ", ".join(f"{width}x{height}" for width, height in manifest.render_areas)
+    areas = " or ".join(f"{width}x{height}" for width, height in manifest.render_areas)
+    turbo = f"{manifest.turbo_steps} with --turbo" if manifest.turbo_lora else "no --turbo"
     detail = (
-        f"{fingerprint(folder)}: areas {areas}, segments of {manifest.segment_frames} frames, {manifest.steps} steps, "
-        f"turbo {'in ' + str(manifest.turbo_steps) + ' steps' if manifest.turbo_lora else 'not available'}"
+        f"renders {areas} px, {manifest.segment_frames} frames at a time, in {manifest.steps} steps ({turbo}); "
+        f"{say_reads(manifest.name, manifest.reads)}; fingerprint {fingerprint(folder)}"
     )
-    if manifest.warning:
-        return Finding(subject=f"bundle {manifest.name}", state="note", detail=f"{detail}; {manifest.warning}")
-    return Finding(subject=f"bundle {manifest.name}", state="ok", detail=detail)
+    if manifest.reads == "people" and not manifest.warning:
+        return Finding(subject=f"bundle {manifest.name}", state="ok", detail=detail)
+    notes = [note for note in (manifest.warning, REAL_WEIGHTS) if note]
+    return Finding(subject=f"bundle {manifest.name}", state="note", detail="; ".join([detail, *notes]))
 
 
 def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iterator[Finding]:
@@ -187,7 +203,7 @@ def _memory(settings: Settings, area: list[int] | None, num_frames: int) -> Iter
     if area is not None:
         segments = [SegmentSize(width=area[0], height=area[1], num_frames=manifest.segment_frames)]
     count = len(plan_segments(num_frames, manifest.segment_frames, overlap=1))
-    length = f"{num_frames} frames are {count} of them, one after the other in the same memory"
+    length = f"{num_frames} frames are {count} such pieces, one after the other in the same memory"
     for device in find_devices(["auto"]):
         free = torch.cuda.mem_get_info(device)[0] if torch.device(device).type == "cuda" else None
         for segment in segments:

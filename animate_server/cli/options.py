@@ -70,7 +70,7 @@ def read_options(given: Mapping[str, Any], *, local_files: bool = True) -> dict[
         if field.kind == "switch":
             values[name] = not defaults[name]
         elif field.kind == "file":
-            values[name] = str(find_file(Path(value), field.option or name)) if local_files else value
+            values[name] = str(find_file(Path(value), name)) if local_files else value
         elif field.kind == "size":
             values[name] = read_size(value, name)
         elif value in map(str, field.choices):
@@ -86,10 +86,10 @@ def flag_of(name: str, field: Field) -> str:
     return f"--{'no-' if negated else ''}{field.option or name.replace('_', '-')}"
 
 
-def find_file(path: Path, option: str) -> Path:
-    """Return the absolute path of an existing file. Raises `InvalidField`."""
+def find_file(path: Path, name: str) -> Path:
+    """Return the absolute path of an existing file, the value of the field `name`. Raises `InvalidField`."""
     if not path.is_file():
-        raise InvalidField(f"there is no file {path}", field=option, value=str(path))
+        raise InvalidField(f"{{field}}: there is no file {path}", field=name, value=str(path))
     return path.absolute()
 
 
@@ -98,7 +98,10 @@ def read_size(text: str, field: str) -> list[int]:
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not match:
         raise InvalidField(
-            f"{field} must be WIDTHxHEIGHT, not {text!r}", field=field, value=text, limit="such as 1280x720"
+            f"{{field}} must be WIDTHxHEIGHT, such as 1280x720, not {text!r}",
+            field=field,
+            value=text,
+            limit="such as 1280x720",
         )
     return [int(match[1]), int(match[2])]
 

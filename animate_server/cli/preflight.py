@@ -9,8 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from animate_pipelines.errors import AnimateError
-from animate_server.cli.console import EXIT_FAILED, print_error, print_json, progress_report
+from animate_server.cli.console import (
+    EXIT_FAILED,
+    EXIT_INPUT,
+    print_error,
+    print_findings,
+    print_json,
+    print_reads,
+    progress_report,
+)
 from animate_server.cli.options import read_options, takes_fields
+from animate_server.cli.outputs import PICTURE_SUFFIXES, check_output
 
 
 @takes_fields(lambda name, field: field.preflight)
@@ -22,8 +31,12 @@ def preflight(
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON, for machines.")] = False,
 ) -> None:
-    """Look at a pair, and say what would spoil the render and what to do about it. Exits with 1 for a bad pair."""
+    """Look at a pair, and say what would spoil the render and what to do about it.
+
+    Exits with 1 for a bad pair, and with 65 where the bundle does not read such pictures.
+    """
     try:
+        output = check_output(output, PICTURE_SUFFIXES) if output else None
         report = _check(read_options(fields), output, bundle, as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
@@ -31,7 +44,13 @@ def preflight(
         print_json(report)
     else:
         _print_report(report)
-    raise typer.Exit(EXIT_FAILED if any(f["severity"] == "problem" for f in report["findings"]) else 0)
+    raise typer.Exit(_exit_code(report))
+
+
+def _exit_code(report: dict[str, Any]) -> int:
+    if report["not_read"]:
+        return EXIT_INPUT
+    return EXIT_FAILED if any(finding["severity"] == "problem" for finding in report["findings"]) else 0
 
 
 def _check(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json: bool) -> dict[str, Any]:
@@ -46,6 +65,7 @@ def _check(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json:
 
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
+    print_reads(manifest)
 
     from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.job.preflight import preflight as look_at_pair
@@ -56,7 +76,7 @@ def _check(fields: dict[str, Any], output: Path | None, bundle: str, *, as_json:
         tempfile.TemporaryDirectory(prefix="animate-preflight-") as scratch,
         progress_report("preflight", as_json=as_json) as report,
     ):
-        sheet = output.absolute() if output else Path(scratch) / "overlay.png"
+        sheet = output or Path(scratch) / "overlay.png"
         found = look_at_pair(
             load_readers(folder),
             manifest,
@@ -86,9 +106,8 @@ def _history(database: Path) -> list[dict[str, Any]]:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    print(f"score {report['score']} of 100")
-    for finding in report["findings"]:
-        print(f"{finding['severity']}: {finding['message']}\n    {finding['fix']}")
+    print(f"score {report['score']} of 100" if report["judged"] else f"not judged: {report['note']}")
+    print_findings(report)
     for who in report.get("people", ()):
         followed = ", followed" if who["number"] == report["following"] else ""
         print(f"person {who['number']}: frames {who['first_frame']} to {who['last_frame']}{followed}")

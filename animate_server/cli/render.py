@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from animate_pipelines.errors import AnimateError
-from animate_server.cli.console import print_error, print_json, progress_report
+from animate_pipelines.job.workspace import find_seed
+from animate_server.cli.console import print_error, print_findings, print_json, print_reads, progress_report
 from animate_server.cli.options import read_options, takes_fields
+from animate_server.cli.outputs import VIDEO_SUFFIXES, check_output, format_of
 
 if TYPE_CHECKING:
     from animate_pipelines.families.registry import Models
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
 @takes_fields()
 def render(
-    output: Annotated[Path, typer.Option(help="The video to write; of several X-1.mp4, X-2.mp4, ...")],
+    output: Annotated[
+        Path, typer.Option(help="The video to write, .mp4, .webm or .mov; of several X-1.mp4, X-2.mp4, ...")
+    ],
     fields: dict[str, Any],
     bundle: Annotated[str, typer.Option(help="Name or path of the bundle of weights. Also ANIMATE_BUNDLE.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, ... [default: the first GPU, or the CPU]")] = None,
@@ -37,20 +42,37 @@ def render(
 ) -> None:
     """Render a driving video with a reference image's character, in this process.
 
-    Stopped and started again with the same inputs, options and seed, it goes on after the last finished segment.
+    Stopped and started again with the same inputs and options, it goes on after the last finished segment.
     """
-    from animate_pipelines.request.params import RenderParams
     from animate_server.settings import load_settings
+    from animate_server.supervisor import find_devices
 
     try:
-        params = RenderParams.from_json(read_options(fields))
+        output = check_output(output, VIDEO_SUFFIXES)
+        params = _read_params(fields, output)
         settings = load_settings(bundle=bundle or None, devices=device, shortcuts=shortcuts)
-        models = _load(settings, params, ignore_memory=ignore_memory)
-        takes = params.takes()
-        for take, destination in zip(takes, _destinations(output.absolute(), len(takes)), strict=True):
+        models = _load(settings, params, find_devices(settings.devices)[0], ignore_memory=ignore_memory)
+        for take, destination in zip(params.takes(), _destinations(output, params.num_results), strict=True):
             _print_result(_render(models, take, destination, settings, as_json=as_json), as_json=as_json)
     except AnimateError as error:
         raise typer.Exit(print_error(error, as_json=as_json)) from None
+
+
+def _read_params(fields: dict[str, Any], output: Path) -> RenderParams:
+    """Return the request; without a seed it gets that of a stopped render of the same options, where there is one."""
+    from animate_pipelines.request.params import MAX_SEED, RenderParams
+
+    values = read_options(fields)
+    values["output_format"] = format_of(output, values.get("output_format"))
+    params = RenderParams.from_json(values)
+    if "seed" in values:
+        return params
+    for number, destination in enumerate(_destinations(output, params.num_results)):
+        seed = find_seed(_workspace(destination), params)
+        if seed is not None:
+            print(f"going on with seed {seed} of the render that was stopped", file=sys.stderr)
+            return replace(params, seed=(seed - number) % (MAX_SEED + 1))
+    return params
 
 
 def _destinations(output: Path, number: int) -> list[Path]:
@@ -60,20 +82,23 @@ def _destinations(output: Path, number: int) -> list[Path]:
     return [output.with_stem(f"{output.stem}-{take}") for take in range(1, number + 1)]
 
 
-def _load(settings: Settings, params: RenderParams, *, ignore_memory: bool) -> Models:
+def _load(settings: Settings, params: RenderParams, device: str, *, ignore_memory: bool) -> Models:
     """Load the bundle, once it is known to do what is wanted."""
     from animate_pipelines.families.registry import find_family, load_models
     from animate_pipelines.request.availability import check_family
-    from animate_server.supervisor import find_devices
     from animate_weights.bundles import find_bundle
     from animate_weights.manifest import read_manifest
 
     folder = find_bundle(settings.bundle, settings.home)
     manifest = read_manifest(folder)
+    print_reads(manifest)
     traits = find_family(manifest.family).TRAITS
     check_family(params, bundle=manifest.name, family=traits.family, tasks=traits.tasks, refuses=traits.refuses)
-    device = find_devices(settings.devices)[0]
     return load_models(folder, device=device, shortcuts=settings.shortcuts, ignore_memory=ignore_memory)
+
+
+def _workspace(output: Path) -> Path:
+    return output.with_name(f".{output.name}.render")
 
 
 def _render(models: Models, params: RenderParams, output: Path, settings: Settings, *, as_json: bool) -> RenderResult:
@@ -81,8 +106,7 @@ def _render(models: Models, params: RenderParams, output: Path, settings: Settin
     from animate_pipelines.job.input_files import InputFiles
     from animate_pipelines.render import render_video
 
-    workspace = output.with_name(f".{output.name}.render")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    workspace = _workspace(output)
     try:
         with progress_report(output.name, as_json=as_json) as report:
             result = render_video(
@@ -96,7 +120,11 @@ def _render(models: Models, params: RenderParams, output: Path, settings: Settin
                 cache=PreprocessCache(settings.preprocess_cache_dir, max_bytes=settings.preprocess_cache_bytes),
             )
     except KeyboardInterrupt:
-        print(f"stopped; the same command with --seed {params.seed} goes on from here", file=sys.stderr)
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
+    except AnimateError as error:
+        if error.fault == "request":  # a rerun would fail as this one did
+            shutil.rmtree(workspace, ignore_errors=True)
         raise
     shutil.rmtree(workspace)
     return result
@@ -112,5 +140,4 @@ def _print_result(result: RenderResult, *, as_json: bool) -> None:
     )
     for warning in result.warnings:
         print(f"note: {warning}")
-    for finding in (result.preflight or {}).get("findings", []):
-        print(f"{finding['severity']}: {finding['message']}; {finding['fix']}")
+    print_findings(result.preflight or {})

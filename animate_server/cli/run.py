@@ -15,6 +15,7 @@ from animate_pipelines.request.choices import Task
 from animate_pipelines.request.params import INPUTS
 from animate_server.cli.console import EXIT_FAILED, describe, print_error, print_json, progress_report
 from animate_server.cli.options import read_options, takes_fields
+from animate_server.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from animate_server.cli.client import ServerClient
@@ -48,7 +49,7 @@ def run(
 
     try:
         wanted = _read_fields(input_) | read_options(fields, local_files=False) | {"mode": task}
-        output_dir.mkdir(parents=True, exist_ok=True)
+        check_folder(output_dir, option="--output-dir")
         with ServerClient(find_credentials(server, key)) as client:
             code = _render(client, _upload_files(client, wanted), output_dir, poll_s, as_json)
     except InvalidField as error:
@@ -84,7 +85,7 @@ def _upload_files(client: ServerClient, fields: dict[str, Any]) -> dict[str, Any
         if isinstance(value, str) and not value.startswith(_REMOTE):
             local[name] = Path(value).expanduser()
             if not local[name].is_file():
-                raise InvalidField(f"{name}: there is no file {value}", field=name, value=value)
+                raise InvalidField(f"{{field}}: there is no file {value}", field=name, value=value)
     return fields | {name: client.upload(path) for name, path in local.items()}
 
 

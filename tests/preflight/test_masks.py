@@ -103,7 +103,7 @@ def test_what_is_regenerated_is_tinted_and_the_person_outlined() -> None:
     sheet = np.asarray(draw_masks(preview, 220))  # one cell of 200 px below two lines of 26
     cell = sheet[52:252, 10:210]
     np.testing.assert_array_equal(cell[[5, 190, 100], [100, 100, 190]], np.full((3, 3), 90))  # beside the mask
-    tint = (np.full(3, 90) * 0.6 + TINTED * 0.4).astype(int)
+    tint = (np.full(3, 90) * 0.5 + TINTED * 0.5).astype(int)
     np.testing.assert_array_equal(cell[[60, 100, 100], [60, 100, 140]], np.tile(tint, (3, 1)))
     assert (np.abs(cell[100, 78:83].astype(int) - [255, 225, 0]).sum(axis=1) < 30).any()  # the person's left edge
 

@@ -69,7 +69,7 @@ def test_one_line_in_the_table_is_enough(copy: Path) -> None:
         "| `grain` | `--grain` | whole number, 0 to 10 dB, default `0` | all | How much film grain is added. |"
         in (found["page"])
     )
-    assert (found["refused"]["field"], found["refused"]["limit"]) == ("grain", "int from 0 to 10")
+    assert (found["refused"]["field"], found["refused"]["limit"]) == ("grain", "whole number from 0 to 10")
     assert found["kept"] == 3
 
 

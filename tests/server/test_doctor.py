@@ -19,7 +19,7 @@ def test_the_plan_for_a_size_and_a_length(tiny_bundle: Path) -> None:
     assert memory["state"] == "ok"
     assert "everything stays: 1.6 GB for segments of 17 frames, predicted" in memory["detail"]
     # each starts 16 frames after the one before
-    assert memory["detail"].endswith("60 frames are 4 of them, one after the other in the same memory")
+    assert memory["detail"].endswith("60 frames are 4 such pieces, one after the other in the same memory")
     assert "memory 128x72" not in findings
 
 
@@ -27,4 +27,4 @@ def test_the_plan_for_a_size_and_a_length(tiny_bundle: Path) -> None:
 def test_an_area_that_is_none_is_refused(area: str) -> None:
     done = CliRunner().invoke(app, ["doctor", "--render-area", area])
     assert done.exit_code == 65
-    assert "render_area must be WIDTHxHEIGHT" in done.stderr
+    assert "--render-area must be WIDTHxHEIGHT" in done.stderr

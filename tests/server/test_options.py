@@ -63,7 +63,7 @@ def test_what_could_not_be_set_before_works(pair: list[str], tmp_path: Path) -> 
     ("options", "field", "words"),
     [
         (["--longest", "0.1"], "driving_video", "the limit is 0.1 s"),
-        (["--quality", "100"], "quality", "int from 20 to 99"),
+        (["--quality", "100"], "quality", "whole number from 20 to 99"),
         (["--output-size", "96"], "output_size", "WIDTHxHEIGHT"),
         (["--mask-fit", "tight"], "mask_fit", "mask_fit is for the mode replace"),
         (["--mode", "speak"], "driving_video", "driving_video is for the mode animate or replace"),

@@ -128,7 +128,7 @@ def test_a_strict_render_of_a_bad_pair_is_refused(puppets: tuple[Path, Path], tm
     Image.new("RGB", (96, 96), (90, 90, 90)).save(flat)
     output = tmp_path / "out.mp4"
     arguments = ["render", "--image", str(flat), "--video", str(puppets[1]), "--output", str(output), "--json"]
-    ran = CliRunner().invoke(app, [*arguments, "--preflight", "strict", "--bundle", "tiny"])
+    ran = CliRunner().invoke(app, [*arguments, "--preflight", "strict", "--bundle", "puppet"])
     error = json.loads(ran.stdout.splitlines()[-1])["error"]
     assert (ran.exit_code, error["code"]) == (65, "pair_refused")
     assert "nobody_in_image" in [finding["code"] for finding in error["value"]]

@@ -107,12 +107,16 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(text: str) -> Any:
         return lambda _: text
 
-    assert find_devices(["cuda:1", "cpu"]) == ["cuda:1", "cpu"]
     monkeypatch.setattr("importlib.metadata.version", version("2.13.0+cpu"))
     assert find_devices(["auto"]) == ["cpu"]
+    with pytest.raises(InvalidField, match="no device 'cuda:0' here, only cpu: torch is built without CUDA"):
+        find_devices(["cuda:0"])
     monkeypatch.setattr("importlib.metadata.version", version("2.13.0"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     assert find_devices(["auto"]) == ["cuda:0", "cuda:1"]
+    assert find_devices(["cuda:1", "cpu"]) == ["cuda:1", "cpu"]
+    with pytest.raises(InvalidField, match="there is no device 'cuda:2' here; there are cpu, cuda:0, cuda:1"):
+        find_devices(["cuda:2"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert find_devices(["auto"]) == ["cpu"]
 

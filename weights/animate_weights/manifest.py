@@ -28,6 +28,7 @@ SAFETY_PATH = Path("safety_checker")
 # What pictures a bundle's networks can read: people in photographs and drawings; only the puppets that
 # `animate_weights.puppet` draws; or none, having random weights.
 Reads = Literal["people", "puppets", "nothing"]
+REAL_WEIGHTS = "real weights: animate-server weights fetch wan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,16 @@ _PUBLISHED = {
 }
 # Where the original layout of Wan2.2-Animate has the relighting LoRA, by preference.
 _RELIGHTING = ("relighting_lora/adapter_model.safetensors", "relighting_lora.ckpt")
+
+
+def say_reads(bundle: str, reads: Reads) -> str:
+    """Return what a bundle of that name reads, for people."""
+    verbs = {
+        "people": "reads people in photographs and drawings",
+        "puppets": "reads drawn puppets only",
+        "nothing": "has random weights and reads nothing",
+    }
+    return f"{bundle} {verbs[reads]}"
 
 
 def is_bundle(folder: Path) -> bool:

@@ -452,6 +452,7 @@ dialect = Dialect(
     render_error=render_error,
     error_view=ErrorView,
     schemas={"POST /v1/jobs": JobRequest},
+    renders_anyway=False,
     webhooks=WebhookRules(
         find=find_webhooks,
         render=render_webhook,

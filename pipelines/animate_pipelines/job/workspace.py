@@ -20,6 +20,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from animate_pipelines.request.params import RenderParams
+
+OWNER = "job.json"
+
 
 class Workspace:
     """The files of one job.
@@ -34,7 +38,7 @@ class Workspace:
     @classmethod
     def claim(cls, folder: Path, identity: dict[str, Any]) -> Workspace:
         """Return the workspace of the job that `identity` describes. Another job's files in the folder are deleted."""
-        owner, written = folder / "job.json", json.dumps(identity, sort_keys=True, ensure_ascii=False)
+        owner, written = folder / OWNER, json.dumps(identity, sort_keys=True)
         if owner.is_file() and owner.read_text() == written:
             return cls(folder)
         discarded = cls(folder).count_done() > 0
@@ -82,3 +86,13 @@ class Workspace:
         while self.state(num_done).is_file():
             num_done += 1
         return num_done
+
+
+def find_seed(folder: Path, params: RenderParams) -> int | None:
+    """Return the seed of the render whose files lie in `folder`, if it is `params` but for the seed; else None."""
+    try:
+        values = json.loads((folder / OWNER).read_text())["params"]
+    except (OSError, ValueError, KeyError):
+        return None
+    wanted = params.to_json() | {"seed": values.get("seed")}
+    return int(values["seed"]) if values == json.loads(json.dumps(wanted)) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import numpy as np
 from animate_pipelines.errors import NoPersonFound, PairNotRead, PersonLost
 from animate_pipelines.perception.drawn import are_drawn
 from animate_pipelines.request.params import RenderParams
-from animate_weights.manifest import Manifest, Reads
+from animate_weights.manifest import REAL_WEIGHTS, Manifest, Reads, say_reads
+
+log = logging.getLogger(__name__)
 
 _NAMES = {"reference_image": "the image", "driving_video": "the driving video"}
-REAL_WEIGHTS = "real weights: animate-server weights fetch wan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,8 @@ class Legibility:
         if self.foreign:
             inputs = " and ".join(_NAMES[name] for name in self.foreign)
             verb = "is a photograph" if len(self.foreign) == 1 else "are photographs"
-            return f"{self.bundle} {kinds_read(self.reads)}, and {inputs} {verb}"
-        return f"{self.bundle} {kinds_read(self.reads)}" if self.reads == "nothing" else None
+            return f"{say_reads(self.bundle, self.reads)}, and {inputs} {verb}"
+        return say_reads(self.bundle, self.reads) if self.reads == "nothing" else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, and whether the pair is judged."""
@@ -50,15 +52,6 @@ class Legibility:
 
 
 EVERYTHING_READ = Legibility(bundle="", reads="people")
-
-
-def kinds_read(reads: Reads) -> str:
-    """Return what a bundle reads, as the end of a sentence."""
-    return {
-        "people": "reads people in photographs and drawings",
-        "puppets": "reads drawn puppets only",
-        "nothing": "has random weights and reads nothing",
-    }[reads]
 
 
 def judge_pair(manifest: Manifest, reference: Sequence[np.ndarray], frames: Sequence[np.ndarray]) -> Legibility:
@@ -72,7 +65,9 @@ def judge_pair(manifest: Manifest, reference: Sequence[np.ndarray], frames: Sequ
 
 def refuse_foreign(legibility: Legibility, params: RenderParams) -> None:
     """Raise `PairNotRead` where the bundle does not read an input, unless the request wants the render all the same."""
-    if legibility.foreign and not params.anyway:
+    if not legibility.foreign:
+        return
+    if not params.anyway:
         raise PairNotRead(
             f"{legibility.note}: the result would show neither the person nor the motion; {REAL_WEIGHTS}; {{field}} "
             "renders all the same",
@@ -80,6 +75,7 @@ def refuse_foreign(legibility: Legibility, params: RenderParams) -> None:
             value=False,
             limit=True,
         )
+    log.warning("%s: rendered all the same, as the request says", legibility.note)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import cast
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.request.fields import Field, Kind
 
+_NUMBERS = {int: "whole number", float: "number"}
+
 
 def check_value(name: str, field: Field, value: object) -> None:
     """Raise `InvalidField` for a value that the field does not take."""
@@ -35,7 +37,9 @@ def _check_choice(name: str, field: Field, value: object) -> None:
 
 def _check_switch(name: str, field: Field, value: object) -> None:
     if not isinstance(value, bool):
-        raise InvalidField(f"{{field}} must be of type bool, not {value!r}", field=name, value=value)
+        raise InvalidField(
+            f"{{field}} must be true or false, not {value!r}", field=name, value=value, limit="true or false"
+        )
 
 
 def _check_whole(name: str, field: Field, value: object) -> None:
@@ -54,8 +58,12 @@ def _check_rate(name: str, field: Field, value: object) -> None:
 def _check_range(name: str, field: Field, value: object, kind: type) -> None:
     is_number = isinstance(value, int) or (kind is float and isinstance(value, float))
     if not is_number or isinstance(value, bool) or not field.low <= cast(float, value) <= field.high:
-        limit = f"{kind.__name__} from {kind(field.low)} to {kind(field.high)}"
+        limit = f"{_NUMBERS[kind]} from {_plain(field.low)} to {_plain(field.high)}"
         raise InvalidField(f"{{field}} must be a {limit}, not {value!r}", field=name, value=value, limit=limit)
+
+
+def _plain(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else f"{bound:g}"
 
 
 def _check_size(name: str, field: Field, value: object) -> None:

@@ -54,8 +54,8 @@ def perform(
         with saying_what_is_read(legibility):
             character = _settle(driver, reference_media)
             report, reference = driver.check(character)
-        boxed = padding_resize(reference, *driver.plan.render_size)
-        conditioning = _condition(driver, boxed, neutral)
+            boxed = padding_resize(reference, *driver.plan.render_size)
+            conditioning = _condition(driver, boxed, neutral)
         return SkeletonPerformance(
             clip=clip,
             plan=driver.plan,
