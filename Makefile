@@ -39,6 +39,7 @@ docs: $(READY)
 	$(BIN)/python docs/write_dialects.py
 	$(BIN)/python docs/write_options.py
 	$(BIN)/python docs/write_settings.py
+	$(BIN)/python docs/write_troubleshooting.py
 
 .PHONY: bench-cpu
 bench-cpu: $(READY)
@@ -53,7 +54,11 @@ check: $(READY)
 clean:
 	rm -rf $(VENV) $(CLIENTS)/.venv $(CLIENTS)/.ready $(CLIENTS)/node_modules demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# The version is looked at before anything is downloaded.
 $(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	    sys.exit(0 if (3, 11) <= v <= (3, 13) else "animate-server needs Python 3.11, 3.12 or 3.13; " + sys.executable \
+	    + " is %d.%d: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRA),dev]"

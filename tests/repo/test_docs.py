@@ -30,6 +30,13 @@ def test_tables_are_what_make_docs_writes(page: str) -> None:
     assert writer["write_page"]() == (ROOT / f"docs/{page}.md").read_text(), "make docs"
 
 
+def test_troubleshooting_page_has_a_section_for_every_code() -> None:
+    writer = runpy.run_path(str(ROOT / "docs/write_troubleshooting.py"))
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    assert writer["write_page"](page) == page, "make docs"
+    assert sorted(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == sorted(writer["list_codes"]())
+
+
 def test_operations_page_names_settings_that_exist() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     settings = {f"ANIMATE_{name.upper()}" for name in Settings.model_fields}
