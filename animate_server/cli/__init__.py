@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -54,6 +55,8 @@ app.add_typer(weights)
 
 def main() -> None:
     """Run a command. An error of ours becomes one line and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names come out with the bytes they have
     try:
         app()
     except SystemExit as exit_:

@@ -90,7 +90,8 @@ def print_reads(manifest: Manifest) -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """Print one line. A file name's bytes that are no UTF-8 become escapes that JSON has."""
+    print(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 @contextmanager

@@ -107,6 +107,8 @@ def _history(database: Path) -> list[dict[str, Any]]:
 
 def _print_report(report: dict[str, Any]) -> None:
     print(f"score {report['score']} of 100" if report["judged"] else f"not judged: {report['note']}")
+    for warning in report["warnings"]:
+        print(f"note: {warning}")
     print_findings(report)
     for who in report.get("people", ()):
         followed = ", followed" if who["number"] == report["following"] else ""

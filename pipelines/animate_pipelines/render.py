@@ -51,9 +51,9 @@ def render_video(
         with device_errors():
             _render_pieces(models, job, performance, pieces)
         job.tracker.enter("finish")
-        audio = pieces.join(metadata_of(job, performance))
+        joined = pieces.join(metadata_of(job, performance))
         job.tracker.close()
-        return summarize(job, performance, audio, models.family.loras(job))
+        return summarize(job, performance, joined, models.family.loras(job))
 
 
 def _render_pieces(models: Models, job: RenderJob, performance: Performance, pieces: Pieces) -> None:

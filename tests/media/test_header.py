@@ -14,6 +14,7 @@ from PIL import Image
 from animate_pipelines.errors import MediaError, MediaTooLarge
 from animate_pipelines.media.header import check_family, check_head, image_sides, sniff
 from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.request.fields import FileKind
 
 MP4 = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2"
 MOV = b"\0\0\0\x14ftypqt  \0\0\x02\0qt  "
@@ -55,7 +56,9 @@ def test_accepted_formats(head: bytes, family: str, container: str) -> None:
         (b"hello there, this is no video", "a text"),
         (b"GIF89a\x01\0\x01\0", "a GIF"),
         (b"RIFF\x10\0\0\0AVI LIST", "an AVI file"),
-        (b"\0\0\0\x1cftypheic\0\0\0\0", "an AVIF, HEIC or JPEG XL image"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "a HEIC image"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF image"),
+        ((b"G" + bytes(187)) * 2, "an MPEG transport stream"),
         (bytes(range(128, 200)), "of an unknown format"),
     ],
 )
@@ -67,10 +70,10 @@ def test_everything_else_is_refused_by_name(head: bytes, name: str) -> None:
 
 
 def test_an_image_for_a_video_and_the_reverse() -> None:
-    with pytest.raises(MediaError, match="driving_video must be a video, but the file is an image") as caught:
+    with pytest.raises(MediaError, match=r"driving_video must be a video \(.*\), but the file is an image") as caught:
         check_family(JPEG, "video", field="driving_video")
     assert (caught.value.field, caught.value.value) == ("driving_video", "image")
-    with pytest.raises(MediaError, match="reference_image must be an image, but the file is a video"):
+    with pytest.raises(MediaError, match=r"reference_image must be an image \(.*\), but the file is a video"):
         check_family(MP4, "image", field="reference_image")
 
 
@@ -115,3 +118,22 @@ def test_the_http_side_can_import_it_without_heavy_modules() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("head", "family", "right", "wrong"),
+    [
+        (b"GIF89a" + bytes(60), "video", "MP4, MOV, Matroska or WebM", "JPEG"),
+        (b"\0\0\0\x1cftypavif" + bytes(60), "image", "JPEG, PNG or WebP", "MP4"),
+        (MP4, "image", "JPEG, PNG or WebP", "Matroska"),
+        (JPEG, "keypoints", "a JSON object", "MP4"),
+    ],
+)
+def test_a_wrong_kind_is_answered_with_what_that_field_takes(
+    head: bytes, family: FileKind, right: str, wrong: str
+) -> None:
+    with pytest.raises(MediaError) as caught:
+        check_family(head, family, field="x")
+    assert right in caught.value.message
+    assert wrong not in caught.value.message
+    assert caught.value.limit == right

@@ -125,3 +125,36 @@ def test_decoding_is_bounded_in_memory(tmp_path: Path) -> None:
         read_image(path, MediaLimits(memory_bytes=100_000_000))
     assert caught.value.limit == "100000000 bytes"
     assert read_image(path, MediaLimits()).shape == (7000, 7000, 3)
+
+
+def picture_of_noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(3).integers(0, 256, (160, 120, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("cut", "words"), [(2, "the JPEG has no end mark"), (0.85, "may be missing")])
+def test_a_jpeg_without_its_end_is_read_and_said(tmp_path: Path, cut: float, words: str) -> None:
+    path = saved(tmp_path, picture_of_noise(), "whole.jpg", quality=90)
+    data, whole = path.read_bytes(), read_image(path, MediaLimits())
+    path.write_bytes(data[:-2] if cut == 2 else data[: int(cut * len(data))])
+    notes: list[str] = []
+    read = read_image(path, MediaLimits(), on_note=notes.append)
+    assert len(notes) == 1
+    assert notes[0].startswith("reference_image: the JPEG has no end mark")
+    assert words in notes[0]
+    assert np.array_equal(read[:96], whole[:96])
+    assert np.array_equal(read, whole) == (cut == 2)
+
+
+def test_a_jpeg_of_which_most_is_missing_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, picture_of_noise(), "whole.jpg", quality=90)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    with pytest.raises(MediaError, match=r"cut short: the last \d\d% of the picture are missing"):
+        read_image(path, MediaLimits())
+
+
+def test_what_cameras_put_behind_a_jpeg_is_no_flaw(tmp_path: Path) -> None:
+    path = saved(tmp_path, picture_of_noise(), "trailer.jpg")
+    path.write_bytes(path.read_bytes() + b"\0" * 300 + b"a short film of a phone" * 20)
+    notes: list[str] = []
+    read_image(path, MediaLimits(), on_note=notes.append)
+    assert notes == []

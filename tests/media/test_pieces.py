@@ -37,7 +37,7 @@ class Render:
             cuts = np.split(clip.indices, range(40, clip.num_frames, 40))
             pieces = [writer.write_segment(i, np.stack(list(clip.read_source(cut)))) for i, cut in enumerate(cuts)]
             self.fps, self.num_frames = clip.fps, clip.num_frames
-        self.audio = join_pieces(
+        self.joined = join_pieces(
             pieces,
             self.output,
             audio_source=source,
@@ -54,7 +54,7 @@ def test_times_are_exact_over_all_joins(
     studio: Studio, numbers: Callable[[np.ndarray], list[int]], limits: MediaLimits, tmp_path: Path, rate: str
 ) -> None:
     render = Render(studio.numbered("pieces.mp4", 130, rate), tmp_path, limits)
-    assert (render.num_frames, render.audio) == (130, "none")
+    assert (render.num_frames, render.joined.audio) == (130, "none")
     packets = studio.packet_times(render.output, "v")
     step = packets[0][1]
     assert packets == [(i * step, step) for i in range(130)]
@@ -81,7 +81,7 @@ def test_audio_of_every_codec_stays_in_step(studio: Studio, limits: MediaLimits,
     options, treatment = AUDIO_CASES[name]
     source = studio.clapper(name, *options)
     render = Render(source, tmp_path, limits)
-    assert render.audio == treatment
+    assert render.joined.audio == treatment
     before, after = studio.clapper_offsets(source), studio.clapper_offsets(render.output)
     assert len(after) == 2
     assert np.abs(np.array(after) - before).max() <= 0.020
@@ -146,7 +146,7 @@ def test_audio_that_begins_after_the_last_frame(studio: Studio, limits: MediaLim
     plain, source = studio.clapper("plain.mp4", *AAC), studio.folder / "after.mp4"
     studio.ffmpeg("-i", plain, "-itsoffset", "5", "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", source)
     render = Render(source, tmp_path, limits)
-    assert render.audio == "none"
+    assert render.joined.audio == "none"
     assert "Duration: 00:00:03.00" in studio.information(render.output)
 
 
@@ -169,7 +169,7 @@ def test_other_formats_hold_the_same_frames_and_sound(
     assert numbers(studio.decoded(render.output)) == list(range(100))
     assert probe_video(render.output, limits).fps == Fraction(30000, 1001)
     sounding = Render(studio.clapper("formats-audio.mp4", *AAC), tmp_path, limits, output_format)
-    assert sounding.audio == ("copied" if output_format == "mov" else "encoded")
+    assert sounding.joined.audio == ("copied" if output_format == "mov" else "encoded")
     assert max(map(abs, studio.clapper_offsets(sounding.output))) < 0.02
     text = studio.information(sounding.output)
     assert [word for word in words if word not in text] == [], text
@@ -193,7 +193,7 @@ def test_without_audio_and_with_words(studio: Studio, limits: MediaLimits, tmp_p
     words = {"seed": "42", "recipe": '{"dtype": "bf16", "steps": 4}', "bundle": "sha256:00ff", "version": "0.1.0"}
     output = tmp_path / "it's here.mp4"
     join = {"source_info": info, "num_frames": 10, "fps": info.fps, "metadata": words}
-    assert join_pieces(pieces, output, audio_source=None, **join) == "none"
+    assert join_pieces(pieces, output, audio_source=None, **join).audio == "none"
     text = studio.information(output)
     assert "Audio" not in text
     assert all(f"{key:<16}: {value}" in text for key, value in words.items())

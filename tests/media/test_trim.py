@@ -64,7 +64,7 @@ def test_flash_and_click_stay_together(
             fps=clip.fps,
             metadata={},
         )
-    assert (made, clip.num_frames) == (audio, round(duration_s * 30))
+    assert (made.audio, clip.num_frames) == (audio, round(duration_s * 30))
     assert studio.flashes(output) == pytest.approx([1 - start_s, 2 - start_s], abs=1e-3)
     assert np.abs(studio.clapper_offsets(output)).max() < 1 / 30
 

@@ -270,7 +270,7 @@ def test_two_sounds_are_said(tiny_models: Models, media: InputFiles, tmp_path: P
     twice = dataclasses.replace(media, driving_video=both)
     params = _params(num_frames=2, steps=1)
     result = render_video(tiny_models, params, twice, tmp_path / "out.mp4", workspace=tmp_path / "workspace")
-    assert "the driving video has 2 audio streams: the default one was taken" in result.warnings
+    assert "the driving video has 2 audio tracks: the default one was taken" in result.warnings
     assert result.audio == "copied"
 
 

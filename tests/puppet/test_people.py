@@ -45,7 +45,11 @@ GONE, TURNED = range(20, 26), range(36, 48)  # a tenth and a fifth
 @pytest.fixture(scope="module")
 def models(tiny_models: Models, readers: Readers) -> Models:
     """The puppet's networks before the tiny bundle's transformer: what is seen counts here, not what is painted."""
-    return dataclasses.replace(tiny_models, family=dataclasses.replace(tiny_models.family, readers=readers))
+    return dataclasses.replace(
+        tiny_models,
+        manifest=dataclasses.replace(tiny_models.manifest, reads="puppets"),
+        family=dataclasses.replace(tiny_models.family, readers=readers),
+    )
 
 
 def write_media(folder: Path, frames: list[np.ndarray]) -> InputFiles:

@@ -115,6 +115,7 @@ ASKED = [
             "body_control": False,
             "expression": 5,
             "safety_check": True,
+            "anyway": True,
             "webhook": {"url": "https://example.com/hook"},
             "retarget": True,
             "aspect_ratio": "1:1",

@@ -26,9 +26,7 @@ def given_masks(
         return None
     source = trim(probe_video(video, limits, field="mask_video"), params.start, params.duration)
     size = frames.clip.size
-    mezzanine = write_mezzanine(
-        video, files.mask_mezzanine, source, limits, field="mask_video", frame=size, check_audio=False
-    )
+    mezzanine = write_mezzanine(video, files.mask_mezzanine, source, limits, field="mask_video", frame=size)
     driving = frames.clip.mezzanine
     if (mezzanine.num_frames, mezzanine.fps) != (driving.num_frames, driving.fps):
         timing = f"{mezzanine.num_frames} frames at {mezzanine.fps} fps"

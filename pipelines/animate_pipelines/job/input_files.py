@@ -66,7 +66,6 @@ def driving_mezzanine(
         source,
         limits,
         frame=_driving_frame(source, params, limits),
-        check_audio=params.keep_audio,
         on_fraction=lambda done: tracker.advance(done, 1),
     )
 

@@ -17,6 +17,8 @@ _LOOKED_AT = 5  # frames of a video, evenly over all of it
 
 def judge_inputs(manifest: Manifest, reference: Picture | Mezzanine, driving: Clip) -> Legibility:
     """Return whether the bundle reads the reference, a picture or the character's video, and the driving video."""
+    if manifest.reads != "puppets":  # no picture tells more
+        return judge_pair(manifest, [], [])
     if isinstance(reference, Mezzanine):
         with Clip(reference) as character:
             pictures = _sample(character)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from animate_pipelines.diffusion.segments import Segment
 from animate_pipelines.job.plan import RenderPlan
-from animate_pipelines.media.join import Sound
+from animate_pipelines.media.sound import Sound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from animate_pipelines.diffusion.vae import to_frames
 from animate_pipelines.job.performance import Performance
 from animate_pipelines.job.render_job import RenderJob
 from animate_pipelines.loading.safety import sample
-from animate_pipelines.media.join import AudioTreatment, join_pieces
+from animate_pipelines.media.join import Joined, join_pieces
+from animate_pipelines.media.sound import MIXES
 from animate_pipelines.media.writer import VideoWriter
 
 
@@ -47,10 +48,10 @@ class Pieces:
         self._writer().write_segment(segment.index, frames)
         state.save(self.job.workspace.state(segment.index))
 
-    def join(self, metadata: dict[str, str]) -> AudioTreatment:
+    def join(self, metadata: dict[str, str]) -> Joined:
         """Write the job's destination from all pieces and the performance's sound.
 
-        Returns the treatment of the sound.
+        Returns what became of the sound.
         """
         job, performance, writer = self.job, self.performance, self._writer()
         sound = performance.sound
@@ -59,6 +60,7 @@ class Pieces:
             job.destination,
             audio_source=None if sound is None else sound.path,
             source_info=None if sound is None else sound.info,
+            mix=MIXES[0] if sound is None else sound.mix,
             num_frames=performance.num_frames,
             fps=performance.fps,
             metadata=metadata,

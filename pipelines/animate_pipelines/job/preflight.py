@@ -16,6 +16,7 @@ from animate_pipelines.job.plan import RenderPlan, plan_render
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.conversions import describe_conversions
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.perception.describe import people_seen
 from animate_pipelines.perception.driving_frames import DrivingFrames
@@ -96,8 +97,12 @@ class _Preflight:
     def run(self, manifest: Manifest) -> dict[str, Any]:
         """Read the inputs, and return the report on them."""
         params, tracker = self.params, self.tracker
-        reference_media = read_reference(self.inputs.reference_image, params.reference_kind, self.files, self.limits)
+        warnings: list[str] = []
+        reference_media = read_reference(
+            self.inputs.reference_image, params.reference_kind, self.files, self.limits, warnings.append
+        )
         source = probe_driving(self.inputs, params, self.limits)
+        warnings += describe_conversions(source, wants_sound=params.keep_audio)
         mezzanine = driving_mezzanine(self.inputs, source, self.files, params, self.limits, tracker)
         with Clip(mezzanine, fps=params.fps, max_frames=params.num_frames) as clip:
             plan = plan_render(manifest, params, clip.size, clip.num_frames)
@@ -107,7 +112,7 @@ class _Preflight:
                 reference = settle_reference(reference_media, self.readers, clip, on_look=lambda: tracker.advance(0, 1))
                 result = self._check(reference, clip, plan, legibility)
         tracker.close()
-        return result
+        return result | {"warnings": warnings}
 
     def _check(self, reference: Reference, clip: Clip, plan: RenderPlan, legibility: Legibility) -> dict[str, Any]:
         """Draw the pair, and return the report on it."""

@@ -11,7 +11,7 @@ import numpy as np
 from animate_pipelines.errors import NoPersonFound
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
-from animate_pipelines.media.image import Picture, read_image
+from animate_pipelines.media.image import OnNote, Picture, read_image
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import probe_video
@@ -39,17 +39,20 @@ class Reference:
     taken_at_s: float | None = None
 
 
-def read_reference(path: Path, kind: ReferenceKind, files: Workspace, limits: MediaLimits) -> Picture | Mezzanine:
+def read_reference(
+    path: Path, kind: ReferenceKind, files: Workspace, limits: MediaLimits, on_note: OnNote = lambda note: None
+) -> Picture | Mezzanine:
     """Read the image, or rewrite the character's video.
 
+    on_note: called with what is missing of the image.
     Raises `MediaError` and `MediaTooLarge` on `reference_image`.
     """
     if kind == "image":
-        return read_image(path, limits)
+        return read_image(path, limits, on_note=on_note)
     if files.character_mezzanine.is_file():
         return read_mezzanine(files.character_mezzanine, limits)
     source = probe_video(path, limits, field="reference_image")
-    return write_mezzanine(path, files.character_mezzanine, source, limits, field="reference_image", check_audio=False)
+    return write_mezzanine(path, files.character_mezzanine, source, limits, field="reference_image")
 
 
 def settle_reference(

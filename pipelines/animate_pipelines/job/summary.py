@@ -11,7 +11,7 @@ import torch
 
 from animate_pipelines.job.performance import Performance
 from animate_pipelines.job.render_job import RenderJob
-from animate_pipelines.media.join import AudioTreatment
+from animate_pipelines.media.join import Joined
 from animate_pipelines.memory.device import peak_memory_bytes
 from animate_pipelines.result import RenderResult
 
@@ -30,15 +30,17 @@ def metadata_of(job: RenderJob, performance: Performance) -> dict[str, str]:
 def summarize(
     job: RenderJob,
     performance: Performance,
-    audio: AudioTreatment,
+    joined: Joined,
     loras: tuple[tuple[str, float], ...],
 ) -> RenderResult:
     """Return the result of a job whose video lies at its destination.
 
+    joined: what became of the sound.
     loras: path in the bundle and strength of each LoRA that was merged in.
     """
     plan, params = performance.plan, job.params
-    notes = asdict(performance.notes) | {"warnings": (*_warnings(job), *performance.notes.warnings)}
+    sound = (joined.warning,) if joined.warning else ()
+    notes = asdict(performance.notes) | {"warnings": (*_warnings(job), *performance.notes.warnings, *sound)}
     return RenderResult(
         path=job.destination,
         mode=params.mode,
@@ -53,7 +55,7 @@ def summarize(
         num_steps=plan.recipe.num_steps,
         seed=params.seed,
         turbo=plan.recipe.few_steps,
-        audio=audio,
+        audio=joined.audio,
         loras=loras,
         safety=job.safety_outcome,
         seconds={stage: round(seconds, 3) for stage, seconds in job.tracker.seconds.items()},

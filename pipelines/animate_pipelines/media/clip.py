@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import groupby
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -42,7 +44,8 @@ class Clip:
         self.positions = frame_positions(mezzanine.num_frames, mezzanine.fps, self.fps)[:max_frames]
         self.indices: Indices = np.round(self.positions).astype(np.int64)
         self.num_frames = len(self.indices)
-        self._reader = decord.VideoReader(str(mezzanine.path), ctx=decord.cpu(0), num_threads=1)
+        with _name_in_utf8(mezzanine.path) as name:
+            self._reader = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1)
         if len(self._reader) != mezzanine.num_frames:
             raise ServerError(f"the mezzanine has {len(self._reader)} frames, not {mezzanine.num_frames}")
 
@@ -81,6 +84,13 @@ class Clip:
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _name_in_utf8(path: Path) -> Iterator[str]:
+    """Yield a name of the file that decord takes: UTF-8, whatever bytes the path has."""
+    with path.open("rb") as file:
+        yield str(path) if str(path).isprintable() else f"/proc/self/fd/{file.fileno()}"
 
 
 def frame_positions(

@@ -1,6 +1,7 @@
 """The program that decodes one image, in a child of `image.py`: a line of JSON on stdout, then the RGB bytes.
 
-The line is `{"size": [width, height]}`, with no pixels after it when that is over the limit, or `{"error": reason}`.
+The line is `{"size": [width, height], "note": text}`, with no pixels after it when the size is over the limit, or
+`{"error": reason}`. The note says what is missing of the picture, and is empty where nothing is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from PIL import Image, ImageCms
 
 _FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _BACKGROUND = (255, 255, 255)
+_END_MARK = b"\xff\xd9"  # ITU-T T.81 B.1.1.3, EOI
+_TRAILER_BYTES = 1 << 20
+_ONE_COLOUR = 3  # levels within a row
+_LEAST_MISSING, _MOST_MISSING = 0.02, 0.25
 # EXIF 2.3, tag 0x0112. Rival: ImageOps.exif_transpose, which refuses the whole picture when its EXIF is broken.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,15 +39,55 @@ def main() -> None:
     Image.MAX_IMAGE_PIXELS = None  # our own limit stands in front of load()
     warnings.simplefilter("ignore")
     try:
-        with Image.open(path, formats=[_FORMATS[container]]) as image:
+        lacks_end, source = open_whole(path, container)
+        with Image.open(source, formats=[_FORMATS[container]]) as image:
             size = image.size
             picture = upright_rgb(image) if size[0] * size[1] <= max_pixels else None
+            note = describe_missing(picture) if lacks_end else ""
     except MemoryError:
         sys.exit("memory allocation failed")
     except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError) as error:
         _answer({"error": str(error).replace(str(path), "the file")[:200]}, b"")
         return
-    _answer({"size": picture.size if picture else size}, picture.tobytes() if picture else b"")
+    _answer({"size": picture.size if picture else size, "note": note}, picture.tobytes() if picture else b"")
+
+
+def open_whole(path: Path, container: str) -> tuple[bool, Path | io.BytesIO]:
+    """Return whether a picture lacks its end, and a source for Pillow: of a JPEG without an end mark, one with it.
+
+    Pillow refuses such a JPEG, libjpeg and every browser show it, with what is missing in grey.
+    """
+    if container != "jpeg":
+        return False, path
+    data = path.read_bytes().rstrip(b"\0")
+    if _END_MARK in data[-_TRAILER_BYTES:]:  # cameras put other things behind the picture
+        return False, path
+    return True, io.BytesIO(data + _END_MARK)
+
+
+def describe_missing(picture: Image.Image | None) -> str:
+    """Return a sentence on a picture without its end, by how many of its last rows are of one colour.
+
+    Raises `ValueError` where more than a quarter of it is missing.
+    """
+    missing = 0.0 if picture is None else _even_share(picture)
+    if missing > _MOST_MISSING:
+        raise ValueError(f"the file is cut short: the last {missing:.0%} of the picture are missing")
+    lost = f": about {missing:.0%} of it, at its end, may be missing" if missing >= _LEAST_MISSING else ""
+    return f"the JPEG has no end mark{lost}"
+
+
+def _even_share(picture: Image.Image) -> float:
+    """Return the share of rows at the end in which all pixels are nearly one."""
+    rows = picture.height
+    while rows and all(high - low <= _ONE_COLOUR for low, high in _row_extrema(picture, rows - 1)):
+        rows -= 1
+    return 1 - rows / picture.height
+
+
+def _row_extrema(picture: Image.Image, row: int) -> list[tuple[int, int]]:
+    extrema = picture.crop((0, row, picture.width, row + 1)).getextrema()
+    return [(int(low), int(high)) for low, high in extrema]  # type: ignore[misc]
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

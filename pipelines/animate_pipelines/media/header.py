@@ -20,7 +20,12 @@ ACCEPTED = {"image": "JPEG, PNG or WebP", "video": "MP4, MOV, Matroska or WebM",
 
 # Boxes that an ISO file or an old QuickTime file may begin with.
 _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
-_STILL_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"jxl "}
+_STILL_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx"), "a HEIC image"),
+    **dict.fromkeys((b"mif1", b"msf1"), "a HEIC or AVIF image"),
+    b"jxl ": "a JPEG XL image",
+}
 _FOREIGN = (
     (b"GIF8", "a GIF"),
     (b"BM", "a BMP"),
@@ -35,7 +40,13 @@ _FOREIGN = (
     (b"ID3", "an MP3 file"),
     (b"\0\0\x01\xba", "an MPEG program stream"),
     (b"PK\x03\x04", "a ZIP archive"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (b"0&\xb2u\x8ef\xcf\x11", "a Windows Media file"),
+    (b".RMF", "a RealMedia file"),
 )
+_TS_PACKET = 188  # ISO/IEC 13818-1: every packet begins with 0x47
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +57,10 @@ class MediaKind:
     container: Container
 
 
-def sniff(head: bytes, *, field: str) -> MediaKind:
+def sniff(head: bytes, *, field: str, family: FileKind | None = None) -> MediaKind:
     """Return the type of the file that begins with `head`.
 
+    family: what the field takes, for the error; None where it takes any.
     Raises `MediaError` on `field` for a type that is not accepted.
     """
     if head.startswith(b"\xff\xd8\xff"):
@@ -64,7 +76,7 @@ def sniff(head: bytes, *, field: str) -> MediaKind:
     if head.lstrip()[:1] == b"{":
         return MediaKind(family="keypoints", container="json")
     format_name = _name_of(head)
-    accepted = " or ".join(ACCEPTED.values())
+    accepted = ACCEPTED.get(family, "") if family else " or ".join(ACCEPTED.values())
     raise MediaError(
         f"{{field}} is {format_name}; it must be {accepted}", field=field, value=format_name, limit=accepted
     )
@@ -75,10 +87,11 @@ def check_family(head: bytes, family: FileKind, *, field: str) -> MediaKind:
 
     Raises `MediaError` on `field` also for an image in place of a video, or a video in place of an image.
     """
-    kind = sniff(head, field=field)
+    kind = sniff(head, field=field, family=family)
     if kind.family != family:
-        message = f"{{field}} must be {with_article(family)}, but the file is {with_article(kind.family)}"
-        raise MediaError(f"{message} ({kind.container})", field=field, value=kind.family, limit=ACCEPTED.get(family))
+        wanted = f"{with_article(family)} ({accepted})" if (accepted := ACCEPTED.get(family)) else with_article(family)
+        message = f"{{field}} must be {wanted}, but the file is {with_article(kind.family)} ({kind.container})"
+        raise MediaError(message, field=field, value=kind.family, limit=accepted)
     return kind
 
 
@@ -176,7 +189,9 @@ def _name_of(head: bytes) -> str:
     if head[:4] == b"RIFF":
         return {b"AVI ": "an AVI file", b"WAVE": "a WAVE file"}.get(head[8:12], "an unknown RIFF file")
     if head[4:8] == b"ftyp":
-        return "an AVIF, HEIC or JPEG XL image"
+        return _STILL_BRANDS.get(head[8:12], "of an unknown format")
+    if head[:1] == b"G" and head[_TS_PACKET : _TS_PACKET + 1] == b"G":
+        return "an MPEG transport stream"
     for magic, name in _FOREIGN:
         if head.startswith(magic):
             return name

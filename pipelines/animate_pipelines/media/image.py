@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,22 @@ from animate_pipelines.media.ffmpeg import child_error, header_bounds
 from animate_pipelines.media.header import HEAD_BYTES, check_head, check_image_sides
 from animate_pipelines.media.limits import MediaLimits
 
+OnNote = Callable[[str], None]
 Picture = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 _DECODE = str(Path(__file__).with_name("decode_image.py"))
 
 
-def read_image(path: Path, limits: MediaLimits, *, field: str = "reference_image") -> Picture:
+def read_image(
+    path: Path, limits: MediaLimits, *, field: str = "reference_image", on_note: OnNote = lambda note: None
+) -> Picture:
     """Read the image at `path` as `h w c`, RGB, uint8.
 
     It is turned upright by its EXIF tag; transparent parts are laid over white; embedded colour profiles are converted
     to sRGB; 16-bit samples are cut to their upper 8 bits; an animation gives its first picture. Pillow decodes in a
-    child with
-    bounds: image decoders are C code that has been broken by files more than once.
+    child with bounds: image decoders are C code that has been broken by files more than once.
 
+    on_note: called with a sentence on what is missing, where something is.
     Raises `MediaError` or `MediaTooLarge` on `field`; sides are checked before decoding.
     """
     with path.open("rb") as stream:
@@ -40,6 +44,8 @@ def read_image(path: Path, limits: MediaLimits, *, field: str = "reference_image
         raise MediaError(f"{{field}} cannot be read: {answer['error']}", field=field, value=answer["error"])
     width, height = answer["size"]
     check_image_sides(width, height, limits, field=field)
+    if answer["note"]:
+        on_note(f"{field}: {answer['note']}")
     return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from animate_pipelines.errors import MediaError, ServerError
+from animate_pipelines.errors import MediaError, MediaTooLarge, ServerError
 from animate_pipelines.media.container import Container
 from animate_pipelines.media.durable import written_whole
 from animate_pipelines.media.ffmpeg import THREADS, decode_bounds, file_url, header_bounds, input_arguments, run_ffmpeg
 from animate_pipelines.media.limits import MediaLimits
+from animate_pipelines.media.sound import ENCODERS, MIXES, Mix
 from animate_pipelines.media.timing import packets_of, ticks_per_second
 from animate_pipelines.media.video_info import AudioInfo, VideoInfo
 from animate_pipelines.request.choices import OutputFormat
@@ -22,11 +24,14 @@ AudioTreatment = Literal["none", "copied", "encoded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
-    """The file that a result takes its sound from, and its description."""
+class Joined:
+    """What became of the sound.
 
-    path: Path
-    info: VideoInfo
+    warning: for people; empty where all of it is there.
+    """
+
+    audio: AudioTreatment
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,6 @@ class _Format:
     muxer: FFmpeg's name for it.
     container: the container it is read as.
     copied: the audio codecs it takes as they are.
-    audio: arguments that encode any other.
     options: of the muxer.
     reencodes: whether it cannot hold the pieces' H.264.
     """
@@ -44,25 +48,20 @@ class _Format:
     muxer: str
     container: Container
     copied: frozenset[str]
-    audio: tuple[str, ...]
     options: tuple[str, ...] = ()
     reencodes: bool = False
 
 
-_AAC = ("-c:a", "aac", "-b:a", "192k")
 _WHOLE_FIRST = ("-movflags", "+faststart+use_metadata_tags")
 # What players play from each. Vorbis and PCM have a place in MP4 too, but few players look there.
 _MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _FORMATS: Mapping[OutputFormat, _Format] = {
-    "mp4": _Format(muxer="mp4", container="mov", copied=_MP4_CODECS, audio=_AAC, options=_WHOLE_FIRST),
-    "mov": _Format(
-        muxer="mov", container="mov", copied=frozenset({"aac", "mp3", "ac3", "alac"}), audio=_AAC, options=_WHOLE_FIRST
-    ),
+    "mp4": _Format(muxer="mp4", container="mov", copied=_MP4_CODECS, options=_WHOLE_FIRST),
+    "mov": _Format(muxer="mov", container="mov", copied=frozenset({"aac", "mp3", "ac3", "alac"}), options=_WHOLE_FIRST),
     "webm": _Format(
         muxer="webm",
         container="matroska",
         copied=frozenset({"opus", "vorbis"}),
-        audio=("-c:a", "libopus", "-b:a", "128k"),
         reencodes=True,
     ),
 }
@@ -80,8 +79,9 @@ def join_pieces(
     output_format: OutputFormat = "mp4",
     quality: int = DEFAULT_QUALITY,
     limits: MediaLimits | None = None,
+    mix: Mix = MIXES[0],
     field: str = "driving_video",
-) -> AudioTreatment:
+) -> Joined:
     """Write `destination`: the frames of `pieces` in order, frame i shown at i / fps exactly, and the source's audio.
 
     WebM holds neither H.264 nor finer times than a millisecond: there the frames are encoded again as VP9.
@@ -91,8 +91,9 @@ def join_pieces(
         beginning, else made AAC (Opus in WebM).
     source_info, field: the description of `audio_source`, and its field in the request.
     num_frames: the number of frames that the pieces must have.
-    Returns the treatment of the audio.
-    Raises `ServerError` for another number of frames, `MediaError` on `field` for audio that does not decode.
+    mix: the first way to try where the audio is encoded; see `find_mix`.
+    Returns what became of the audio: where it can neither be copied nor encoded, the video is written without it.
+    Raises `ServerError` for another number of frames.
     """
     limits = limits or MediaLimits()
     audio = None if source_info is None else _audible(source_info, num_frames / fps)
@@ -102,12 +103,12 @@ def join_pieces(
         ending = [*_tags(metadata), *form.options, "-f", form.muxer, "-y", file_url(temporary)]
         if audio is None or audio_source is None or source_info is None:
             _run(pieces, [*video, *ending], limits, field=None)
-            treatment: AudioTreatment = "none"
+            joined = Joined(audio="none")
         else:
-            source = _Source(audio_source, source_info, audio, form, num_frames / fps)
-            treatment = _run_with_audio(pieces, source, video, ending, limits, field)
+            source = _Source(audio_source, source_info, audio, output_format, num_frames / fps, mix)
+            joined = _run_with_audio(pieces, source, video, ending, limits, field)
         _check_frames(temporary, form.container, num_frames, fps, limits)
-    return treatment
+    return joined
 
 
 def _audible(info: VideoInfo, duration_s: Fraction) -> AudioInfo | None:
@@ -121,45 +122,66 @@ def _audible(info: VideoInfo, duration_s: Fraction) -> AudioInfo | None:
 class _Source:
     """The arguments that take the audio from the driving video."""
 
-    def __init__(self, path: Path, info: VideoInfo, audio: AudioInfo, form: _Format, duration_s: Fraction) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: VideoInfo,
+        audio: AudioInfo,
+        output_format: OutputFormat,
+        duration_s: Fraction,
+        mix: Mix,
+    ) -> None:
         self.audio = audio
-        self.form = form
         self.duration_s = duration_s
-        self.is_cut = info.cut_s > 0
+        self.encoder = ENCODERS[output_format]
+        self.mixes = MIXES[MIXES.index(mix) :]
+        # Packets cannot be cut: copied sound would begin up to a packet off where only a part of the video is meant.
+        self.can_copy = audio.codec in _FORMATS[output_format].copied and info.cut_s == 0
         # On this clock the first video frame stands at 0, as it does in the pieces.
         offset = ["-itsoffset", f"{-float(info.start_s):.6f}"]
         self.opening = [*offset, *input_arguments(path, info.container)]
         self.map = ["-map", f"1:{audio.index}"]
 
-    def copying(self) -> list[str]:
+    def ways(self) -> Iterator[tuple[list[str], Joined]]:
+        """Yield arguments, the best first, with what they make of the audio."""
+        if self.can_copy:
+            yield self._copying(), Joined(audio="copied")
+        for mix in self.mixes:
+            warning = f"the sound is {self.audio.layout}: {mix.note}" if mix.note else ""
+            yield self._encoding(mix), Joined(audio="encoded", warning=warning)
+
+    def _copying(self) -> list[str]:
         # A packet that would end after the last frame is dropped: the file must not last longer than its video.
         last_s = float(self.duration_s - self.audio.packet_s)
         return [*self.map, "-c:a", "copy", "-bsf:a", f"noise=amount=0:drop=gt(pts*tb\\,{last_s:.6f})"]
 
-    def encoding(self) -> list[str]:
-        end_s = f"{float(self.duration_s):.6f}"
-        filters = f"aresample=async=1:first_pts=0,atrim=end={end_s}"
-        return [*self.map, "-af", filters, *self.form.audio]
+    def _encoding(self, mix: Mix) -> list[str]:
+        timing = ["aresample=async=1:first_pts=0", f"atrim=end={float(self.duration_s):.6f}"]
+        return [*self.map, "-af", ",".join([*timing, *([mix.filter] if mix.filter else [])]), *self.encoder]
 
 
 def _run_with_audio(
     pieces: Sequence[Path], source: _Source, video: list[str], ending: list[str], limits: MediaLimits, field: str
-) -> AudioTreatment:
-    # Packets cannot be cut: copied sound would begin up to a packet off where only a part of the video is meant.
-    if source.audio.codec in source.form.copied and not source.is_cut:
+) -> Joined:
+    """Write the video with its audio in the first way that works, or without it."""
+    reason = ""
+    for audio, joined in source.ways():
         try:
-            _run(pieces, [*source.opening, *video, *source.copying(), *ending], limits, field=field)
-            return "copied"
-        except MediaError:
-            pass  # a variant that the format does not hold; what decodes can still be encoded
-    _run(pieces, [*source.opening, *video, *source.encoding(), *ending], limits, field=field)
-    return "encoded"
+            _run(pieces, [*source.opening, *video, *audio, *ending], limits, field=field)
+            return joined
+        except MediaTooLarge as error:  # another way would take as much
+            reason = error.named({field: "the sound"}).message
+            break
+        except MediaError as error:
+            reason = error.named({field: "it"}).message
+    _run(pieces, [*video, *ending], limits, field=None)
+    return Joined(audio="none", warning=f"the sound could not be written: {reason}; the result is silent")
 
 
 def _run(pieces: Sequence[Path], arguments: list[str], limits: MediaLimits, *, field: str | None) -> None:
     script = "ffconcat version 1.0\n" + "".join(f"file {_quoted(piece)}\n" for piece in pieces)
     opening = ["-copyts", "-protocol_whitelist", "file,pipe", "-f", "concat", "-safe", "0", "-i", "pipe:0"]
-    run_ffmpeg([*opening, *arguments], decode_bounds(limits), field=field, stdin=memoryview(script.encode()))
+    run_ffmpeg([*opening, *arguments], decode_bounds(limits), field=field, stdin=memoryview(os.fsencode(script)))
 
 
 def _quoted(piece: Path) -> str:

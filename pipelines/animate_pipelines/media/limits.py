@@ -10,7 +10,8 @@ class MediaLimits:
     """The bounds every input is held to, most of them before anything is decoded.
 
     max_image_pixels, max_side_px, min_side_px, max_aspect: of a picture as it is shown; `max_side_px` is the video's.
-    max_audio_streams: of them the default one is taken; one video stream is always required, exactly.
+    max_fps: of a video's frames as they are used: faster ones are resampled.
+    max_stored_fps: of a video's frames as they are stored: faster ones are refused.
     memory_bytes: of the child process that reads foreign bytes.
     header_cpu_s, header_wall_s: for reading headers, packet times or one still image.
     decode_cpu_s, decode_wall_s: for decoding a whole video and writing the mezzanine.
@@ -24,7 +25,7 @@ class MediaLimits:
     min_side_px: int = 16
     max_aspect: float = 8.0
     max_fps: int = 120
-    max_audio_streams: int = 8
+    max_stored_fps: int = 1000
     memory_bytes: int = 2 * 1024**3
     header_cpu_s: int = 20
     header_wall_s: float = 30.0

@@ -1,7 +1,8 @@
 """The mezzanine: a driving video rewritten by us, so that readers of frames never meet foreign bytes.
 
-Constant frame rate, upright, square pixels, even sides, SDR bt709, no B-frames, a key frame at least every 12: decord
-0.6.0 (an FFmpeg of 2021) seeks in it exactly. It has no rotation, sample aspect, variable rate or edit list.
+Constant frame rate, upright, square pixels, even sides, whole frames, SDR bt709, no B-frames, a key frame at least
+every 12: decord 0.6.0 (an FFmpeg of 2021) seeks in it exactly. It has no rotation, sample aspect, variable rate, fields
+or edit list.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from animate_pipelines.request.size import Size
 GOP_FRAMES = 12
 OnFraction = Callable[[float], None]
 
+_CURVES = ("bt709", "bt2020-10", "bt2020-12", "smpte170m", "iec61966-2-1")
 _PROGRESS = re.compile(rb"out_time_us=(\d+)")
 _SIDES = re.compile(r"^#dimensions 0: (\d+)x(\d+)$", re.M)
 
@@ -53,14 +55,12 @@ def write_mezzanine(
     *,
     field: str = "driving_video",
     frame: Size | None = None,
-    check_audio: bool = True,
     on_fraction: OnFraction | None = None,
 ) -> Mezzanine:
     """Decode all of `source` and write it to `destination`, which appears only when it is whole.
 
     info: the result of `probe_video` for `source`, or the part of it to write (`trim`).
     frame: (width, height), even, that the picture is cut to or set into the middle of, on black; None leaves it.
-    check_audio: decode the audio too, so that its faults are found before the render and not at its end.
     on_fraction: called about four times a second with 0 to 1; an exception from it stops the work, which is how to
         cancel.
     Raises `MediaError` on `field` when the bytes do not decode, `MediaTooLarge` when that takes more than `limits`.
@@ -75,7 +75,6 @@ def write_mezzanine(
     with written_whole(destination) as temporary:
         arguments = [
             *_reading(source, info),
-            *_checking_audio(info if check_audio else None),
             *_writing(info, limits, frame or (info.width, info.height)),
             file_url(temporary),
         ]
@@ -100,10 +99,6 @@ def _reading(source: Path, info: VideoInfo) -> list[str]:
     ]
 
 
-def _checking_audio(info: VideoInfo | None) -> list[str]:
-    return [] if info is None or info.audio is None else ["-map", f"0:{info.audio.index}", "-f", "null", "-"]
-
-
 def _writing(info: VideoInfo, limits: MediaLimits, frame: Size) -> list[str]:
     cap = int(limits.max_duration_s * info.fps) + 1
     return [
@@ -119,12 +114,32 @@ def _filters(info: VideoInfo, frame: Size) -> str:
     """Return the chain from a decoded frame (which FFmpeg has turned upright already) to a mezzanine frame."""
     rate = f"{info.fps.numerator}/{info.fps.denominator}"
     start = f"({info.start_s.numerator}/{info.start_s.denominator})"
-    # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate.
-    timing = [f"setpts=PTS-{start}/TB", f"fps={rate}:round=near"]
+    # `round=near` with less than half a frame of jitter neither repeats nor drops a frame of a constant rate;
+    # `start_time` puts the first frame in the place of earlier ones that did not decode.
+    timing = [f"setpts=PTS-{start}/TB", f"fps={rate}:round=near:start_time=0"]
     if info.is_part:
         # After `fps` a frame's time is its number; those before the part have negative ones.
         timing.append(f"trim=start_pts=0:end_pts={round(info.duration_s * info.fps)}")
-    return ",".join([*timing, *(_to_sdr(info) if info.is_hdr else []), *_shape(info), *_fit(info, frame), *_tags()])
+    return ",".join([*_whole_frames(info), *timing, *_to_bt709(info), *_shape(info), *_fit(info, frame), *_tags()])
+
+
+def _whole_frames(info: VideoInfo) -> list[str]:
+    # Of both fields of a frame one whole frame at the same time; frames that are not flagged pass as they are.
+    return ["bwdif=mode=send_frame:parity=auto:deint=interlaced"] if info.is_interlaced else []
+
+
+def _to_bt709(info: VideoInfo) -> list[str]:
+    if info.is_hdr:
+        return _to_sdr(info)
+    return _narrow(info) if info.is_wide else []
+
+
+def _narrow(info: VideoInfo) -> list[str]:
+    # zscale goes through linear light; an unusual or missing curve is taken as BT.709's.
+    matrix = info.matrix or "bt2020nc"
+    transfer = info.transfer if info.transfer in _CURVES else "bt709"
+    tags = f"min={matrix}:pin={info.primaries}:tin={transfer}"
+    return [f"zscale={tags}:p=bt709:t=bt709:m=bt709:r=limited,format=yuv420p"]
 
 
 def _to_sdr(info: VideoInfo) -> list[str]:
@@ -190,6 +205,7 @@ def _read(path: Path, limits: MediaLimits, *, field: str | None) -> Mezzanine:
 
 def _check_complete(mezzanine: Mezzanine, info: VideoInfo, *, field: str) -> None:
     expected = round(info.duration_s * info.fps)
-    if mezzanine.num_frames < 0.9 * expected - 1:
-        message = f"{{field}} is damaged: only {mezzanine.num_frames} of {expected} frames can be decoded"
-        raise MediaError(message, field=field, value=mezzanine.num_frames, limit=expected)
+    decoded = mezzanine.num_frames - info.missing_frames
+    if mezzanine.num_frames < 0.9 * expected - 1 or 2 * decoded < expected:
+        message = f"{{field}} is damaged: only {decoded} of {expected} frames can be decoded"
+        raise MediaError(message, field=field, value=decoded, limit=expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -39,11 +40,13 @@ class Packets:
 class Timing:
     """The rate of a video stream.
 
-    fps: the rate to resample to, which changes nothing for a constant rate.
+    fps: the rate to resample to, which changes nothing for a constant rate that is not too fast.
+    stored_fps: the rate of the packets, or for a variable one that of most of them.
     mean_fps: the number of frames over the duration.
     """
 
     fps: Fraction
+    stored_fps: Fraction
     mean_fps: Fraction
     is_variable: bool
     num_frames: int
@@ -73,6 +76,7 @@ def packets_of(text: str, stream: int) -> Packets:
 def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field: str) -> Timing:
     """Return the rate of `packets`.
 
+    max_fps: the most that is used; faster ones are resampled, see `slower_rate`.
     stated_fps: the header's rate, rounded; it decides between rates that a short clip cannot tell apart.
     Raises `MediaError` on `field` when there is no packet.
     """
@@ -84,15 +88,25 @@ def timing_of(packets: Packets, max_fps: int, *, stated_fps: float | None, field
     duration_s = (packets.times[-1] - packets.times[0] + last) * packets.tick_s
     mean = len(packets.times) / duration_s
     constant = _constant_rate(packets, stated_fps)
-    fps = constant or min(_nominal_rate(mean, median * packets.tick_s), Fraction(max_fps))
+    stored = constant or _nominal_rate(mean, median * packets.tick_s)
     return Timing(
-        fps=fps,
+        fps=slower_rate(stored, max_fps),
+        stored_fps=stored,
         mean_fps=mean,
         is_variable=constant is None,
         num_frames=len(packets.times),
         start_s=packets.times[0] * packets.tick_s,
         duration_s=len(packets.times) / constant if constant else duration_s,
     )
+
+
+def slower_rate(fps: Fraction, max_fps: int) -> Fraction:
+    """Return a rate of at most `max_fps`: the same, or every second, third, ... frame of it.
+
+    A camera's 120.1 or 240.3 is taken for the round rate that it means, so that it is not halved once too often.
+    """
+    every = math.ceil(fps / (max_fps * Fraction(101, 100)))
+    return min(fps / every, Fraction(max_fps))
 
 
 def _constant_rate(packets: Packets, stated_fps: float | None) -> Fraction | None:

@@ -41,6 +41,7 @@ def trim(info: VideoInfo, start_s: float, duration_s: float | None) -> VideoInfo
         start_s=info.start_s + first / info.fps,
         duration_s=num_used / info.fps,
         num_frames=num_used,
+        missing_s=max(Fraction(0), info.missing_s - first / info.fps),
         cut_s=info.cut_s + first / info.fps,
         is_part=True,
     )

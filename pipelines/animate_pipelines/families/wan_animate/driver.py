@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from animate_pipelines.job.plan import RenderPlan, plan_warnings
 from animate_pipelines.job.reference import Reference
 from animate_pipelines.job.render_job import RenderJob
 from animate_pipelines.media.clip import Clip
+from animate_pipelines.media.conversions import describe_conversions
 from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.perception.detection_report import ReportFiles
 from animate_pipelines.perception.driving_frames import DrivingFrames
@@ -112,10 +113,14 @@ class Driver:
         character: Reference,
         conditioning: Conditioning,
         report: PreflightReport | None,
+        missing: Sequence[str],
     ) -> PerformanceNotes:
-        """Return the notes of the result on the driving video, the reference and the people."""
+        """Return the notes of the result on the driving video, the reference and the people.
+
+        missing: sentences on pictures that lack something.
+        """
         return PerformanceNotes(
-            warnings=tuple(self._warnings(source, character, conditioning)),
+            warnings=(*missing, *self._warnings(source, character, conditioning)),
             mask_source=self.mask_source,
             reference_taken_at_s=character.taken_at_s,
             repeated_frames=self.clip.repeats,
@@ -140,8 +145,7 @@ class Driver:
         params, clip = self.job.params, self.clip
         if character.taken_at_s is not None:
             yield f"the reference is the frame at {character.taken_at_s} s of the character's video"
-        if source.num_audios > 1 and params.keep_audio:
-            yield f"the driving video has {source.num_audios} audio streams: the default one was taken"
+        yield from describe_conversions(source, wants_sound=params.keep_audio)
         if clip.size != (source.width, source.height):
             fitted = {"pad": "set on black", "crop": "cut"}[params.fit]
             yield f"the driving video was {fitted} from {source.width}x{source.height} to {clip.size[0]}x{clip.size[1]}"
@@ -152,8 +156,9 @@ class Driver:
 
     def _people_warnings(self, conditioning: Conditioning) -> Iterator[str]:
         people = self.people
-        if not self.legibility.is_judged:
+        if self.legibility.foreign:
             yield f"{self.legibility.note}: whom they show was not judged"
+        if not self.legibility.is_judged:
             return
         if people.num_without:
             yield f"the person was not found in {people.num_without} of {len(people.frames)} frames"

@@ -19,9 +19,10 @@ from animate_pipelines.job.reference import Reference, read_reference, settle_re
 from animate_pipelines.job.render_job import RenderJob
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import Picture
-from animate_pipelines.media.join import Sound
 from animate_pipelines.media.mezzanine import Mezzanine
 from animate_pipelines.media.resize import inner_box, padding_resize
+from animate_pipelines.media.sound import Sound, settle_sound
+from animate_pipelines.media.video_info import VideoInfo
 from animate_pipelines.perception.masks import MaskSource
 from animate_pipelines.perception.observation import require_pose
 from animate_pipelines.perception.readers import Readers
@@ -42,8 +43,11 @@ def perform(
     The detection report lies beside the job's destination afterwards, also where nobody was found.
     """
     params, limits = job.params, job.limits
-    reference_media = read_reference(job.inputs.reference_image, params.reference_kind, job.workspace, limits)
-    neutral = read_neutral(job.inputs.neutral_reference, job.inputs.neutral_driver, limits)
+    missing: list[str] = []
+    reference_media = read_reference(
+        job.inputs.reference_image, params.reference_kind, job.workspace, limits, missing.append
+    )
+    neutral = read_neutral(job.inputs.neutral_reference, job.inputs.neutral_driver, limits, missing.append)
     source = probe_driving(job.inputs, params, limits)
     mezzanine = driving_mezzanine(job.inputs, source, job.workspace, params, limits, job.tracker)
     clip = Clip(mezzanine, fps=params.fps, max_frames=params.num_frames)
@@ -61,8 +65,8 @@ def perform(
             plan=driver.plan,
             reference=boxed,
             painter=_painter(driver, conditioning, face_size_px),
-            sound=Sound(path=job.inputs.driver, info=source) if params.keep_audio else None,
-            notes=driver.notes(source, character, conditioning, report),
+            sound=_sound(job, source),
+            notes=driver.notes(source, character, conditioning, report, missing),
         )
     except BaseException:
         clip.close()
@@ -100,6 +104,12 @@ def _settle(driver: Driver, reference_media: Picture | Mezzanine) -> Reference:
         )
     job.check_safety(reference.picture[None], field="reference_image")
     return reference
+
+
+def _sound(job: RenderJob, source: VideoInfo) -> Sound | None:
+    if not job.params.keep_audio:
+        return None
+    return settle_sound(job.inputs.driver, source, job.params.output_format, job.limits)
 
 
 def _condition(driver: Driver, reference: np.ndarray, neutral: NeutralPictures | None) -> Conditioning:

@@ -13,7 +13,7 @@ from animate_pipelines.families.wan_animate.segment_frames import SegmentFrames
 from animate_pipelines.job.performance import PerformanceNotes
 from animate_pipelines.job.plan import RenderPlan
 from animate_pipelines.media.clip import Clip
-from animate_pipelines.media.join import Sound
+from animate_pipelines.media.sound import Sound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

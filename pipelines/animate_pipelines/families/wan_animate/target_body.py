@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from animate_pipelines.families.wan_animate.retarget import NeutralPoses, TargetBody
-from animate_pipelines.media.image import read_image
+from animate_pipelines.media.image import OnNote, read_image
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.resize import padding_resize
 from animate_pipelines.perception.observation import require_pose
@@ -24,16 +24,19 @@ class NeutralPictures:
     driver: np.ndarray
 
 
-def read_neutral(reference: Path | None, driver: Path | None, limits: MediaLimits) -> NeutralPictures | None:
+def read_neutral(
+    reference: Path | None, driver: Path | None, limits: MediaLimits, on_note: OnNote
+) -> NeutralPictures | None:
     """Read the neutral pictures, if any.
 
+    on_note: called with what is missing of them.
     Raises as `read_image` does, on `neutral_reference` and `neutral_driver`.
     """
     if reference is None or driver is None:
         return None
     return NeutralPictures(
-        reference=read_image(reference, limits, field="neutral_reference"),
-        driver=read_image(driver, limits, field="neutral_driver"),
+        reference=read_image(reference, limits, field="neutral_reference", on_note=on_note),
+        driver=read_image(driver, limits, field="neutral_driver", on_note=on_note),
     )
 
 
