@@ -12,11 +12,12 @@ from functools import partial
 from animate_pipelines.errors import AnimateError
 from animate_server.addresses import AddressPolicy, redact
 from animate_server.artefacts import Artefacts
+from animate_server.deliver import post, put_file
 from animate_server.dialect import WebhookRules
 from animate_server.errors import JobNotFound
-from animate_server.fetch import Resolver, post, put_file, resolve
 from animate_server.jobs import Job, JobStatus
 from animate_server.outbox import Outbox
+from animate_server.pinned import Resolver, resolve
 from animate_server.ports.callers import Caller
 from animate_server.ports.files import Files
 from animate_server.store import Store

@@ -1,43 +1,52 @@
-"""Fetching input URLs (gate two), calling webhooks, sending results.
-
-Every address is checked, and connected to as it was checked.
-
-httpx's own client resolves names itself, after any check of ours, and follows redirects without asking; so a name
-that changes its address in between (DNS rebinding), or a redirect, would lead into the private network.
-"""
+"""Fetches input URLs, as patiently as a browser: again after a failure that may pass, on from where it broke off."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-import ssl
+import email.utils
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
-import certifi
 import httpx
 
-from animate_pipelines.errors import AnimateError, FetchError, MediaTooLarge
-from animate_server.addresses import Address, AddressPolicy, Target, check_url, redact, refusal
+from animate_pipelines.errors import FetchError, MediaTooLarge
+from animate_server.addresses import AddressPolicy, redact
 from animate_server.errors import BodyTooLarge
-from animate_server.files import Written, read_chunks, write_limited
+from animate_server.files import Written, write_limited
+from animate_server.pinned import Resolver, network_errors, open_transport, pinned, resolve
+from animate_server.unpack import unpacked
 
-MAX_REDIRECTS = 3
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S, POST_TIMEOUT_S, PUT_TIMEOUT_S = 10.0, 30.0, 15.0, 600.0
-ANSWER_BYTES = 1024  # what is kept of a webhook's answer
+log = logging.getLogger(__name__)
+
+TRIES = 3
+MAX_REDIRECTS = 10
+_BACK_OFF_S = (0.5, 2.0)  # before the second and the third try
+_TICK_S = 0.1  # between two looks at whether the fetch shall stop, in a pause
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LATER = frozenset({408, 425, 429})  # beside 5xx: the same request may succeed at another time
+_NO_TRUST = "CERTIFICATE_VERIFY_FAILED"  # another try would end as this one
+_URL_SAFE = "%/:?#[]@!$&'()*+,;=-._~"  # RFC 3986: what has a meaning, or needs no quoting
 
-Resolver = Callable[[str, int], Sequence[Address]]
+
+class _Broken(Exception):
+    """A try failed in a way that another may not.
+
+    reason: for people, with the URL in it.
+    wait_s: for as long the other side wants to be left alone.
+    """
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_s = wait_s
 
 
-def resolve(host: str, port: int) -> Sequence[Address]:
-    """Return all addresses of `host`. Raises `OSError`."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+class _Changed(Exception):
+    """The rest cannot be joined to what is there: the file is another one, or comes from its beginning."""
 
 
 def fetch(
@@ -53,196 +62,173 @@ def fetch(
 ) -> Written:
     """Write what `url` answers to `destination`. `on_chunk` is called as data comes and may raise to stop.
 
+    A try that fails by 408, 425, 429, 5xx, a lost connection or a short body is repeated, up to `TRIES` in all and
+    within `timeout_s`; where the server serves ranges of the same file it goes on from where it broke off.
     Raises `FetchError` (or `InvalidField` for a redirect to what is no URL) naming `field`, and `MediaTooLarge`. No
     message holds the query of the URL.
     """
-    deadline = time.monotonic() + timeout_s
-    try:
-        with _network_errors(url, field), _opened(url, policy, resolver) as response:
-            chunks = _chunks(response, url, limit_bytes, deadline, timeout_s, on_chunk)
-            return write_limited(chunks, destination, limit_bytes=limit_bytes, field=field)
-    except BodyTooLarge as error:
-        raise MediaTooLarge(error.template, field=field, value=error.value, limit=limit_bytes) from None
+    download = _Download(
+        url=url.strip(),
+        limit_bytes=limit_bytes,
+        timeout_s=timeout_s,
+        policy=policy,
+        on_chunk=on_chunk,
+        resolver=resolver,
+    )
+    with network_errors(download.url, field):
+        while True:
+            try:
+                return write_limited(download.chunks(), destination, limit_bytes=limit_bytes, field=field)
+            except _Changed:
+                continue
+            except BodyTooLarge as error:
+                raise MediaTooLarge(error.template, field=field, value=error.value, limit=limit_bytes) from None
 
 
-def post(
-    url: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    policy: AddressPolicy,
-    resolver: Resolver = resolve,
-    timeout_s: float = POST_TIMEOUT_S,
-) -> tuple[int, str]:
-    """Return the status and the beginning of the answer of `url` to `body`.
+@dataclass(slots=True, kw_only=True)
+class _Download:
+    """One file on its way here.
 
-    A redirect is an answer, and is not followed.
-    Raises `FetchError` and `InvalidField`, as `fetch` does.
+    tries: made so far.
+    received: bytes of the body that were handed on, where the rest of it can be asked for.
+    has_begun: whether any were handed on.
+    validator: what tells this version of the file from others: its ETag, or when it was changed.
     """
-    deadline = time.monotonic() + timeout_s
-    return _send("POST", url, body, headers, timeout_s, deadline, policy=policy, resolver=resolver)
 
+    url: str
+    limit_bytes: int
+    timeout_s: float
+    policy: AddressPolicy
+    on_chunk: Callable[[], None]
+    resolver: Resolver
+    tries: int = 0
+    received: int = 0
+    has_begun: bool = False
+    validator: str = ""
+    deadline: float = field(init=False)
 
-def put_file(
-    url: str,
-    path: Path,
-    media_type: str,
-    *,
-    policy: AddressPolicy,
-    resolver: Resolver = resolve,
-    timeout_s: float = PUT_TIMEOUT_S,
-) -> tuple[int, str]:
-    """Send a file as the whole body, like `post`. Its length is stated: signed URLs of object stores require it."""
-    deadline = time.monotonic() + timeout_s
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.timeout_s
 
-    def chunks() -> Iterator[bytes]:
-        for chunk in read_chunks(path):
-            _check_deadline(url, deadline, timeout_s)
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the file from its beginning, over as many tries as it takes. Raises `_Changed` to be called again."""
+        self.received, self.has_begun = 0, False
+        while True:
+            self.tries += 1
+            try:
+                yield from self._try()
+                return
+            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException) as lost:
+                self._pause(_Broken(_describe(lost, self.url)), lost)
+            except _Broken as broken:
+                self._pause(broken, broken)
+            if self.has_begun and not self.received:
+                raise _Changed
+
+    def _try(self) -> Iterator[bytes]:
+        with open_transport() as transport, closing(self._open(transport)) as response:
+            self._check(response)
+            encoding = response.headers.get("content-encoding", "identity").strip().lower()
+            yield from unpacked(self._raw(response), encoding, self.url)
+
+    def _raw(self, response: httpx.Response) -> Iterator[bytes]:
+        packed = "content-encoding" in response.headers
+        for chunk in response.iter_raw():
+            self._check_deadline()
+            self.on_chunk()
+            # Of a packed body the rest cannot be asked for: what unpacks is not what was counted.
+            self.received += 0 if packed else len(chunk)
+            self.has_begun = True
             yield chunk
 
-    headers = {"content-type": media_type, "content-length": str(path.stat().st_size)}
-    return _send("PUT", url, chunks(), headers, READ_TIMEOUT_S, deadline, policy=policy, resolver=resolver)
-
-
-def _send(
-    method: str,
-    url: str,
-    body: bytes | Iterator[bytes],
-    headers: Mapping[str, str],
-    timeout_s: float,
-    deadline: float,
-    *,
-    policy: AddressPolicy,
-    resolver: Resolver,
-) -> tuple[int, str]:
-    """Send a request, and return the status and the beginning of the answer.
-
-    timeout_s: of each read and write.
-    deadline: when the answer is no longer read on.
-    """
-    with _network_errors(url, None), httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
-        response = transport.handle_request(_pinned(url, policy, resolver, method, body, headers, timeout_s))
-        try:
-            return response.status_code, _beginning(response, deadline)
-        finally:
-            response.close()
-
-
-def _beginning(response: httpx.Response, deadline: float) -> str:
-    """Return the beginning of a text that may have no end."""
-    text = b""
-    for chunk in response.iter_raw():
-        text += chunk
-        if len(text) >= ANSWER_BYTES or time.monotonic() > deadline:
-            break
-    return text[:ANSWER_BYTES].decode("utf-8", "replace")
-
-
-@contextmanager
-def _network_errors(url: str, field: str | None) -> Iterator[None]:
-    """Raise `FetchError` for failures of the network; errors that name no field get `field`."""
-    try:
-        yield
-    except httpx.TimeoutException:
-        raise FetchError(f"{redact(url)} did not answer in time", field=field, value=redact(url)) from None
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        why = str(error) if isinstance(error, httpx.ConnectError) else type(error).__name__
-        raise FetchError(f"{redact(url)} could not be fetched: {why}", field=field, value=redact(url)) from None
-    except AnimateError as error:
-        error.field = error.field or field
-        raise
-
-
-@contextmanager
-def _opened(url: str, policy: AddressPolicy, resolver: Resolver) -> Iterator[httpx.Response]:
-    """Yield the answer to `url` after at most `MAX_REDIRECTS` redirects, each of them checked like the first URL."""
-    # The transport is used without a client: no proxies from the environment, no cookies, no log lines with URLs.
-    with httpx.HTTPTransport(verify=_trust(), trust_env=False) as transport:
+    def _open(self, transport: httpx.HTTPTransport) -> httpx.Response:
+        """Return the answer after at most `MAX_REDIRECTS` redirects, each of them checked like the first URL."""
+        url = self.url
         for _ in range(MAX_REDIRECTS + 1):
-            response = transport.handle_request(_pinned(url, policy, resolver))
-            try:
-                if response.status_code not in _REDIRECTS:
-                    _check_status(response, url)
-                    yield response
-                    return
-                url = urljoin(url, response.headers.get("location", ""))
-            finally:
-                response.close()
-    raise FetchError(f"more than {MAX_REDIRECTS} redirects, last to {redact(url)}", limit=MAX_REDIRECTS)
+            response = transport.handle_request(pinned(url, self.policy, self.resolver, headers=self._range()))
+            if response.status_code not in _REDIRECTS:
+                return response
+            response.close()
+            url = _quoted(urljoin(url, response.headers.get("location", "")))
+        raise FetchError(f"more than {MAX_REDIRECTS} redirects, last to {redact(url)}", limit=MAX_REDIRECTS)
+
+    def _range(self) -> dict[str, str]:
+        if not self.received:
+            return {}
+        return {"range": f"bytes={self.received}-"} | ({"if-range": self.validator} if self.validator else {})
+
+    def _check(self, response: httpx.Response) -> None:
+        """Check that the answer is the file, from where it is wanted, and no larger than is taken."""
+        status, url = response.status_code, redact(self.url)
+        if status in _LATER or status >= 500:
+            raise _Broken(f"{url} answered {status}", _retry_after(response))
+        start, total = _content_range(response) if status == 206 else (0, None)
+        if self.received and (status, start) != (206, self.received):
+            raise _Changed
+        if status not in (200, 206) or start != self.received:
+            raise FetchError(f"{url} answered {status}", value=status, limit=200)
+        self.validator = response.headers.get("etag") or response.headers.get("last-modified", "")
+        if self.validator.startswith("W/"):
+            self.validator = response.headers.get("last-modified", "")
+        declared = response.headers.get("content-length", "")
+        size = total or (start + int(declared) if declared.isdigit() else 0)
+        if status == 206 and total is not None and declared.isdigit() and start + int(declared) < total:
+            raise FetchError(f"{url} answered with a part of the file only", value=status, limit=200)
+        if size > self.limit_bytes:
+            message = f"{url} has {size} bytes, the limit is {self.limit_bytes}"
+            raise MediaTooLarge(message, value=size, limit=self.limit_bytes)
+
+    def _pause(self, broken: _Broken, cause: Exception) -> None:
+        """Wait before the next try. Raises `FetchError` where there is none."""
+        if _NO_TRUST in broken.reason:
+            raise FetchError(broken.reason, value=redact(self.url)) from cause
+        if self.tries >= TRIES:
+            raise FetchError(f"{broken.reason}, {TRIES} times", value=redact(self.url), limit=TRIES) from cause
+        wait_s = max(_BACK_OFF_S[self.tries - 1], broken.wait_s)
+        if time.monotonic() + wait_s > self.deadline:
+            again = f"wants to be asked again in {wait_s:g} s, which is past the limit of {self.timeout_s:g} s"
+            raise FetchError(f"{broken.reason} and {again}", value=redact(self.url), limit=self.timeout_s) from cause
+        log.warning("%s; try %d of %d in %g s", broken.reason, self.tries + 1, TRIES, wait_s)
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until:
+            self.on_chunk()
+            time.sleep(_TICK_S)
+
+    def _check_deadline(self) -> None:
+        if time.monotonic() > self.deadline:
+            url = redact(self.url)
+            raise FetchError(f"{url} took longer than {self.timeout_s:g} s", value=url, limit=self.timeout_s)
 
 
-def _trust() -> ssl.SSLContext:
-    """Return the system's certificates, a studio's own authority among them, or certifi's where there are none."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
-
-
-def _pinned(
-    url: str,
-    policy: AddressPolicy,
-    resolver: Resolver,
-    method: str = "GET",
-    body: bytes | Iterator[bytes] | None = None,
-    headers: Mapping[str, str] = MappingProxyType({}),
-    read_timeout_s: float = READ_TIMEOUT_S,
-) -> httpx.Request:
-    """Return a request to a checked address; host header and certificate check keep the name."""
-    target = check_url(url, policy)
-    address = _choose(target, policy, resolver)
-    named = httpx.URL(url)
-    timeouts = dict.fromkeys(("read", "write", "pool"), read_timeout_s) | {"connect": CONNECT_TIMEOUT_S}
-    # identity: a compressed answer could unpack to any size
-    own = {"host": named.netloc.decode("ascii"), "accept-encoding": "identity", "user-agent": "animate-server"}
-    return httpx.Request(
-        method,
-        named.copy_with(host=str(address)),
-        content=body,
-        headers=dict(headers) | own,
-        extensions={"timeout": timeouts, "sni_hostname": target.host},
-    )
-
-
-def _choose(target: Target, policy: AddressPolicy, resolver: Resolver) -> Address:
-    if target.address is not None:
-        return target.address
+def _quoted(url: str) -> str:
+    """Return a URL with what may not stand in its path and query percent-encoded, as browsers do with a redirect."""
     try:
-        addresses = resolver(target.host, target.port)
-    except OSError:
-        addresses = []
-    if not addresses:
-        raise FetchError(f"{target.host} has no address", value=target.host)
-    for address in addresses:
-        if not policy.permits(target.host, address):
-            raise refusal(target.host)
-    # A name with both families is tried over IPv4: many a studio's IPv6 leads nowhere.
-    return min(addresses, key=lambda address: address.version)
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # refused where it is checked
+    return parts._replace(path=quote(parts.path, _URL_SAFE), query=quote(parts.query, _URL_SAFE)).geturl()
 
 
-def _check_status(response: httpx.Response, url: str) -> None:
-    if response.status_code != 200:
-        raise FetchError(f"{redact(url)} answered {response.status_code}", value=response.status_code, limit=200)
+def _describe(lost: Exception, url: str) -> str:
+    if isinstance(lost, httpx.TimeoutException):
+        return f"{redact(url)} did not answer in time"
+    why = str(lost) if isinstance(lost, httpx.ConnectError) else "the connection was lost"
+    return f"{redact(url)} could not be fetched: {why}"
 
 
-def _chunks(
-    response: httpx.Response,
-    url: str,
-    limit_bytes: int,
-    deadline: float,
-    timeout_s: float,
-    on_chunk: Callable[[], None],
-) -> Iterator[bytes]:
-    declared = response.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        raise MediaTooLarge(
-            f"{redact(url)} has {declared} bytes, the limit is {limit_bytes}", value=int(declared), limit=limit_bytes
-        )
-    for chunk in response.iter_raw():
-        _check_deadline(url, deadline, timeout_s)
-        on_chunk()
-        yield chunk
+def _retry_after(response: httpx.Response) -> float:
+    """Return the seconds of a Retry-After header, which has seconds or a date; 0 without one."""
+    text = response.headers.get("retry-after", "")
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
-def _check_deadline(url: str, deadline: float, timeout_s: float) -> None:
-    if time.monotonic() > deadline:
-        raise FetchError(f"{redact(url)} took longer than {timeout_s:g} s", value=redact(url), limit=timeout_s)
+def _content_range(response: httpx.Response) -> tuple[int, int | None]:
+    """Return (first byte, size of the whole) of a Content-Range; size None where it is not stated."""
+    span, _, total = response.headers.get("content-range", "").removeprefix("bytes ").partition("/")
+    first = span.partition("-")[0]
+    return int(first) if first.isdigit() else -1, int(total) if total.isdigit() else None

@@ -85,7 +85,8 @@ class Gate:
         check_turbo(turbo, bundle=name, lora=bundle.get("turbo_lora"))
 
     def _resolve(self, reference: str, owner: str, base_url: str) -> str:
-        """Return a reference to a file that is here as one of ours, and any other as it is."""
+        """Return a reference to a file that is here as one of ours, any other as it is; without blanks around it."""
+        reference = reference.strip()
         if match := re.fullmatch(re.escape(base_url + UPLOAD_PATH) + _NAME, reference):
             return UPLOAD + match[1]
         if match := re.fullmatch(re.escape(base_url + ARTEFACT_PATH) + _NAME, reference):

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from animate_server.database import writing
+from animate_server.deliver import PUT_TIMEOUT_S
 from animate_server.errors import JobNotFound, JobUnfinished
-from animate_server.fetch import PUT_TIMEOUT_S
 from animate_server.files import unguessable
 from animate_server.jobs import NewJob
 from animate_server.tables import webhooks

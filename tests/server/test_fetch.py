@@ -127,11 +127,23 @@ def test_https_is_checked_by_name_though_the_address_is_pinned(
         get_from("other.example")
 
 
-def test_redirects_are_followed_three_times(origin: Any, tmp_path: Path) -> None:
-    get(origin, "/hop/2", tmp_path / "a")
+def test_redirects_are_followed_ten_times(origin: Any, tmp_path: Path) -> None:
+    get(origin, "/hop/9", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == DATA
-    with pytest.raises(FetchError, match="more than 3 redirects"):
-        get(origin, "/hop/3", tmp_path / "b")
+    with pytest.raises(FetchError, match="more than 10 redirects"):
+        get(origin, "/hop/10", tmp_path / "b")
+
+
+def test_blanks_around_an_address_are_left_out(origin: Any, tmp_path: Path) -> None:
+    fetch(
+        f" http://127.0.0.1:{origin.server_port}/file\n",
+        tmp_path / "a",
+        field="driving_video",
+        limit_bytes=10**6,
+        timeout_s=20,
+        policy=LOOPBACK,
+    )
+    assert (tmp_path / "a").read_bytes() == DATA
 
 
 @pytest.mark.parametrize(
