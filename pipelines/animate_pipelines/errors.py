@@ -15,6 +15,7 @@
     ├── Canceled            user      stopped on request
     ├── DeviceError         gpu       the accelerator failed or ran out of memory; the process must be replaced
     ├── ServerError         server    our own fault: disk, a bug, a lost process
+    │   └── NotFinite                 NaN where a picture should be
     └── BundleError         weights   (animate_weights.errors)
 
 A class's docstring is its default message. `code` is what clients may switch on; it never changes.
@@ -38,6 +39,7 @@ __all__ = [
     "MediaError",
     "MediaTooLarge",
     "NoPersonFound",
+    "NotFinite",
     "PairNotRead",
     "PairRefused",
     "PersonLost",
@@ -131,3 +133,9 @@ class ServerError(AnimateError):
     """The server failed; the request may be sent again."""
 
     code = "server_failed"
+
+
+class NotFinite(ServerError):
+    """The numbers of a picture are not finite."""
+
+    code = "not_finite"

@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from animate_pipelines.diffusion.segments import plan_segments, reflect, segment_indices
+from animate_pipelines.diffusion.loop import render_segments
+from animate_pipelines.diffusion.recipe import Recipe
+from animate_pipelines.diffusion.segments import Segment, plan_segments, reflect, segment_indices
+from animate_pipelines.diffusion.state import first_state
+from animate_pipelines.errors import NotFinite
 from animate_pipelines.families.wan_animate.encode import known_mask
 
 
@@ -54,3 +58,36 @@ def test_known_mask_is_the_official_one(num_known: int, with_masks: bool) -> Non
     masks = 1 - golden["mask_pixel_in"][0] if with_masks else None
     mask = known_mask(torch.Size([3, 4, 6]), num_known=num_known, masks=masks)
     torch.testing.assert_close(mask[0], golden[name], rtol=0, atol=1e-7)
+
+
+class _Breaks:
+    """A segment model whose latents become NaN in its second segment."""
+
+    noise_shape = (1, 1, 1, 2, 2)
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.segments = 0
+
+    def prepare(self, drive: object, carried: torch.Tensor | None) -> _Breaks:
+        self.segments += 1
+        return self
+
+    def velocity(self, latents: torch.Tensor, timestep: torch.Tensor, progress: float) -> torch.Tensor:
+        return latents * (float("nan") if self.segments == 2 else 0.1)
+
+    def settle(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents
+
+    def finish(self, latents: torch.Tensor, segment: Segment) -> torch.Tensor:
+        return torch.zeros(1, 3, segment.num_new_frames, 2, 2)
+
+
+def test_nan_stops_the_render_at_its_segment() -> None:
+    segments, done = plan_segments(13, 5, overlap=1), []
+    rendered = render_segments(
+        _Breaks(), lambda segment: None, segments, Recipe(num_steps=2, shift=5.0), first_state(1), carried_frames=1
+    )
+    with pytest.raises(NotFinite, match="segment 2 ended in values that are not finite"):
+        done.extend(segment.index for segment, _ in rendered)
+    assert done == [0]

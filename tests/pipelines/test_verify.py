@@ -146,3 +146,16 @@ def test_the_real_size_is_verified_by_name_and_shape(tmp_path: Path) -> None:
     shutil.copy(bundle / VAE_FILE, bundle / T5_FILE)
     verdicts = {v.subject: v for v in verify_bundle(bundle, lambda num_bytes: None, hashes=False)}
     assert verdicts["text_encoder"].detail == f"{T5_FILE} holds a vae, not the text_encoder"
+
+
+@EACH
+def test_values_that_are_not_finite_are_named(layout: Layout, bundle: Path) -> None:
+    path = bundle / FILES[layout][0]
+    tensors = load_file(path)
+    name = next(name for name, tensor in tensors.items() if tensor.dim() == 2 and tensor.is_floating_point())
+    tensors[name].view(-1)[3] = float("nan")
+    save_file(tensors, path)
+    write_hashes(bundle, hash_files(bundle, lambda num_bytes: None))
+    verdicts = _verify(bundle)
+    assert f"{name} in {path.name} has values that are not finite" in verdicts["transformer"].detail
+    assert verdicts["animate"].state == "bad"

@@ -1,26 +1,23 @@
 """The named tensors of a checkpoint's files: their names and shapes at once, their values one at a time.
 
-A tensor takes memory when it is read. Pickles are opened with `weights_only`, which runs no code of theirs. A quantised
-tensor and its scale are one tensor here, returned dequantised.
+A tensor takes memory when it is read. A quantised tensor and its scale are one tensor here, returned dequantised.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from animate_weights.errors import BundleError
 from animate_weights.layouts import ComponentFiles
-from animate_weights.quantized import EIGHT_BIT, dequantize, is_marker, scale_owner
-from animate_weights.safetensors_file import SafetensorsFile, Shape
+from animate_weights.quantized import EIGHT_BIT, dequantize, is_finite, is_marker, scale_owner
+from animate_weights.safetensors_file import Shape
+from animate_weights.tensor_files import TensorFile, open_tensor_file
 
-_ARCHIVE_START = b"PK\x03\x04"
 # What the single files for ComfyUI put before the original names.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 
@@ -42,12 +39,6 @@ class StoredTensor:
     scale: str | None = None
 
 
-class _Reader(Protocol):
-    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]: ...
-
-    def read(self, name: str) -> torch.Tensor: ...
-
-
 class Checkpoint:
     """The tensors of one network. `tensors` holds them by name without prefix, in the order of the files."""
 
@@ -63,12 +54,19 @@ class Checkpoint:
         self.tensors: Mapping[str, StoredTensor] = _with_scales({name: t for name, (_, t) in self._raw.items()})
 
     def read(self, name: str) -> torch.Tensor:
-        """Read one tensor to the CPU in its stored type; a quantised one comes back in fp32."""
+        """Read one tensor to the CPU in its stored type; a quantised one comes back in fp32.
+
+        Raises `BundleError` for values that are not finite.
+        """
         stored = self.tensors[name]
         tensor = self._read(name)
-        if stored.scale is None:
-            return tensor
-        return dequantize(tensor, self._read(stored.scale))
+        if stored.scale is not None:
+            tensor = dequantize(tensor, self._read(stored.scale))
+        if not is_finite(tensor):
+            raise BundleError(
+                f"{name} in {stored.file.name} has values that are not finite", field="bundle", value=name
+            )
+        return tensor
 
     def _read(self, name: str) -> torch.Tensor:
         full_name, stored = self._raw[name]
@@ -81,29 +79,6 @@ class Checkpoint:
         self._raw[stored.name] = (full_name, stored)
 
 
-class _Pickle:
-    def __init__(self, path: Path) -> None:
-        is_archive = zipfile.is_zipfile(path)
-        if not is_archive and _starts_as_archive(path):
-            raise ValueError("it is cut off: the end of the archive is missing")
-        # torch's older form is no archive and cannot be mapped: it is in memory as a whole
-        values = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-        inner = values.get("state_dict", values)
-        self._tensors: dict[str, torch.Tensor] = {k: v for k, v in inner.items() if isinstance(v, torch.Tensor)}
-
-    def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
-        for name, tensor in self._tensors.items():
-            yield name, tuple(tensor.shape), tensor.dtype
-
-    def read(self, name: str) -> torch.Tensor:
-        return self._tensors[name]
-
-
-def _starts_as_archive(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_ARCHIVE_START)) == _ARCHIVE_START
-
-
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open a single file as a checkpoint.
 
@@ -112,9 +87,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(ComponentFiles(files=(path,)))
 
 
-def _open(path: Path) -> _Reader:
+def _open(path: Path) -> TensorFile:
     try:
-        return SafetensorsFile(path) if path.suffix == ".safetensors" else _Pickle(path)
+        return open_tensor_file(path)
     except Exception as error:  # torch's and ours raise whatever their parsers do
         raise BundleError(f"{path.name} cannot be read: {error}", field="bundle", value=str(path)) from error
 

@@ -6,7 +6,6 @@ tables. All are merged; a key that matches nothing is an error, never silence.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,12 @@ from pathlib import Path
 import torch
 
 from animate_weights.errors import BundleError
+from animate_weights.lora_names import plain_key
+from animate_weights.lora_scale import StatedScale, are_near, read_stated_scale
 from animate_weights.names import diffusers_names
-from animate_weights.safetensors_file import SafetensorsFile
+from animate_weights.quantized import is_finite
+from animate_weights.tensor_files import open_tensor_file
 
-_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _DOWN, _UP = ("lora_down.weight", "lora_A.weight"), ("lora_up.weight", "lora_B.weight")
 # The whole-tensor deltas and the parameter of the layer that each one changes.
 _DELTAS = {"diff": "weight", "diff_b": "bias", "diff_m": "modulation"}
@@ -48,10 +49,15 @@ class Lora:
     """
 
     def __init__(
-        self, name: str, tensors: Mapping[str, torch.Tensor], *, strength: float = 1.0, alpha: float | None = None
+        self,
+        name: str,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        strength: float = 1.0,
+        stated: StatedScale = StatedScale(),  # noqa: B008 -- frozen
     ) -> None:
         self.name, self.strength = name, strength
-        self._tensors, self._alpha = tensors, alpha
+        self._tensors, self._stated = tensors, stated
         self._sources = _index(name, tensors)
 
     @property
@@ -60,19 +66,42 @@ class Lora:
         return tuple(self._sources)
 
     def problems(self, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """Return one sentence for each key that matches no tensor or has the wrong shape.
+        """Return one sentence for each key that matches no tensor, does not fit, or is not finite.
 
         expected: shapes of the transformer's tensors by Diffusers name.
         """
-        found = []
-        for target, sources in self._sources.items():
-            for source in sources:
-                shape = self._part_shape(source)
-                if target not in expected:
-                    found.append(f"the LoRA's {source.key} matches no tensor of the transformer")
-                elif shape != tuple(expected[target]):
-                    found.append(f"the LoRA's {source.key} has the wrong shape: {shape} for {tuple(expected[target])}")
-        return found
+        found = [
+            problem
+            for target, sources in self._sources.items()
+            for source in sources
+            if (problem := self._misfit(source, target, expected) or self._flaw(source))
+        ]
+        return list(dict.fromkeys(found))
+
+    def _misfit(self, source: _Source, target: str, expected: Mapping[str, tuple[int, ...]]) -> str | None:
+        if target not in expected:
+            return f"the LoRA's {source.key} matches no tensor of the transformer"
+        shape = self._part_shape(source)
+        if shape != tuple(expected[target]):
+            return f"the LoRA's {source.key} has the wrong shape: {shape} for {tuple(expected[target])}"
+        return None
+
+    def _flaw(self, source: _Source) -> str | None:
+        """Return what is wrong with the numbers of a delta."""
+        wild = next((key for key in (source.key, source.down) if key and not is_finite(self._tensors[key])), None)
+        if wild:
+            return f"the LoRA's {wild} has values that are not finite"
+        if source.down is None:
+            return None
+        rank, other = self._tensors[source.down].shape[0], self._tensors[source.key].shape[1]
+        if rank != other:
+            return f"the LoRA's {source.down} has the rank {rank}, {source.key} has {other}"
+        if self._stated.rank not in (None, rank):
+            return f"{self._stated.source} says rank {self._stated.rank}, the LoRA's {source.down} has {rank}"
+        own, stated = self._own_alpha(source), self._stated.alpha_of(source.layer)
+        if own is not None and stated is not None and not are_near(own, stated):
+            return f"{self._stated.source} says alpha {stated:g}, the LoRA's {source.layer}.alpha is {own:g}"
+        return None
 
     def delta(self, target: str) -> torch.Tensor | None:
         """Return the delta of a tensor, fp32 with the strength applied; None when it is not changed.
@@ -93,9 +122,13 @@ class Lora:
         return whole.chunk(source.parts)[source.part]
 
     def _scale(self, source: _Source, rank: int) -> float:
-        stored = self._tensors.get(f"{source.layer}.alpha")
-        alpha = self._alpha if stored is None else float(stored)
+        own = self._own_alpha(source)
+        alpha = self._stated.alpha_of(source.layer) if own is None else own
         return 1.0 if alpha is None else alpha / rank
+
+    def _own_alpha(self, source: _Source) -> float | None:
+        stored = self._tensors.get(f"{source.layer}.alpha")
+        return None if stored is None else float(stored)
 
     def _part_shape(self, source: _Source) -> tuple[int, ...]:
         shape = tuple(self._tensors[source.key].shape)
@@ -107,20 +140,32 @@ class Lora:
 def read_lora(path: Path, *, strength: float = 1.0) -> Lora:
     """Read a LoRA in any published spelling, by original layer name.
 
-    With PEFT's folder (`adapter_model.safetensors` beside `adapter_config.json`) the alpha is read from the config.
-
-    path: safetensors, or a pickle with a `state_dict`.
+    path: safetensors, a pickle with a `state_dict`, or PEFT's folder (`adapter_model.safetensors` beside
+        `adapter_config.json`).
     strength: a factor for every delta.
-    Raises `BundleError` when a file cannot be read or a key is of no known kind.
+    Raises `BundleError` when a file cannot be read, says two things of its scale, names a layer twice, or has a key of
+    no known kind.
     """
     folder = path if path.is_dir() else path.parent
     file = path / "adapter_model.safetensors" if path.is_dir() else path
+    config = folder / "adapter_config.json" if file.name.startswith("adapter_model") else None
     try:
-        tensors = _read_tensors(file)
-        alpha = _peft_alpha(folder / "adapter_config.json") if file.name.startswith("adapter_model") else None
+        opened = open_tensor_file(file)
+        tensors = _by_plain_key({name: opened.read(name) for name, _, _ in opened.list()})
+        stated = read_stated_scale(config, opened.metadata)
     except Exception as error:
         raise BundleError(f"the LoRA {path.name} cannot be read: {error}", field="lora", value=path.name) from error
-    return Lora(path.name, {_plain_name(name): t for name, t in tensors.items()}, strength=strength, alpha=alpha)
+    return Lora(path.name, tensors, strength=strength, stated=stated)
+
+
+def _by_plain_key(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors by the layers' own names. Raises `ValueError` for two spellings of one key."""
+    spelled: dict[str, str] = {}
+    for key in tensors:
+        first = spelled.setdefault(plain_key(key), key)
+        if first != key:
+            raise ValueError(f"it has one key in two spellings, {first} and {key}")
+    return {plain: tensors[key] for plain, key in spelled.items()}
 
 
 def check_loras(loras: Sequence[Lora], expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -148,7 +193,7 @@ def merge_lora(weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
 def _index(lora: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, list[_Source]]:
     """Return the sources of each tensor's delta.
 
-    Raises `BundleError` on a key of no known kind, or on a product with one half.
+    Raises `BundleError` on a key of no known kind, a product with one half, or a layer in two spellings.
     """
     sources: dict[str, list[_Source]] = {}
     used = set()
@@ -170,7 +215,11 @@ def _index(lora: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, list[_So
         names = diffusers_names(target)
         for part, name in enumerate(names):
             source = _Source(layer=layer, key=key, down=down, part=part, parts=len(names))
-            sources.setdefault(name, []).append(source)
+            earlier = sources.setdefault(name, [])
+            if other := next((known.layer for known in earlier if known.layer != layer), None):
+                message = f"{lora} has one layer in two spellings, {other} and {layer}"
+                raise BundleError(message, field="lora", value=lora)
+            earlier.append(source)
     if unused := sorted(set(tensors) - used):
         raise BundleError(f"{lora}: {len(unused)} keys are of no known kind: {unused[0]}", field="lora", value=lora)
     return sources
@@ -187,32 +236,3 @@ def _split(key: str) -> tuple[str, str]:
 def _require(lora: str, tensors: Mapping[str, torch.Tensor], name: str) -> None:
     if name not in tensors:
         raise BundleError(f"the LoRA {lora} lacks {name}", field="lora", value=name)
-
-
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        file = SafetensorsFile(path)
-        return {name: file.read(name) for name, _, _ in file.list()}
-    values = torch.load(path, map_location="cpu", weights_only=True)
-    inner: dict[str, torch.Tensor] = values.get("state_dict", values)
-    return inner
-
-
-def _peft_alpha(path: Path) -> float | None:
-    """Read the alpha of PEFT's config; return None when there is none.
-
-    Raises `ValueError` for options that change the scale in a way that is not known here.
-    """
-    if not path.is_file():
-        return None
-    config = json.loads(path.read_text())
-    unknown = [name for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern") if config.get(name)]
-    if unknown:
-        raise ValueError(f"{path.name} sets {unknown[0]}, which is not supported")
-    return float(config["lora_alpha"])
-
-
-def _plain_name(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name.replace(".default.", ".")

@@ -30,6 +30,16 @@ def is_marker(name: str) -> bool:
     return name == _TOP_MARKER or name.endswith(_MARKERS)
 
 
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Return whether no value is NaN or infinite."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.element_size() == 1:  # torch reduces no 8-bit floats
+        tensor = tensor.to(torch.bfloat16)
+    # The two extremes need no memory of the tensor's size, and NaN is one of them wherever it is.
+    return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())
+
+
 def dequantize(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Return 8-bit values in fp32.
 

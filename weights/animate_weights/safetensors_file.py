@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from animate_weights.safetensors_header import LENGTH_BYTES, read_header
+from animate_weights.safetensors_header import LENGTH_BYTES, METADATA, read_whole_header
 
 Shape = tuple[int, ...]
 _DTYPES = {
@@ -41,11 +42,16 @@ class _Place:
 
 
 class SafetensorsFile:
-    """The tensors of one file. Raises `ValueError` for a file that is not whole or not of this format."""
+    """The tensors of one file. Raises `ValueError` for a file that is not whole or not of this format.
+
+    metadata: the words that the writer put into the header.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._places = _read_header(path)
+        header, start = read_whole_header(path)
+        self.metadata: Mapping[str, str] = header.pop(METADATA, {})
+        self._places = _places_of(header, start, path.stat().st_size)
 
     def list(self) -> Iterator[tuple[str, Shape, torch.dtype]]:
         """Yield name, shape and type of every tensor, in the order of the file."""
@@ -65,8 +71,7 @@ class SafetensorsFile:
         return tensor
 
 
-def _read_header(path: Path) -> dict[str, _Place]:
-    (header, start), size = read_header(path), path.stat().st_size
+def _places_of(header: Mapping[str, Any], start: int, size: int) -> dict[str, _Place]:
     places = {}
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
         places[name] = _place(name, entry, start, size)

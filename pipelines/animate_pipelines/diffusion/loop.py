@@ -13,6 +13,7 @@ from animate_pipelines.diffusion.denoise import Denoiser, denoise, draw_noise
 from animate_pipelines.diffusion.recipe import Recipe
 from animate_pipelines.diffusion.segments import Segment
 from animate_pipelines.diffusion.state import LoopState
+from animate_pipelines.errors import NotFinite
 from animate_pipelines.media.read_ahead import read_ahead
 
 
@@ -54,6 +55,15 @@ def render_segments(
             denoiser = model.prepare(segment_input, state.carried)
             noise = draw_noise(denoiser, state.generator)
             latents = denoise(denoiser, recipe.new_solver(), noise, on_step=partial(on_step, segment))
+            _check_finite(latents, segment)
             pixels = model.finish(latents, segment)
             state.carried = pixels[:, :, -carried_frames:] if carried_frames else None
             yield segment, pixels
+
+
+def _check_finite(latents: torch.Tensor, segment: Segment) -> None:
+    """Raise `NotFinite` before NaN is decoded, written, and carried into every later segment."""
+    if not bool(torch.isfinite(latents).all()):
+        number = segment.index + 1
+        message = f"segment {number} ended in values that are not finite: `weights verify` tells damaged weights"
+        raise NotFinite(message, value=number)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from animate_pipelines.families.registry import find_family
 from animate_pipelines.loading.networks import NetworkFiles, network_shapes, open_network
+from animate_weights.checkpoint import Checkpoint
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, find_changes, read_hashes
 from animate_weights.layouts import COMPONENTS, find_layout, tokenizer_folder
@@ -37,13 +38,13 @@ def verify_bundle(bundle: Path, on_bytes: OnBytes, *, hashes: bool = True) -> li
     """Return every verdict on a bundle; the last ones are on the modes.
 
     on_bytes: called with the bytes hashed.
-    hashes: False to leave the slow part out.
+    hashes: False to leave the slow part out: reading every byte, for its hash and for values that are not finite.
     """
     manifest = read_manifest(bundle)
     traits = find_family(manifest.family).TRAITS
     verdicts = [Verdict(subject="bundle", state="ok", detail=f"{manifest.name}, {find_layout(bundle)} layout")]
     verdicts.append(_bytes(bundle, on_bytes) if hashes else _unchecked("left out"))
-    verdicts += _networks(bundle, manifest, traits)
+    verdicts += _networks(bundle, manifest, traits, read=hashes)
     verdicts += _files(bundle, traits)
     return verdicts + _modes(manifest, verdicts)
 
@@ -65,11 +66,12 @@ def _unchecked(reason: str) -> Verdict:
     return Verdict(subject="bytes", state="note", detail=f"not checked: {reason}")
 
 
-def _networks(bundle: Path, manifest: Manifest, traits: Traits) -> Iterator[Verdict]:
+def _networks(bundle: Path, manifest: Manifest, traits: Traits, *, read: bool) -> Iterator[Verdict]:
     for component in (known for known in COMPONENTS if known in traits.components):
         try:
             files = open_network(bundle, component, chosen=manifest.transformer)
             problems = list(files.match().problems)
+            problems += _unreadable(files.checkpoint) if read else []
         except BundleError as error:
             yield Verdict(subject=component, state="bad", detail=error.message)
             continue
@@ -77,6 +79,15 @@ def _networks(bundle: Path, manifest: Manifest, traits: Traits) -> Iterator[Verd
         yield Verdict(subject=component, state="bad" if problems else "ok", detail=detail)
         if component == "transformer" and not problems:
             yield from _loras(bundle, manifest, files)
+
+
+def _unreadable(checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield what reading every tensor finds: values that are not finite."""
+    for name in checkpoint.tensors:
+        try:
+            checkpoint.read(name)
+        except BundleError as error:
+            yield error.message
 
 
 def _contents(files: NetworkFiles) -> str:
