@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 from golden_weights import GOLDEN, read_json
@@ -37,6 +39,18 @@ def test_solvers_walk_as_the_official_ones(name: str, kind: type[UniPC] | type[D
         latents = solver.step(velocity, index, latents)
         wanted = golden[f"{name}_{steps}.latents_after_step"][index]
         assert float((latents - wanted).norm() / wanted.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("shift", ["1", "3", "5", "8"])
+def test_timesteps_of_dpm_are_cut_off_from_exact_levels(shift: str) -> None:
+    """Computed in fractions; where a whole number is hit exactly float64 decides, as in the official code."""
+    for steps in range(1, 61):
+        for index, timestep in enumerate(DpmSolver(steps, float(shift)).timesteps.tolist()):
+            base = 1 - Fraction(index, steps)
+            exact = 1000 * Fraction(shift) * base / (1 + (Fraction(shift) - 1) * base)
+            near = round(exact)
+            assert timestep == int(exact) or (exact == near and timestep == near - 1), (steps, index)
+    assert DpmSolver(40, 3.0).timesteps.tolist()[:6] == [1000, 991, 982, 973, 964, 954]
 
 
 def test_flow_euler_reaches_the_sample_of_a_constant_velocity() -> None:

@@ -40,8 +40,21 @@ def unipc_sigmas(num_steps: int, shift: float) -> np.ndarray:
 
 def euler_sigmas(num_steps: int, shift: float) -> np.ndarray:
     """Return `num_steps + 1` float32 noise levels from exactly 1 to 0, as few-step models are distilled on."""
+    return _with_final_zero(_levels_from_one(num_steps, shift))
+
+
+def dpm_timesteps(num_steps: int, shift: float) -> torch.Tensor:
+    """Return the `num_steps` int64 timesteps of DPM-Solver++: cut off from levels that are not rounded to float32 yet.
+
+    Rounded first, 59 of 240 tables would have a timestep that is one off, such as 40 steps at shift 3.
+    """
+    return torch.from_numpy(_levels_from_one(num_steps, shift) * NUM_TRAIN_TIMESTEPS).to(torch.int64)
+
+
+def _levels_from_one(num_steps: int, shift: float) -> np.ndarray:
+    """Return `num_steps` float64 noise levels, the first one 1."""
     base = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
-    return _with_final_zero(shift * base / (1 + (shift - 1) * base))
+    return shift * base / (1 + (shift - 1) * base)
 
 
 def _with_final_zero(sigmas: np.ndarray) -> np.ndarray:
@@ -78,7 +91,7 @@ class DpmSolver:
         self._sigmas = torch.from_numpy(euler_sigmas(num_steps, shift))
         self._levels = torch.log(1 - self._sigmas) - torch.log(self._sigmas)
         self._last_sample: torch.Tensor | None = None
-        self.timesteps: torch.Tensor = (self._sigmas[:-1] * NUM_TRAIN_TIMESTEPS).to(torch.int64)
+        self.timesteps = dpm_timesteps(num_steps, shift)
 
     def step(self, velocity: torch.Tensor, index: int, latents: torch.Tensor) -> torch.Tensor:
         """Return the latents after step `index`; see `Solver`."""

@@ -17,6 +17,7 @@ from animate_pipelines.perception.onnx_batch import run_batched
 from animate_pipelines.request.size import Size
 
 _INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
+_TALL = _INPUT_HEIGHT / _INPUT_WIDTH
 _MEAN = np.array([0.485, 0.456, 0.406])
 _STD = np.array([0.229, 0.224, 0.225])
 _MIN_BOX_PX = 10
@@ -75,17 +76,30 @@ def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.n
     if box is None or box[4] <= 0 or box[2] - box[0] < _MIN_BOX_PX or box[3] - box[1] < _MIN_BOX_PX:
         box = np.array([0, 0, width, height, 1.0])
     centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
-    aspect = _INPUT_WIDTH / _INPUT_HEIGHT
-    size = max((box[2] - box[0]) / aspect, box[3] - box[1])
-    return centre, np.array([size * aspect, size]) / _UNIT_PX * _BOX_GROWTH
+    size = max((box[2] - box[0]) * _TALL, box[3] - box[1])
+    return centre, np.array([size / _TALL, size]) / _UNIT_PX * _BOX_GROWTH
+
+
+def crop_corners(centre: np.ndarray, scale: np.ndarray) -> tuple[int, int, int, int]:
+    """Return (x1, y1, x2, y2) of a crop in whole pixels of the frame.
+
+    A crop of whole pixels often ends at half a pixel, and there the last bit decides. So it is computed as the official
+    code does: the corners of the network's input go through the inverse of the matrix that leads from the frame to it.
+    """
+    height = _UNIT_PX * max(scale)
+    width = height / _TALL
+    to_input = np.eye(3)
+    for axis, (side_px, span) in enumerate(((_INPUT_WIDTH, width), (_INPUT_HEIGHT, height))):
+        to_input[axis, axis] = side_px / span
+        to_input[axis, 2] = side_px * (-centre[axis] / span + 0.5)
+    corners = np.linalg.inv(to_input) @ np.array([[0.0, _INPUT_WIDTH], [0.0, _INPUT_HEIGHT], [1.0, 1.0]])
+    (x1, x2), (y1, y2) = corners[:2]
+    return round(x1), round(y1), round(x2), round(y2)
 
 
 def crop_input(image: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return the network's input `3 256 192`, channels in the image's order; zeros outside the image."""
-    crop_height = scale[1] * _UNIT_PX
-    crop_width = crop_height * _INPUT_WIDTH / _INPUT_HEIGHT
-    half = np.array([crop_width, crop_height]) / 2
-    (x1, y1), (x2, y2) = np.round(centre - half).astype(int), np.round(centre + half).astype(int)
+    x1, y1, x2, y2 = crop_corners(centre, scale)
     canvas = np.zeros((y2 - y1, x2 - x1, 3), np.float32)
     height, width = image.shape[:2]
     top, bottom, left, right = max(y1, 0), min(y2, height), max(x1, 0), min(x2, width)

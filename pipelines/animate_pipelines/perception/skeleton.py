@@ -77,12 +77,14 @@ def _draw_body(canvas: np.ndarray, joints: np.ndarray, stick_px: int) -> None:
 
 
 def _draw_hand(canvas: np.ndarray, joints: np.ndarray, stick_px: int) -> None:
+    pixels = [(int(x), int(y)) for x, y, _ in joints]
+    # The official code looks at coordinates that are cut to whole pixels: the first row and column are left out.
+    sure = joints[:, 2] >= JOINT_SEEN
+    drawn = [bool(seen) and min(pixel) > 0 for pixel, seen in zip(pixels, sure, strict=True)]
     for i, (a, b) in enumerate(_HAND_EDGES):
-        ends = joints[[a, b]]
-        if (ends[:, 2] >= JOINT_SEEN).all() and (ends[:, :2] > 0.01).all():
+        if drawn[a] and drawn[b]:
             colour = [channel * 255 for channel in colorsys.hsv_to_rgb(i / len(_HAND_EDGES), 1.0, 1.0)]
-            (xa, ya), (xb, yb) = ends[:, :2].astype(int).tolist()
-            cv2.line(canvas, (xa, ya), (xb, yb), colour, thickness=stick_px)
-    for x, y, confidence in joints:
-        if confidence >= JOINT_SEEN and x > 0.01 and y > 0.01:
-            cv2.circle(canvas, (int(x), int(y)), stick_px, _HAND_JOINT_COLOUR, thickness=-1)
+            cv2.line(canvas, pixels[a], pixels[b], colour, thickness=stick_px)
+    for pixel, is_drawn in zip(pixels, drawn, strict=True):
+        if is_drawn:
+            cv2.circle(canvas, pixel, stick_px, _HAND_JOINT_COLOUR, thickness=-1)

@@ -21,7 +21,8 @@ from animate_pipelines.request.size import Size
 class Conditioning:
     """The driving performance.
 
-    keypoints: `n 133 3`, one pose an output frame, between source frames where the rate goes up.
+    keypoints: `n 133 3`, one pose an output frame; between source frames where the rate goes up and no picture is
+        beside them.
     proportions: fit the driver's skeleton to the reference; None leaves it as it is.
     face_boxes: `m 4` (x1, x2, y1, y2) in pixels, one a source frame.
     face_frames: the source frame that lends each source frame its face: itself, or the nearest earlier one with a face
@@ -35,15 +36,25 @@ class Conditioning:
 
 
 def condition(
-    people: FoundPeople, clip: Clip, size: Size, *, smoothing: bool, fit_to: TargetBody | None = None
+    people: FoundPeople,
+    clip: Clip,
+    size: Size,
+    *,
+    smoothing: bool,
+    interpolating: bool = True,
+    fit_to: TargetBody | None = None,
 ) -> Conditioning:
     """Return the conditions that `people` give the model, with gaps bridged.
 
     people: found in the frames of `clip`, resized to `size` (width, height).
     smoothing: steady the face boxes too.
+    interpolating: put poses between source frames where the rate goes up; False for `replace`, where the skeleton must
+        show the moment of the background beside it.
     fit_to: the body whose proportions the skeletons take; None leaves them as they are.
     """
-    keypoints = _at_output_rate(bridge(people.poses, people.found), clip)
+    poses = bridge(people.poses, people.found)
+    goes_up = clip.fps > clip.source_fps
+    keypoints = interpolate(poses, clip.positions) if goes_up and interpolating else poses[clip.indices]
     boxes = _face_boxes(people, size, float(clip.source_fps), smoothing=smoothing)
     return Conditioning(
         keypoints=keypoints,
@@ -51,12 +62,6 @@ def condition(
         face_frames=_frames_with_face(people, boxes),
         proportions=None if fit_to is None else fit_proportions(keypoints[0], size, fit_to),
     )
-
-
-def _at_output_rate(poses: np.ndarray, clip: Clip) -> np.ndarray:
-    if clip.fps <= clip.source_fps:
-        return poses[clip.indices]
-    return interpolate(poses, clip.positions)
 
 
 def _face_boxes(people: FoundPeople, size: Size, fps: float, *, smoothing: bool) -> np.ndarray:

@@ -119,7 +119,14 @@ def _condition(driver: Driver, reference: np.ndarray, neutral: NeutralPictures |
     """
     params, size = driver.job.params, driver.frames.size
     body = read_target_body(driver.readers, reference, size, neutral) if params.retarget else None
-    conditioning = condition(driver.people, driver.clip, size, smoothing=params.smoothing, fit_to=body)
+    conditioning = condition(
+        driver.people,
+        driver.clip,
+        size,
+        smoothing=params.smoothing,
+        interpolating=params.mode == "animate",
+        fit_to=body,
+    )
     return conditioning if params.body_control else _hold_body(driver.readers, conditioning, reference, size)
 
 
