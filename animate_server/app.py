@@ -10,6 +10,7 @@ from functools import cache, partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from animate_pipelines.errors import AnimateError, InvalidField, RequestError, ServerError
@@ -26,6 +27,7 @@ from animate_server.dialect import Dialect, find_dialect
 from animate_server.dialects import load_dialects
 from animate_server.document import write_document
 from animate_server.errors import JobNotFound, WrongMethod
+from animate_server.invalid import describe_invalid, limit_of
 from animate_server.ports import Ports
 from animate_server.ports.files import Files
 from animate_server.webhooks import Method
@@ -64,8 +66,10 @@ def create_app(backend: Backend) -> FastAPI:
         for thread in couriers:
             thread.join(COURIER_CLOSE_S)  # a call cut off here is made again by the next server
 
-    app = FastAPI(
+    app = FastAPIOffline(  # FastAPI's own page would load its scripts from a CDN
         title="animate-server",
+        redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None},  # else the page sends the document's address to a public checker
         version=__version__,
         description="One reference image and one driving video in, one animated MP4 out.",
         lifespan=lifespan,
@@ -130,7 +134,8 @@ def _typed(error: Exception, request: Request) -> AnimateError:
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         name = str(first["loc"][-1])
-        return InvalidField(f"{{field}}: {first['msg']}", field=name, value=first.get("input"), limit=first.get("ctx"))
+        words = describe_invalid(first)
+        return InvalidField(f"{{field}} {words}", field=name, value=first.get("input"), limit=limit_of(first))
     if isinstance(error, HTTPException):
         known: dict[int, type[RequestError]] = {404: JobNotFound, 405: WrongMethod}
         return known.get(error.status_code, RequestError)(f"{request.method} {request.url.path}: {error.detail}")

@@ -50,10 +50,11 @@ class Dialect:
     error_view: the shape of such an answer.
     schemas: the models of a job's request, by what a caller calls them; `docs/dialects.md` is written from them.
     ignored: their fields that are taken and change nothing, each with the reason; all others count or are refused.
+    notes: sentences on where it differs from the service, for the page of dialects and the API's document.
     names: what a request with these fields calls fields of `RenderParams` and `JobOptions`, where it is another name.
     webhooks: how it calls back; None when it calls nobody.
-    renders_anyway: whether its jobs go on where the bundle does not read their pictures; only an interface with a field
-        for that can leave the choice to the caller.
+    hosted: whether it stands for a service. Then the limits of its requests are that service's, which a server may
+        lift, and a job goes on where the bundle does not read its pictures: there is no field to ask for that.
     """
 
     name: str
@@ -64,9 +65,10 @@ class Dialect:
     error_view: type[BaseModel]
     schemas: Mapping[str, type[BaseModel]]
     ignored: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     names: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda fields: {}
     webhooks: WebhookRules | None = None
-    renders_anyway: bool = True
+    hosted: bool = True
 
     @property
     def prefix(self) -> str:

@@ -60,6 +60,11 @@ FILE: Responses = {  # with Range, good and bad
     416: {"description": "The file has no such part.", "content": {"text/plain": {}}},
 }
 _MARK = "x-errors"
+# The same key, in whichever header a service's clients send it.
+_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "One of ANIMATE_API_KEYS."},
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
+}
 
 
 def raises(*errors: type[AnimateError]) -> Responses:
@@ -70,12 +75,16 @@ def raises(*errors: type[AnimateError]) -> Responses:
 def write_document(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
     """Return what /openapi.json answers. Routes that do not say `raises` keep what they say."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    document["components"] = document.get("components", {}) | {"securitySchemes": _SCHEMES}
+    document["tags"] = [{"name": dialect.name, "description": " ".join(dialect.notes)} for dialect in dialects]
     kinds = _tree(AnimateError)
     for path, item in document["paths"].items():
         dialect = find_dialect(path, dialects)
         for operation in item.values():
             names = operation["responses"].pop("default", {}).get(_MARK, ())
             answers = _answers(dialect, [kinds[name] for name in names])
+            if NotAuthorized.__name__ in names:
+                operation["security"] = [{name: []} for name in _SCHEMES]
             if "200" in answers:
                 _or_error(operation["responses"]["200"], answers.pop("200"))
             for status, response in answers.items():

@@ -9,10 +9,12 @@ from pydantic import BaseModel, ValidationError
 
 from animate_pipelines.errors import InvalidField
 from animate_server.errors import MissingField, UnsupportedField
+from animate_server.invalid import describe_invalid, limit_of, names_at
 
 Model = TypeVar("Model", bound=BaseModel)
 _KINDS: Mapping[str, type[InvalidField]] = {"missing": MissingField, "extra_forbidden": UnsupportedField}
-_LIMITS = ("expected", "ge", "le", "max_length", "min_length")
+# What pydantic puts into the path of a value that may be of several kinds.
+_UNION_STEPS = ("bool", "str", "int", "float", "list[str]")
 
 
 def read_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
@@ -20,7 +22,7 @@ def read_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(dict(fields))
     except ValidationError as invalid:
-        raise _invalid(invalid) from None
+        raise _invalid(model, invalid) from None
 
 
 def show_body(model: type[BaseModel], *content_types: str) -> dict[str, Any]:
@@ -48,17 +50,13 @@ def show_schema(model: type[BaseModel]) -> dict[str, Any]:
     return shown
 
 
-def _invalid(invalid: ValidationError) -> InvalidField:
+def _invalid(model: type[BaseModel], invalid: ValidationError) -> InvalidField:
     first = invalid.errors(include_url=False)[0]
-    name = ".".join(map(str, first["loc"])) or "body"
+    path = [step for step in first["loc"] if step not in _UNION_STEPS]
+    name = ".".join(map(str, path)) or "body"
     value = first["input"] if not isinstance(first["input"], dict | list) else None
     shown = value[:80] if isinstance(value, str) else value
-    reason = first["msg"].removeprefix("Value error, ")
-    but = "" if first["type"] in ("missing", "value_error") else f", not {shown!r}"
+    words = describe_invalid(first, names_at(model, path[:-1]))
     kind = _KINDS.get(first["type"], InvalidField)
-    return kind(f"{{field}}: {reason[0].lower()}{reason[1:]}{but}", field=name, value=shown, limit=_limit(first))
-
-
-def _limit(first: Mapping[str, Any]) -> Any:
-    context = first.get("ctx") or {}
-    return next((context[key] for key in _LIMITS if key in context), None)
+    colon = ":" if first["type"] == "value_error" else ""  # a sentence of a schema's own
+    return kind(f"{{field}}{colon} {words}", field=name, value=shown, limit=limit_of(first))

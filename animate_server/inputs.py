@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from animate_pipelines.errors import AnimateError, InvalidField, MediaError
+from animate_pipelines.media.input_limits import check_sizes, check_stated_length
 from animate_pipelines.request.availability import check_family, check_safety, check_turbo
 from animate_pipelines.request.fields import FileKind
 from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import AddressPolicy, check_url, redact
 from animate_server.backend import Backend
 from animate_server.bodies import INLINE, Part
+from animate_server.errors import JobNotFound
 from animate_server.files import read_chunks
-from animate_server.references import ARTEFACT_PATH, STORED, UPLOAD, UPLOAD_PATH
+from animate_server.references import ARTEFACT_PATH, HASHED, STORED, UPLOAD, UPLOAD_PATH
 
 _NAME = r"([A-Za-z0-9_-]{32}(?:\.[a-z0-9]{2,5})?)"
 _RESULT = "result:"  # with the name of an artefact's file: knowing it is the permission to read it
@@ -91,6 +93,9 @@ class Gate:
             return UPLOAD + match[1]
         if match := re.fullmatch(re.escape(base_url + ARTEFACT_PATH) + _NAME, reference):
             return _RESULT + match[1]
+        if reference.startswith(HASHED):
+            found = self._uploads.find_hash(reference.removeprefix(HASHED), owner)
+            return reference if found is None else UPLOAD + found
         if reference.startswith(STORED):
             upload_id = reference.removeprefix(STORED).replace("-", "")
             return UPLOAD + upload_id if self._uploads.has(upload_id, owner) else reference
@@ -100,6 +105,9 @@ class Gate:
         try:
             if reference.startswith(UPLOAD):
                 self._uploads.find(reference.removeprefix(UPLOAD), owner, family=family, field=field)
+            elif reference.startswith(HASHED):
+                name = reference.removeprefix(HASHED)
+                raise JobNotFound(f"{{field}}: there is no file {name} here; upload it first", value=name)
             elif reference.startswith(_RESULTS):
                 self._check_result(field, family, reference, owner)
             elif reference.startswith(("http://", "https://")):
@@ -134,6 +142,7 @@ class Gate:
                     upload = self._uploads.save(chunks, owner, field=field, family=family, inline=True)
                     inline.append(upload.id)
                     references[field] = UPLOAD + upload.id
+            self._check_limits(params, references)
         except BaseException:
             for upload_id in inline:
                 self._uploads.remove(upload_id)
@@ -141,6 +150,19 @@ class Gate:
         named = tuple(r.removeprefix(UPLOAD) for r in references.values() if r.startswith(UPLOAD))
         resolved = RenderParams.from_json(params.to_json() | references)
         return AcceptedInputs(params=resolved, uploads=named, inline=tuple(inline))
+
+    def _check_limits(self, params: RenderParams, references: Mapping[str, str]) -> None:
+        """Hold files that are here to the limits of the request; those behind URLs are held to them in the job.
+
+        Raises `MediaTooLarge` and `MediaError`.
+        """
+        here = {
+            name: self._uploads.path(r.removeprefix(UPLOAD)) for name, r in references.items() if r.startswith(UPLOAD)
+        }
+        check_sizes(here, params)
+        if "driving_video" in here and (params.longest_s or params.shortest_s):
+            limits = self._backend.settings.media_limits.with_videos_of(params.longest_s)
+            check_stated_length(here["driving_video"], limits, params.shortest_s)
 
     def _chunks(self, reference: str, parts: Mapping[str, Part], owner: str) -> Iterator[bytes]:
         """Read data of the request, or a result. A result is copied: its job may be gone before this one runs."""

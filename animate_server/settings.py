@@ -24,6 +24,7 @@ from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_pipelines.media.limits import MediaLimits
 from animate_server.addresses import AddressPolicy
 from animate_server.dialects import DIALECT_NAMES
+from animate_server.invalid import describe_invalid
 
 MIB = 1024**2
 
@@ -257,7 +258,7 @@ def load_settings(
     except ValidationError as invalid:
         first = invalid.errors(include_input=False)[0]  # the input may be a key
         name = variable_of(str(first["loc"][0])) if first["loc"] else "settings"
-        raise InvalidField(f"{name}: {first['msg']}", field=name) from None
+        raise InvalidField(f"{name} {describe_invalid(first, with_value=False)}", field=name) from None
     except ValueError as invalid:  # a TOML file that is none
         raise InvalidField(f"ANIMATE_CONFIG: {invalid}", field="ANIMATE_CONFIG", value=config) from None
 

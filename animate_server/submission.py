@@ -43,10 +43,10 @@ async def submit_fields(
     names = dialect.names(fields)
     try:
         params = dialect.parse(fields)
-        if dialect.renders_anyway and params.drive == "video":
+        if dialect.hosted and params.drive == "video":
             params = replace(params, anyway=True)
         webhooks = tuple(dialect.webhooks.find(fields)) if dialect.webhooks else ()
-        options = replace(options, webhooks=webhooks)
+        options = replace(options, webhooks=webhooks, hosted=dialect.hosted)
         return await jobs.submit(params, body, caller, dialect=dialect.name, options=options)
     except JobNotFound as missing:
         raise InvalidField(missing.template, field=missing.field, value=missing.value).named(names) from None

@@ -110,6 +110,17 @@ class UploadStore:
             raise JobNotFound("there is no such upload", field="upload", value=upload_id[:64])
         return _upload(row)
 
+    def find_hash(self, sha256: str, owner: str) -> str | None:
+        """Return the id of the owner's newest upload of those bytes; None where there is none."""
+        query = (
+            select(uploads.c.id)
+            .where(uploads.c.sha256 == sha256, uploads.c.owner == owner, uploads.c.expires_at > self._clock())
+            .order_by(uploads.c.created_at.desc())
+            .limit(1)
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
     def has(self, upload_id: str, owner: str) -> bool:
         """Return whether the owner has such an upload."""
         try:

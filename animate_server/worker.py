@@ -216,7 +216,7 @@ class Worker:
             reference,
             arriving,
             field=field,
-            limit_bytes=self._settings.max_file_bytes,
+            limit_bytes=min(filter(None, (self._settings.max_file_bytes, job.params.largest_bytes))),
             timeout_s=self._settings.fetch_timeout_s,
             policy=self._policy,
             on_chunk=report.pulse,

@@ -42,7 +42,7 @@ def _snippets() -> Iterator[tuple[str, str, str]]:
 
 def _section(dialect: Dialect, snippets: list[tuple[str, str, str]]) -> Iterator[str]:
     yield f"## {dialect.name}\n"
-    yield f"Under `{dialect.prefix}`.\n"
+    yield " ".join([f"Under `{dialect.prefix}`.", *dialect.notes]) + "\n"
     for named, client, block in snippets:
         if named == dialect.name:
             yield f"{client}:\n\n{block}"

@@ -92,8 +92,8 @@ class StoredJobs:
         for webhook in options.webhooks:
             check_webhook(webhook, self._policy)
         self._check_retention(options.retention_s)
-        if options.longest_s is not None and self._settings.hosted_limits == "keep":
-            params = dataclasses.replace(params, longest_s=options.longest_s)
+        if options.hosted and self._settings.hosted_limits == "lift":
+            params = dataclasses.replace(params, longest_s=None, shortest_s=None, largest_bytes=None)
         print_of = fingerprint(dialect, body.fields, body.parts) if options.idempotency_key else ""
         inputs = self._gate.accept(params, body.parts, caller.owner, caller.base_url)
         new = NewJob(

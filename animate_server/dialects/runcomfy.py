@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from animate_pipelines.errors import AnimateError, InvalidField
 from animate_pipelines.request.choices import Resolution, Task
@@ -29,7 +29,7 @@ from animate_pipelines.request.params import (
 from animate_server.addresses import check_length
 from animate_server.dialect import Dialect
 from animate_server.document import LOOKUP_ERRORS, SUBMIT_ERRORS, raises
-from animate_server.errors import JobNotFound, NotAuthorized, http_headers, http_status
+from animate_server.errors import JobNotFound, NotAuthorized, UnsupportedField, http_headers, http_status
 from animate_server.fields import read_fields, show_body, show_schema
 from animate_server.jobs import Job, JobStatus
 from animate_server.lookup import failure_of, find_job, result_url
@@ -82,6 +82,19 @@ class ModelRequest(BaseModel):
     fps: int | None = Field(None, ge=1, le=MAX_FPS, description="Default: the driving video's.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
     keep_audio: bool = Field(True, description="Whether the output has the driving video's sound.")
+    watermark: bool = Field(False, description="Only false: this server draws no watermark.")
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value  # their models have 720P too
+
+    @field_validator("watermark")
+    @classmethod
+    def _unmarked(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("must be false: this server draws no watermark")
+        return value
 
 
 class Submitted(BaseModel):
@@ -167,7 +180,7 @@ async def submit(
     _check_model(model_id)
     with await bodies.read(request, caller) as body:
         if "model_id" in body.fields:
-            raise InvalidField("{field}: extra inputs are not permitted", field="model_id")
+            raise UnsupportedField("{field} is not a field here: the path names the model", field="model_id")
         job = await submit_fields(body, body.fields | {"model_id": model_id}, jobs, caller, dialect)
     url = _url(job, caller)
     urls = {"status_url": f"{url}/status", "result_url": f"{url}/result", "cancel_url": f"{url}/cancel"}

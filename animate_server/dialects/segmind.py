@@ -288,5 +288,9 @@ dialect = Dialect(
     render_error=render_error,
     error_view=ErrorView,
     schemas={SLUG: AnimateRequest},
+    notes=(
+        "403, 406, 502 and 504, which their page lists, are never sent: there are no credits to run out of and no "
+        "gateway before the models, and what a safety checker refuses fails with 422.",
+    ),
     names=lambda fields: {"reference_image": "image", "driving_video": "video"},
 )

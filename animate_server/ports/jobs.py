@@ -20,7 +20,7 @@ class JobOptions:
     job_id: as the caller chose it, or as the service spells ids; None: a UUID.
     idempotency_key: the same key with the same request is the same job for 24 hours.
     retention_s: how long the job is kept once it has ended; None: as long as any.
-    longest_s: the service's own limit on the driving video, which a server may lift.
+    hosted: whether the limits that the params put on the inputs are a service's, which a server may lift.
     webhooks: whom the job's end is told.
     """
 
@@ -28,7 +28,7 @@ class JobOptions:
     job_id: str | None = None
     idempotency_key: str | None = None
     retention_s: float | None = None
-    longest_s: float | None = None
+    hosted: bool = False
     webhooks: tuple[Webhook, ...] = ()
 
 

@@ -86,7 +86,7 @@ def test_refusals_name_field_value_and_limit(field: str, value: object, limit: s
         RenderParams.from_json(PAIR | {field: value})
     error = caught.value.to_json()
     assert (error["code"], error["field"], error["limit"]) == ("invalid_field", field, limit)
-    assert str(value) in str(error["message"]).replace("(", "[").replace(")", "]").replace(",]", "]")
+    assert str(value).lower() in str(error["message"]).lower()
 
 
 @pytest.mark.parametrize(("fields", "field"), [({"src": "x"}, "src"), ({"driving_video": 7}, "driving_video")])

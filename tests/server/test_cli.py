@@ -80,7 +80,7 @@ def test_run_reads_a_file(served: Any, run: Run, pair: Any, tmp_path: Path) -> N
     [
         ({"prompt": "nobody"}, 1, "no person in 0 of 90 frames"),
         ({"fps": 0}, 65, "--fps must be a whole number from 1 to 120, not 0"),
-        ({"colour": "red"}, 65, "unknown field 'colour'"),
+        ({"colour": "red"}, 65, "colour is not a field here"),
         ({"driving_video": "/no/such/file"}, 65, "--video: there is no file /no/such/file"),
         ({"driving_video": "http://10.0.0.1/"}, 65, "--video: 10.0.0.1 is not a public address"),
     ],
@@ -129,7 +129,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 65
-    assert capsys.readouterr().err.startswith("error: ANIMATE_MAX_QUEUED: Input should be a valid integer")
+    assert capsys.readouterr().err.startswith("error: ANIMATE_MAX_QUEUED must be a whole number")
 
 
 def test_ctrl_c_cancels_the_job(served: Any, pair: Any, tmp_path: Path) -> None:

@@ -133,28 +133,29 @@ def test_catalogue(idle: Any) -> None:
         "shift",
         "video_quality",
         "video_write_mode",
+        "prompt",
     }
     assert idle.http.get(f"{V1}/model", params={"slug": MOVE}).json() == models[MOVE]
     assert idle.http.get(f"{V1}/model", params={"slug": "x"}).status_code == 404
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    (ask(MOVE, URLS | {"resolution": "1080p"}), "resolution: input should be '480p', '580p' or '720p', not '1080p'"),
-    (ask(MOVE, URLS | {"shift": 11}), "shift: input should be less than or equal to 10, not 11"),
-    (ask(MOVE, URLS | {"seed": -1}), "seed: input should be greater than or equal to 0, not -1"),
+    (ask(MOVE, URLS | {"resolution": "1080p"}), "resolution must be one of 480p, 580p, 720p, not '1080p'"),
+    (ask(MOVE, URLS | {"shift": 11}), "shift must be at most 10, not 11"),
+    (ask(MOVE, URLS | {"seed": -1}), "seed must be at least 0, not -1"),
     (ask(MOVE, URLS | {"video_write_mode": "fast"}), "video_write_mode: this server writes videos in one way only"),
-    (ask(MOVE, URLS | {"prompt": "x"}), "prompt: extra inputs are not permitted"),
+    (ask(MOVE, URLS | {"promt": "x"}), "promt is not a field here; did you mean 'prompt'?"),
     (ask(MOVE, URLS | {"image_url": "ftp://x.example/"}), "image_url must be an http(s) URL"),
     (ask("runway-act-two", ACT_TWO | {"character_uri": "ftp://x.example/"}), "character_uri must be an http(s) URL"),
     (ask(MOVE, URLS | {"video_url": "http://10.0.0.1/"}), "10.0.0.1 is not a public address"),
-    (ask(MOVE, {"image_url": "https://example.com/a"}), "video_url: field required"),
-    (ask("runway-act-two", ACT_TWO | {"character_type": "audio"}), "character_type: input should be 'image' or"),
-    (ask("runway-act-two", ACT_TWO | {"expression_intensity": 6}), "expression_intensity: input should be less than"),
-    (ask("runway-act-two", ACT_TWO | {"aspect_ratio": "4:3"}), "aspect_ratio: input should be"),
+    (ask(MOVE, {"image_url": "https://example.com/a"}), "video_url is required"),
+    (ask("runway-act-two", ACT_TWO | {"character_type": "audio"}), "character_type must be one of image, video"),
+    (ask("runway-act-two", ACT_TWO | {"expression_intensity": 6}), "expression_intensity must be at most 5"),
+    (ask("runway-act-two", ACT_TWO | {"aspect_ratio": "4:3"}), "aspect_ratio must be one of 1280:720, 720:1280"),
     (ask(MOVE, URLS, webhook_url="http://10.0.0.1/hook"), "webhook_url: 10.0.0.1 is not a public address"),
-    (ask(MOVE, URLS, webhook_url=5), "webhook_url: input should be a valid string"),
+    (ask(MOVE, URLS, webhook_url=5), "webhook_url must be text"),
     (ask("another", URLS), "model: must be one of"),
-    ({"model": MOVE}, "input: field required"),
+    ({"model": MOVE}, "input is required"),
 ]
 
 

@@ -128,6 +128,11 @@ def _runware(code: str, **more: Any) -> dict[str, Any]:
 
 
 # Of each body what is given here must be there; str stands for any text that is not empty.
+SEGMIND = (
+    "disable_safety_checker, ignore_audio, image, instruction_prompt, resolution, save_audio, seed, target_fps, turbo, "
+    "video"
+)
+RUNNINGHUB = "275##video, 299##image, webhookUrl"
 ANSWERS: dict[str, dict[str, Answer]] = {
     "native": {
         "malformed": (400, _error("body_invalid")),
@@ -144,8 +149,8 @@ ANSWERS: dict[str, dict[str, Answer]] = {
     },
     "segmind": {
         "malformed": (400, {"error": str}),
-        "missing": (400, {"error": "video: field required"}),
-        "unsupported": (400, {"error": "colour: extra inputs are not permitted, not 'red'"}),
+        "missing": (400, {"error": "video is required"}),
+        "unsupported": (400, {"error": f"colour is not a field here; there are {SEGMIND}"}),
         "unauthorised": (401, {"error": str}),
         "unknown": (404, {"error": str}),
         "expired": (404, {"error": str}),
@@ -183,7 +188,7 @@ ANSWERS: dict[str, dict[str, Answer]] = {
     },
     "eachlabs": {
         "malformed": (400, {"error": str}),
-        "missing": (400, {"error": "Invalid input for model", "details": "video_url: field required"}),
+        "missing": (400, {"error": "Invalid input for model", "details": "video_url is required"}),
         "unsupported": (400, {"error": "Invalid input for model", "details": str}),
         "unauthorised": (401, {"error": "Invalid or missing API key"}),
         "unknown": (404, {"error": "Prediction not found"}),
@@ -209,10 +214,13 @@ ANSWERS: dict[str, dict[str, Answer]] = {
     },
     "runninghub": {
         "malformed": (200, {"errorCode": "1007", "errorMessage": str}),
-        "missing": (200, {"errorCode": "1007", "errorMessage": "275##video: field required"}),
+        "missing": (200, {"errorCode": "1007", "errorMessage": "275##video is required"}),
         "unsupported": (
             200,
-            {"errorCode": "1007", "errorMessage": "colour: extra inputs are not permitted, not 'red'"},
+            {
+                "errorCode": "1007",
+                "errorMessage": "colour is not a field here; there are 275##video, 299##image, webhookUrl",
+            },
         ),
         "unauthorised": (200, {"errorCode": "1002", "errorMessage": str, "code": 802}),
         "unknown": (200, {"errorCode": "1004", "errorMessage": str, "code": 807}),

@@ -133,7 +133,13 @@ def test_a_database_of_the_former_schema_keeps_its_jobs_and_their_order(tmp_path
     jobs = {job.id: job for job in store.list("owner", limit=99)}
     assert {name for name, job in jobs.items() if job.kind == "preflight"} == {"preflight", "looking", "looked"}
     assert {job.params.preflight for job in jobs.values()} == {"warn"}
-    assert jobs["done"].params.to_json() == PARAMS_0004 | {"driving_audio": None, "anyway": False}  # which came later
+    later = {
+        "driving_audio": None,
+        "anyway": False,
+        "shortest_s": None,
+        "largest_bytes": None,
+    }
+    assert jobs["done"].params.to_json() == PARAMS_0004 | later
     assert (jobs["done"].artefacts, store.find_artefact(ARTEFACT.name)) == ((ARTEFACT,), ARTEFACT)
     assert jobs["running"].progress == PROGRESS_0004
     assert jobs["failed"].error is not None

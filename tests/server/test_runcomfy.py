@@ -116,7 +116,7 @@ def test_catalogue(idle: Any) -> None:
     ).json()
     assert [model["model_id"] for model in found["models"]] == [REPLACE]
     assert found["models"] == [idle.http.get(f"{V1}/models/{REPLACE}").json()]
-    fields = {"image_url", "video_url", "prompt", "resolution", "fps", "seed", "keep_audio", "mode"}
+    fields = {"image_url", "video_url", "prompt", "resolution", "fps", "seed", "keep_audio", "mode", "watermark"}
     assert set(found["models"][0]["input_schema"]["properties"]) == fields
     assert idle.http.get(f"{V1}/models", params={"offset": 5}).json() == {"models": [], "total": 5}
     assert idle.http.get(f"{V1}/models", params={"category": "audio"}).json()["total"] == 0
@@ -124,11 +124,12 @@ def test_catalogue(idle: Any) -> None:
 
 
 BAD: list[tuple[dict[str, Any], int, str, str]] = [
-    ({"fps": 0}, 422, "fps", "fps: input should be greater than or equal to 1, not 0"),
-    ({"resolution": "4k"}, 422, "resolution", "resolution: input should be '480p',"),
+    ({"fps": 0}, 422, "fps", "fps must be at least 1, not 0"),
+    ({"watermark": True}, 422, "watermark", "watermark: must be false: this server draws no watermark"),
+    ({"resolution": "4k"}, 422, "resolution", "resolution must be one of 480p,"),
     ({"img_url": "https://example.com/c"}, 422, "img_url", "img_url: image_url is given twice"),
-    ({"model_id": MOVE}, 422, "model_id", "model_id: extra inputs are not permitted"),
-    ({"webhook_url": "x"}, 422, "webhook_url", "webhook_url: extra inputs are not permitted"),
+    ({"model_id": MOVE}, 422, "model_id", "model_id is not a field here"),
+    ({"webhook_url": "x"}, 422, "webhook_url", "webhook_url is not a field here"),
     ({"image_url": "ftp://x.example/"}, 422, "image_url", "image_url must be an http(s) URL"),
     ({"video_url": "http://10.0.0.1/"}, 422, "video_url", "10.0.0.1 is not a public address"),
     ({"video_url": "upload:none"}, 422, "video_url", "video_url: there is no upload 'none'"),
@@ -172,3 +173,10 @@ def test_a_queued_request_knows_its_place(idle: Any) -> None:
     idle.http.post(first["cancel_url"])
     assert idle.http.get(second["status_url"]).json()["queue_position"] == 0
     assert idle.http.get(first["status_url"]).json()["queue_position"] is None
+
+
+def test_what_their_other_models_send_is_taken(idle: Any) -> None:
+    answer = idle.http.post(f"{V1}/models/{MOVE}", json=URLS | {"resolution": "720P", "watermark": False})
+    assert answer.status_code == 200
+    (job,) = idle.http.get("/v1/jobs").json()["jobs"]
+    assert job["status"] == "queued"

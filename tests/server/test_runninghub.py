@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
+import re
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
+import imageio_ffmpeg
 import pytest
 
 V2, OLD = "/runninghub/openapi/v2", "/runninghub/task/openapi"
 SUBMIT = f"{V2}/rhart-video/wan2.2/character-motion-transfer"
 KEY = "key-of-one-studio"
 URLS = {"299##image": "https://example.com/a.png", "275##video": "https://example.com/b.mp4"}
+
+PROMPT_TIPS = {"result": True, "error": None, "outputs_to_execute": ["299"], "node_errors": {}}
 
 
 @pytest.fixture
@@ -52,8 +60,9 @@ def test_upload_submit_query_download(served: Any, png: bytes, mp4: bytes) -> No
         assert httpx.get(answer["data"]["download_url"]).content == data
         names.append(answer["data"]["fileName"])
     task = served.http.post(SUBMIT, json={"299##image": names[0], "275##video": names[1], "webhookUrl": ""}).json()
-    assert (task["status"], task["errorCode"], task["errorMessage"], task["results"]) == ("QUEUED", "", "", None)
-    assert (task["clientId"], task["promptTips"]) == ("", "")
+    assert (task["status"], task["errorCode"], task["errorMessage"], task["results"]) == ("RUNNING", "", "", None)
+    assert re.fullmatch("[0-9a-f]{32}", task["clientId"])
+    assert json.loads(task["promptTips"]) == PROMPT_TIPS
     assert (len(task["taskId"]), task["taskId"].isdigit(), int(task["taskId"]) < 2**63) == (19, True, True)
     done = wait(served, task["taskId"], "SUCCESS")
     assert (done["errorCode"], done["errorMessage"]) == ("", "")
@@ -74,7 +83,7 @@ def test_the_older_calls(served: Any, png: bytes, mp4: bytes) -> None:
         names.append(answer["data"]["fileName"])
     fields = nodes({"299##image": names[0], "275##video": names[1]})
     created = old(served, "create", workflowId="1904136902449209346", nodeInfoList=fields)
-    assert (created["code"], created["data"]["taskStatus"]) == (0, "QUEUED")
+    assert (created["code"], created["data"]["taskStatus"]) == (0, "RUNNING")
     task_id = created["data"]["taskId"]
     wait(served, task_id, "SUCCESS")
     assert old(served, "status", taskId=task_id) == {"code": 0, "msg": "success", "data": "SUCCESS"}
@@ -92,7 +101,7 @@ def test_runs_of_apps_and_workflows(served: Any, inline: dict[str, str], mp4: by
         (result,) = wait(served, task["taskId"], "SUCCESS")["results"]
         assert httpx.get(result["url"]).content == mp4
     run = old(served, "ai-app/run", webappId=1937084629516193794, nodeInfoList=fields)
-    assert (run["code"], run["data"]["taskStatus"]) == (0, "QUEUED")
+    assert (run["code"], run["data"]["taskStatus"]) == (0, "RUNNING")
     wait(served, run["data"]["taskId"], "SUCCESS")
     assert {(params.mode, params.longest_s) for params in served.renderer.seen} == {("replace", 30.0)}
 
@@ -159,10 +168,11 @@ def test_cancel_while_queued_and_while_running(serve: Any, inline: dict[str, str
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"webhookUrl": "http://10.0.0.1/hook"}, "1007", "webhookUrl: 10.0.0.1 is not a public address"),
-    ({"colour": "red"}, "1007", "colour: extra inputs are not permitted"),
-    ({"299##image": 5}, "1007", "299##image: input should be a valid string"),
+    ({"colour": "red"}, "1007", "colour is not a field here"),
+    ({"299##image": 5}, "1007", "299##image must be text"),
     ({"299##image": "ftp://x.example/"}, "1007", "299##image must be an http(s) URL"),
-    ({"299##image": "openapi/" + "x" * 32}, "1007", "299##image: there is no upload"),
+    ({"299##image": f"openapi/{'0' * 64}.png"}, "1007", f"299##image: there is no file {'0' * 64} here"),
+    ({"275##video": f"{'1' * 64}.mp4"}, "1007", f"275##video: there is no file {'1' * 64} here"),
     ({"275##video": "http://10.0.0.1/"}, "1001", "10.0.0.1 is not a public address"),
     ({"275##video": "data:video/mp4;base64,AAAA"}, "1013", "275##video"),
 ]
@@ -176,11 +186,11 @@ def test_bad_fields(idle: Any, subtests: pytest.Subtests) -> None:
             assert (answer.status_code, body["errorCode"], body["status"]) == (200, code, "FAILED")
             assert body["errorMessage"].startswith(words)
     missing = idle.http.post(SUBMIT, json={"299##image": "https://example.com/a"}).json()
-    assert (missing["errorCode"], missing["errorMessage"]) == ("1007", "275##video: field required")
+    assert (missing["errorCode"], missing["errorMessage"]) == ("1007", "275##video is required")
     for fields, words in (
         (nodes(URLS) + nodes(URLS), "nodeInfoList: image is given twice"),
         (nodes(URLS | {"1##text": "x"}), "nodeInfoList: text is not a field of this app; there are image, video"),
-        ([{"nodeId": "299"}], "nodeInfoList.0.fieldName: field required"),
+        ([{"nodeId": "299"}], "nodeInfoList.0.fieldName is required"),
     ):
         refused = old(idle, "create", workflowId="1", nodeInfoList=fields)
         assert (refused["code"], refused["msg"].startswith(words), refused["data"]) == (803, True, None)
@@ -224,3 +234,28 @@ def test_keys_unknown_tasks_limits_and_a_full_queue(serve: Any, png: bytes) -> N
         assert idle.http.get(SUBMIT).json()["errorCode"] == "1009"
         stranger = httpx.post(f"{idle.url}{OLD}/status", json={"taskId": "x" * 2**20}).json()
         assert stranger["code"] == 809
+
+
+def test_a_video_of_31_s_is_refused_at_submit_where_it_is_here(idle: Any, tmp_path: Path) -> None:
+    film = tmp_path / "long.mp4"
+    source = ["-f", "lavfi", "-i", "color=red:s=64x48:r=2:d=31", "-pix_fmt", "yuv420p"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, str(film)], check=True)
+    given = idle.http.post(f"{V2}/media/upload/binary", files={"file": film.read_bytes()}).json()["data"]["fileName"]
+    answer = idle.http.post(SUBMIT, json=URLS | {"275##video": given}).json()
+    assert (answer["errorCode"], "lasts 30.9 s; the limit is 30 s" in answer["errorMessage"]) == ("1008", True)
+    assert idle.http.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_an_upload_is_named_by_its_bytes_for_its_owner_alone(served: Any, png: bytes, mp4: bytes) -> None:
+    data = [("x.png", png), ("y.mp4", mp4)]
+    names = [
+        served.http.post(f"{V2}/media/upload/binary", files={"file": file}).json()["data"]["fileName"] for file in data
+    ]
+    assert names == [f"openapi/{hashlib.sha256(file).hexdigest()}.{name[2:]}" for name, file in data]
+    bare = [name.removeprefix("openapi/").partition(".")[0] for name in names]
+    for image, video in (names, bare, [f"{bare[0]}.png", f"api/{bare[1]}.mp4"]):
+        task = served.http.post(SUBMIT, json={"299##image": image, "275##video": video}).json()
+        wait(served, task["taskId"], "SUCCESS")
+    stranger = {"Authorization": "Bearer key-of-another"}
+    refused = served.http.post(SUBMIT, json={"299##image": names[0], "275##video": names[1]}, headers=stranger).json()
+    assert refused["errorCode"] == "1007"

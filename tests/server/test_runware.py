@@ -411,3 +411,16 @@ def test_the_account_and_the_models(idle: Any) -> None:
     assert post(idle, search | {"limit": 1})["data"][0]["totalResults"] == 2
     for wrong, code in (({"operation": "createKey"}, "invalidOperation"), ({"colour": 1}, "unsupportedColour")):
         assert refused(idle, asked | wrong)[1]["code"] == code
+
+
+@pytest.mark.parametrize("task_uuid", ["a1b2c3d4-e5f6-7890-abcd-ef1234567890", "01900000-0000-7000-8000-000000000001"])
+def test_any_canonical_uuid_is_a_tasks_id(idle: Any, task_uuid: str) -> None:
+    (accepted,) = post(idle, task(taskUUID=task_uuid, deliveryMethod="async"))["data"]
+    assert accepted["taskUUID"] == task_uuid
+
+
+@pytest.mark.parametrize("form", ["", "x", "{}", "a1b2c3d4e5f67890abcdef1234567890"])
+def test_what_is_no_uuid_is_refused(idle: Any, form: str) -> None:
+    _, error = refused(idle, task(taskUUID=form))
+    assert error["parameter"] == "taskUUID"
+    assert "must be a UUID such as" in error["message"]

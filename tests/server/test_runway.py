@@ -182,19 +182,19 @@ def _character(**change: Any) -> dict[str, Any]:
 
 
 BAD: list[tuple[dict[str, Any], list[str], str]] = [
-    (_character(type="audio"), ["character", "type"], "character.type: input should be 'image' or 'video'"),
+    (_character(type="audio"), ["character", "type"], "character.type must be one of image, video"),
     (_character(uri="ftp://x.example/"), ["character", "uri"], "character.uri must be an http(s) URL"),
     (_character(uri="http://10.0.0.1/"), ["character", "uri"], "10.0.0.1 is not a public address"),
     (_character(uri="runway://none"), ["character", "uri"], "character.uri: there is no upload 'none'"),
-    (_character(url="x"), ["character", "url"], "character.url: extra inputs are not permitted"),
-    ({"reference": {"type": "video"}}, ["reference", "uri"], "reference.uri: field required"),
-    ({"model": "act_one"}, ["model"], "model: input should be 'act_two', not 'act_one'"),
-    ({"ratio": "16:9"}, ["ratio"], "ratio: input should be '1280:720',"),
-    ({"seed": 2**32}, ["seed"], "seed: input should be less than or equal to 4294967295, not 4294967296"),
-    ({"bodyControl": "no"}, ["bodyControl"], "bodyControl: input should be a valid boolean"),
-    ({"expressionIntensity": 6}, ["expressionIntensity"], "expressionIntensity: input should be less than or equal"),
+    (_character(url="x"), ["character", "url"], "character.url is not a field here"),
+    ({"reference": {"type": "video"}}, ["reference", "uri"], "reference.uri is required"),
+    ({"model": "act_one"}, ["model"], "model must be one of act_two, not 'act_one'"),
+    ({"ratio": "16:9"}, ["ratio"], "ratio must be one of 1280:720,"),
+    ({"seed": 2**32}, ["seed"], "seed must be at most 4294967295, not 4294967296"),
+    ({"bodyControl": "no"}, ["bodyControl"], "bodyControl must be true or false"),
+    ({"expressionIntensity": 6}, ["expressionIntensity"], "expressionIntensity must be at most 5"),
     ({"contentModeration": {"publicFigureThreshold": "high"}}, ["contentModeration", "publicFigureThreshold"], ""),
-    ({"promptText": "x"}, ["promptText"], "promptText: extra inputs are not permitted"),
+    ({"promptText": "x"}, ["promptText"], "promptText is not a field here"),
 ]
 
 

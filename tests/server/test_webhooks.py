@@ -452,9 +452,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"url": "ftp://example.com/"}, "webhook.url", "webhook.url: the scheme must be http or https"),
     ({"url": "https://example.com/", "secret": "whsec_c2hvcnQ="}, "webhook.secret", "webhook.secret must be whsec_"),
     ({"url": "https://example.com/", "secret": "hunter2"}, "webhook.secret", "webhook.secret must be whsec_"),
-    ({}, "webhook.url", "webhook.url: field required"),
-    ({"url": "https://example.com/", "events": []}, "webhook.events", "webhook.events: extra inputs"),
-    ("https://example.com/", "webhook", "webhook: input should be a valid dictionary"),
+    ({}, "webhook.url", "webhook.url is required"),
+    ({"url": "https://example.com/", "events": []}, "webhook.events", "webhook.events is not a field here"),
+    ("https://example.com/", "webhook", "webhook must be an object"),
 ]
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from animate_pipelines.errors import AnimateError, ContentRefused, InvalidField
 from animate_pipelines.request.params import RenderParams
 from animate_server.addresses import redact
+from animate_server.bodies import INLINE
 from animate_server.dialect import Dialect, WebhookRules
 from animate_server.dialects.eachlabs.models import ANIMATE_NAMES, MODELS, ModelView, show_model
 from animate_server.document import BODY_ERRORS, LOOKUP_ERRORS, RAW_FILE, SUBMIT_ERRORS, UPLOAD_ERRORS, raises
@@ -78,7 +79,7 @@ class Urls(BaseModel):
 
 class Prediction(BaseModel):
     id: str
-    input: dict[str, Any] = Field(description="As it was understood; URLs without their query.")
+    input: dict[str, Any] = Field(description="As it was sent; data is shown as `data:`.")
     status: str
     output: str | dict[str, Any] | None
     logs: str | None = Field(description="What the caller should know of the video.")
@@ -300,7 +301,7 @@ def render(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
     spent_s = 0.0 if job.started_at is None or job.finished_at is None else job.finished_at - job.started_at
     return {
         "id": job.id,
-        "input": _input(job.params),
+        "input": _input(job),
         "status": "created" if job.waiting else _STATUSES[job.status],
         "output": _output(job, files, caller),
         "logs": "\n".join(job.warnings) or None,
@@ -376,14 +377,17 @@ def _webhook(call: Call) -> dict[str, Any]:
     return shown | {"status": _CALLS.get(call.status, "PENDING"), "attempts": attempts}
 
 
-def _input(params: RenderParams) -> dict[str, Any]:
+def _input(job: Job) -> dict[str, Any]:
+    """Return the input as it was sent, data by what it was; of a job of another interface what it came to."""
+    sent = (job.request or {}).get("input")
+    if job.dialect == dialect.name and isinstance(sent, dict):
+        return {name: "data:" if str(value).startswith(INLINE) else value for name, value in sent.items()}
+    params = job.params
     return {
         "image_url": redact(params.reference_image),
         "video_url": redact(params.driving_video or ""),
         "resolution": params.resolution,
         "seed": params.seed,
-        "num_inference_steps": params.steps,
-        "shift": params.shift,
     }
 
 

@@ -10,11 +10,22 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from animate_pipelines.request.choices import Task
-from animate_pipelines.request.params import DEFAULT_QUALITY, MAX_QUALITY, MAX_SEED, RenderParams, draw_seed
+from animate_pipelines.request.params import (
+    DEFAULT_PROMPT,
+    DEFAULT_QUALITY,
+    MAX_PROMPT_CHARS,
+    MAX_QUALITY,
+    MAX_SEED,
+    RenderParams,
+    draw_seed,
+)
 from animate_server.addresses import check_length
 from animate_server.fields import read_fields, show_schema
 
 _QUALITIES = {"low": 50, "medium": 80, "high": DEFAULT_QUALITY, "maximum": MAX_QUALITY}  # low and medium are ours
+
+
+_SHORTEST_S, _LARGEST_BYTES = 3.0, 50_000_000  # of Act-Two, each file
 
 
 class AnimateInput(BaseModel):
@@ -30,6 +41,7 @@ class AnimateInput(BaseModel):
     enable_safety_checker: bool = Field(False, description="Whether image and output are checked.")
     shift: float = Field(5.0, ge=1, le=10, description="Timestep shift of the schedule.")
     video_quality: Literal["low", "medium", "high", "maximum"] = Field("high", description="Of the encoding.")
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
     video_write_mode: Literal["fast", "balanced", "small"] = Field("balanced", description="Only `balanced`.")
 
     @field_validator("video_write_mode")
@@ -41,7 +53,7 @@ class AnimateInput(BaseModel):
 
 
 class ActTwoInput(BaseModel):
-    """runway-act-two."""
+    """runway-act-two. Files of at most 50 MB, performances from 3 s, unless the server lifts their limits."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,12 +61,16 @@ class ActTwoInput(BaseModel):
         description="Of a video the frame whose pose is nearest to the reference's first is taken; `logs` say which."
     )
     character_uri: str = Field(min_length=1, description="Who: a URL, data URI, or the public_url of an upload.")
-    reference_uri: str = Field(min_length=1, description="How: a URL, data URI, or the public_url of an upload.")
+    reference_uri: str = Field(
+        min_length=1,
+        description=f"How: a URL, data URI, or the public_url of an upload. At least {_SHORTEST_S:g} s.",
+    )
     aspect_ratio: Literal["1280:720", "720:1280", "960:960", "1104:832", "832:1104", "1584:672"] = Field(
         description="Size of the result. A driving video of another aspect is fitted into it with black borders."
     )
     body_control: bool = Field(True, description="false: the body stays; only face and head follow.")
     expression_intensity: int = Field(3, ge=1, le=5, description="How far the face moves; 3 as performed.")
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS, description="Empty: what the model was trained with.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Default: drawn.")
     public_figure_moderation: Literal["auto", "low"] = Field(
         "low", description="auto: image and output are checked; low: they are not."
@@ -102,6 +118,7 @@ def _parse_animate(mode: Task, fields: Mapping[str, Any]) -> RenderParams:
         steps=request.num_inference_steps,
         shift=request.shift,
         safety_check=request.enable_safety_checker,
+        prompt=request.prompt or DEFAULT_PROMPT,
         quality=_QUALITIES[request.video_quality],
     )
 
@@ -119,6 +136,9 @@ def _parse_act_two(fields: Mapping[str, Any]) -> RenderParams:
         body_control=request.body_control,
         expression=request.expression_intensity,
         safety_check=request.public_figure_moderation == "auto",
+        prompt=request.prompt or DEFAULT_PROMPT,
+        shortest_s=_SHORTEST_S,
+        largest_bytes=_LARGEST_BYTES,
         seed=draw_seed() if request.seed is None else request.seed,
     )
 

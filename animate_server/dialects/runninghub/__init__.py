@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -69,13 +70,15 @@ from animate_server.ports.bodies import Bodies
 from animate_server.ports.callers import Caller
 from animate_server.ports.files import Files
 from animate_server.ports.jobs import JobOptions, Jobs
-from animate_server.references import STORED, UPLOAD
+from animate_server.ports.uploads import Upload
+from animate_server.references import HASHED, STORED
 from animate_server.submission import submit_body, submit_fields
 from animate_server.webhooks import CallStatus, Webhook
 
 router = APIRouter(prefix="/runninghub", tags=["runninghub"])
 _NODES = "nodeInfoList"
 _INPUTS = {"image": IMAGE, "video": VIDEO}
+_SUFFIXES = {"jpeg": "jpg", "x-matroska": "mkv"}
 _NODE = "299"
 _COUNTED = 1000
 _CALLS = {
@@ -84,7 +87,8 @@ _CALLS = {
     CallStatus.DELIVERED: "SUCCESS",
     CallStatus.FAILED: "FAILED",
 }
-_UPLOADED = re.compile(r"(?:openapi|api)/([A-Za-z0-9_-]{32})(?:\.[a-z0-9]{2,5})?")
+# An upload is named by the SHA-256 of its bytes, with the folder of the call that took it or without, as theirs.
+_UPLOADED = re.compile(r"(?:(?:openapi|api)/)?([0-9a-f]{64})(?:\.[a-z0-9]{2,5})?")
 _TASK_ID = re.compile(r"\d{19}")
 _STATUSES = {
     JobStatus.QUEUED: "QUEUED",
@@ -171,7 +175,7 @@ async def query(
 async def upload_binary(request: Request, bodies: BodiesDep, uploads: UploadsDep, caller: CallerDep) -> dict[str, Any]:
     with await bodies.read_file(request, "file", caller) as body:
         (upload,) = await uploads.save(body, caller)
-    name = f"openapi/{upload.id}"
+    name = f"openapi/{_file_name(upload)}"
     url = uploads.url(upload.id, caller)
     kind = upload.media_type.partition("/")[0]
     data = {"type": kind, "download_url": url, "fileName": name, "filename": name, "size": str(upload.size_bytes)}
@@ -255,9 +259,7 @@ async def upload(request: Request, bodies: BodiesDep, uploads: UploadsDep) -> di
         if list(body.fields) != ["file"] or len(body.parts) != 1:
             raise InvalidField("the form must hold one file, named 'file'", field="file")
         (stored,) = await uploads.save(body, caller)
-    suffix = {"jpeg": "jpg", "x-matroska": "mkv"}
-    kind = stored.media_type.partition("/")[2]
-    return _answer({"fileName": f"api/{stored.id}.{suffix.get(kind, kind)}", "fileType": stored.media_type})
+    return _answer({"fileName": f"api/{_file_name(stored)}", "fileType": stored.media_type})
 
 
 @router.post(
@@ -314,6 +316,7 @@ def parse(fields: Mapping[str, Any]) -> RenderParams:
         reference_image=_reference(request.image),
         driving_video=_reference(request.video),
         mode="replace",
+        longest_s=LONGEST_S,
     )
 
 
@@ -370,8 +373,7 @@ async def _create(model: type[NodesRequest], request: Request, bodies: Bodies, j
     body, caller = await bodies.read_with_key(request, _take_key)
     with body:
         job = await _submit_nodes(read_fields(model, body.fields), body, jobs, caller)
-    task = {"netWssUrl": None, "taskId": job.id, "clientId": "", "promptTips": ""}
-    return _answer(task | {"taskStatus": _older(job)})
+    return _answer({"netWssUrl": None, "taskId": job.id, "taskStatus": "RUNNING"} | _engine_words())
 
 
 async def _submit_nodes(run: NodesRequest, body: Body, jobs: Jobs, caller: Caller) -> Job:
@@ -387,15 +389,22 @@ async def _submit_nodes(run: NodesRequest, body: Body, jobs: Jobs, caller: Calle
 
 
 def _submitted(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
-    return render(job, files, caller) | {"clientId": "", "promptTips": ""}
+    """Show a task as their first answer does: as one that runs, whatever it waits for."""
+    return render(job, files, caller) | {"status": "RUNNING"} | _engine_words()
+
+
+def _engine_words() -> dict[str, str]:
+    """Return what their engine says of a prompt that it took: a client's id, and the check's outcome as JSON text."""
+    tips: dict[str, Any] = {"result": True, "error": None, "outputs_to_execute": [_NODE], "node_errors": {}}
+    return {"clientId": uuid4().hex, "promptTips": json.dumps(tips)}
 
 
 def _options() -> JobOptions:
-    """Return what each job gets: their limit, and an id of 19 digits that fits into 64 bits with a sign.
+    """Return what each job gets: an id of 19 digits that fits into 64 bits with a sign.
 
     Some callers keep it as such a number.
     """
-    return JobOptions(job_id=str(random.SystemRandom().randrange(10**18, 2**63)), longest_s=LONGEST_S)
+    return JobOptions(job_id=str(random.SystemRandom().randrange(10**18, 2**63)))
 
 
 async def _read_task(request: Request, bodies: Bodies, jobs: Jobs) -> tuple[Job, Caller]:
@@ -419,6 +428,11 @@ def _outputs(job: Job, files: Files, caller: Caller) -> dict[str, Any]:
         code, state = (813, "QUEUED") if job.status is JobStatus.QUEUED else (804, "RUNNING")
         return {"code": code, "msg": f"APIKEY_TASK_IS_{state}", "data": None}
     return {"code": 805, "msg": "APIKEY_TASK_STATUS_ERROR", "data": {"failedReason": _failed_reason(job)}}
+
+
+def _file_name(upload: Upload) -> str:
+    kind = upload.media_type.partition("/")[2]
+    return f"{upload.sha256}.{_SUFFIXES.get(kind, kind)}"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -446,7 +460,7 @@ def _failed_reason(job: Job) -> dict[str, Any]:
 def _reference(given: str) -> str:
     """Return the file name of an upload, or the id of an earlier task, as the reference that says so here."""
     if uploaded := _UPLOADED.fullmatch(given):
-        return UPLOAD + uploaded[1]
+        return HASHED + uploaded[1]
     return STORED + given if _TASK_ID.fullmatch(given) else given
 
 

@@ -100,8 +100,10 @@ class Task(BaseModel):
 
 
 class SubmittedTask(Task):
-    clientId: str  # noqa: N815
-    promptTips: str  # noqa: N815
+    """status is RUNNING, whatever the task waits for; `query` tells."""
+
+    clientId: str = Field(description="32 digits; it means nothing here.")  # noqa: N815
+    promptTips: str = Field(description="JSON text: nothing is wrong with the task.")  # noqa: N815
 
 
 class UploadedFile(BaseModel):

@@ -170,7 +170,7 @@ def _pair(model: str, inputs: Inputs) -> tuple[str, str]:
         raise UnsupportedField(message, field="inputs.referenceImages", value=len(inputs.referenceImages), limit=1)
     videos = inputs.referenceVideos if model == ANIMATE else inputs.video and [inputs.video]
     if not videos:
-        raise MissingField(f"inputs.{name}: field required", field=f"inputs.{name}")
+        raise MissingField(f"inputs.{name} is required", field=f"inputs.{name}")
     if len(videos) > 1:
         raise InvalidField(f"inputs.{name}: one video, not {len(videos)}", field=f"inputs.{name}", limit=1)
     check_length(inputs.referenceImages[0], "inputs.referenceImages")

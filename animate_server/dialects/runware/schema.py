@@ -20,13 +20,14 @@ ANIMATE, REPLACE = "prunaai:p-video@animate", "prunaai:p-video@replace"
 MAX_TTL_S = 365 * 24 * 3600
 
 
-def _uuid_v4(value: str) -> str:
+def _canonical_uuid(value: str) -> str:
+    """Take any UUID in its canonical form, as their service does: its own are of version 4 or 7."""
     try:
-        version = UUID(value).version if len(value) == len(str(UUID(int=0))) else None
+        is_canonical = str(UUID(value)) == value.lower()
     except ValueError:
-        version = None
-    if version != 4:
-        raise ValueError("must be a UUID of version 4")
+        is_canonical = False
+    if not is_canonical:
+        raise ValueError(f"must be a UUID such as {UUID(int=0)}, not {value[:80]!r}")
     return value
 
 
@@ -36,7 +37,7 @@ def _url_only(value: Any) -> Any:
     return value
 
 
-TaskUUID = Annotated[str, AfterValidator(_uuid_v4)]
+TaskUUID = Annotated[str, AfterValidator(_canonical_uuid)]
 
 
 class Task(BaseModel):

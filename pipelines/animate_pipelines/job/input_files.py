@@ -8,6 +8,7 @@ from pathlib import Path
 
 from animate_pipelines.errors import MediaTooLarge
 from animate_pipelines.job.workspace import Workspace
+from animate_pipelines.media.input_limits import check_shortest
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import Mezzanine, read_mezzanine, write_mezzanine
 from animate_pipelines.media.probe import probe_video
@@ -37,6 +38,11 @@ class InputFiles:
         assert self.driving_video is not None
         return self.driving_video
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Return those that are there, by their fields."""
+        return {name: path for name in INPUTS if (path := getattr(self, name)) is not None}
+
     @classmethod
     def of(cls, params: RenderParams) -> InputFiles:
         """Return the files of params whose inputs are paths."""
@@ -44,8 +50,12 @@ class InputFiles:
 
 
 def probe_driving(media: InputFiles, params: RenderParams, limits: MediaLimits) -> VideoInfo:
-    """Return the part of the driving video that the job takes."""
+    """Return the part of the driving video that the job takes.
+
+    Raises `MediaTooLarge` and `MediaError` for inputs that are not within the limits of the server and the job.
+    """
     info = probe_video(media.driver, limits.with_videos_of(params.longest_s))
+    check_shortest(info.duration_s, params.shortest_s)
     return trim(info, params.start, params.duration)
 
 
@@ -82,7 +92,7 @@ def _driving_frame(source: VideoInfo, params: RenderParams, limits: MediaLimits)
 
 def digests_of(media: InputFiles) -> dict[str, object]:
     """Return the SHA-256 of each input, by its field."""
-    return {name: _digest(path) for name in INPUTS if (path := getattr(media, name)) is not None}
+    return {name: _digest(path) for name, path in media.files.items()}
 
 
 def _digest(path: Path) -> str:

@@ -17,6 +17,7 @@ from animate_pipelines.job.reference import Reference, read_reference, settle_re
 from animate_pipelines.job.workspace import Workspace
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.conversions import describe_conversions
+from animate_pipelines.media.input_limits import check_sizes
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.perception.describe import people_seen
 from animate_pipelines.perception.driving_frames import DrivingFrames
@@ -97,6 +98,7 @@ class _Preflight:
     def run(self, manifest: Manifest) -> dict[str, Any]:
         """Read the inputs, and return the report on them."""
         params, tracker = self.params, self.tracker
+        check_sizes(self.inputs.files, params)
         warnings: list[str] = []
         reference_media = read_reference(
             self.inputs.reference_image, params.reference_kind, self.files, self.limits, warnings.append

@@ -69,6 +69,21 @@ def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video"
     )
 
 
+def stated_duration_s(path: Path, limits: MediaLimits, *, field: str) -> float | None:
+    """Return how long a video lasts by its header; None where that does not say.
+
+    Raises `MediaError` or `MediaTooLarge` on `field` for a file that cannot be read.
+    """
+    container = check_video_file(path, limits, field=field)
+    return _read_header(path, container, limits, field=field).duration_s
+
+
+def check_length(duration_s: float, limits: MediaLimits, *, field: str) -> None:
+    """Raise `MediaTooLarge` for a video that lasts too long."""
+    if duration_s > limits.max_duration_s:
+        raise _too_long(duration_s, limits, field=field)
+
+
 def check_video_file(path: Path, limits: MediaLimits, *, field: str) -> Container:
     """Check the size of the video at `path`, and return its container by its first bytes."""
     check_file_size(path.stat().st_size, limits, field=field)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import cast
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.request.fields import Field, Kind
 
+_SHOWN_CHARS = 80
 _NUMBERS = {int: "whole number", float: "number"}
+
+
+def show_value(value: object) -> str:
+    """Return a value as messages show it: as JSON has it, cut where it is long; of an object only its kind."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return json.dumps(value, default=str)[:_SHOWN_CHARS]
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value[:_SHOWN_CHARS]) if isinstance(value, str) else str(value)[:_SHOWN_CHARS]
 
 
 def check_value(name: str, field: Field, value: object) -> None:
@@ -20,7 +33,7 @@ def check_value(name: str, field: Field, value: object) -> None:
 
 def _check_text(name: str, field: Field, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidField(f"{{field}} must be text, not {value!r}", field=name, value=value, limit="text")
+        raise InvalidField(f"{{field}} must be text, not {show_value(value)}", field=name, value=value, limit="text")
     if not field.low <= len(value) <= field.high or "\0" in value:
         # Only its length is shown: a URL may hold secrets.
         limit = f"{field.low} to {field.high} characters, none of them NUL"
@@ -32,13 +45,15 @@ def _check_text(name: str, field: Field, value: object) -> None:
 def _check_choice(name: str, field: Field, value: object) -> None:
     if value not in field.choices or isinstance(value, bool):
         options = ", ".join(map(str, field.choices))
-        raise InvalidField(f"{{field}} must be one of {options}, not {value!r}", field=name, value=value, limit=options)
+        raise InvalidField(
+            f"{{field}} must be one of {options}, not {show_value(value)}", field=name, value=value, limit=options
+        )
 
 
 def _check_switch(name: str, field: Field, value: object) -> None:
     if not isinstance(value, bool):
         raise InvalidField(
-            f"{{field}} must be true or false, not {value!r}", field=name, value=value, limit="true or false"
+            f"{{field}} must be true or false, not {show_value(value)}", field=name, value=value, limit="true or false"
         )
 
 
@@ -59,7 +74,9 @@ def _check_range(name: str, field: Field, value: object, kind: type) -> None:
     is_number = isinstance(value, int) or (kind is float and isinstance(value, float))
     if not is_number or isinstance(value, bool) or not field.low <= cast(float, value) <= field.high:
         limit = f"{_NUMBERS[kind]} from {_plain(field.low)} to {_plain(field.high)}"
-        raise InvalidField(f"{{field}} must be a {limit}, not {value!r}", field=name, value=value, limit=limit)
+        raise InvalidField(
+            f"{{field}} must be a {limit}, not {show_value(value)}", field=name, value=value, limit=limit
+        )
 
 
 def _plain(bound: float) -> str:
@@ -71,7 +88,9 @@ def _check_size(name: str, field: Field, value: object) -> None:
     is_whole = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if not is_whole or not all(field.low <= side <= field.high and not (field.even and side % 2) for side in sides):
         limit = f"WIDTHxHEIGHT, each {field.low} to {field.high} px" + (" and even" if field.even else "")
-        raise InvalidField(f"{{field}} must be {limit}, not {value!r}", field=name, value=str(value), limit=limit)
+        raise InvalidField(
+            f"{{field}} must be {limit}, not {show_value(value)}", field=name, value=str(value), limit=limit
+        )
 
 
 def _check_person(name: str, field: Field, value: object) -> None:

@@ -7,6 +7,7 @@ because the HTTP side imports it and must start without torch.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import random
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -166,6 +167,25 @@ class RenderParams:
         option="longest",
         tasks=_BY_VIDEO,
         help="Refuse a longer driving video. Default: the server's own limit.",
+    )
+    shortest_s: float | None = fields.number(
+        None,
+        0.0,
+        MAX_SECONDS,
+        unit="s",
+        group="source",
+        option="shortest",
+        tasks=_BY_VIDEO,
+        help="Refuse a shorter driving video.",
+    )
+    largest_bytes: int | None = fields.whole(
+        None,
+        1,
+        10**12,
+        unit="bytes",
+        group="source",
+        option="largest",
+        help="Refuse larger input files. Default: the server's own limit.",
     )
     person: str | int = fields.person(
         read_person,
@@ -363,7 +383,9 @@ class RenderParams:
         table = fields_of(cls)
         for name in values:
             if name not in table:
-                raise InvalidField(f"unknown field {name!r}", field=name, limit=sorted(table))
+                near = difflib.get_close_matches(name, table, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InvalidField(f"{{field}} is not a field here{hint}", field=name, limit=sorted(table))
         for name in table.keys() - defaults_of(cls).keys() - values.keys():
             if not _is_drawn(cls, name):
                 raise InvalidField("{field} is required", field=name)

@@ -19,6 +19,7 @@ from animate_pipelines.job.reference import Reference, read_reference, settle_re
 from animate_pipelines.job.render_job import RenderJob
 from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.image import Picture
+from animate_pipelines.media.input_limits import check_sizes
 from animate_pipelines.media.mezzanine import Mezzanine
 from animate_pipelines.media.resize import inner_box, padding_resize
 from animate_pipelines.media.sound import Sound, settle_sound
@@ -43,6 +44,7 @@ def perform(
     The detection report lies beside the job's destination afterwards, also where nobody was found.
     """
     params, limits = job.params, job.limits
+    check_sizes(job.inputs.files, params)
     missing: list[str] = []
     reference_media = read_reference(
         job.inputs.reference_image, params.reference_kind, job.workspace, limits, missing.append
