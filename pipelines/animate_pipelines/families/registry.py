@@ -15,6 +15,7 @@ from animate_pipelines.job.render_job import Memory
 from animate_pipelines.loading.execution import Execution, default_execution
 from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker
 from animate_pipelines.loading.shortcuts import take_shortcuts
+from animate_pipelines.loading.threads import limit_threads
 from animate_weights.manifest import SAFETY_PATH, Manifest, fingerprint, read_manifest
 from animate_weights.traits import Traits, installed_families
 
@@ -89,6 +90,8 @@ def load_models(
     """
     manifest = read_manifest(bundle)
     module = find_family(manifest.family)
+    if torch.device(device).type == "cpu":
+        limit_threads(bundle)
     settings = take_shortcuts(shortcuts)
     family = module.load(
         bundle,

@@ -9,6 +9,7 @@ import torch
 from transformers import Sam2VideoModel
 
 from animate_pipelines.loading.networks import load_saved
+from animate_pipelines.loading.threads import threads_for
 from animate_pipelines.perception.masks import KeypointBoxes, MaskSource
 from animate_pipelines.perception.readers import AbsentNetwork, Readers
 from animate_pipelines.perception.sam2 import Sam2Masks
@@ -18,7 +19,11 @@ from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH
 
 def load_readers(bundle: Path, *, device: str = "cpu") -> Readers:
     """Load detector and pose network; one that the bundle lacks fails when it is used."""
-    return Readers(detector=_session(bundle / DETECTOR_PATH, device), pose=_session(bundle / POSE_PATH, device))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads_for(bundle) or 0  # 0: as many as it thinks fit
+    return Readers(
+        detector=_session(bundle / DETECTOR_PATH, device, options), pose=_session(bundle / POSE_PATH, device, options)
+    )
 
 
 def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:
@@ -33,10 +38,10 @@ def load_mask_source(bundle: Path, *, device: str = "cpu") -> MaskSource:
     return Sam2Masks(model.to(device).eval().requires_grad_(False))
 
 
-def _session(path: Path, device: str) -> onnxruntime.InferenceSession:
+def _session(path: Path, device: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     if not path.is_file():
         return AbsentNetwork(path.name)
     preferred = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
     available = onnxruntime.get_available_providers()
     providers = [name for name in [*preferred, "CPUExecutionProvider"] if name in available]
-    return onnxruntime.InferenceSession(str(path), providers=providers)
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
