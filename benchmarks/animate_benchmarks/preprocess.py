@@ -174,7 +174,11 @@ def _detect(film: Film) -> None:
 def _read_poses(film: Film) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(list(zip(film.frames, film.boxes, strict=True))):
-            read_poses(film.readers.pose, list(pool.map(lambda each: crop_person(*each), batch)), film.clip.size)
+            read_poses(
+                film.readers.pose,
+                list(pool.map(lambda each: crop_person(film.readers.pose, *each), batch)),
+                film.clip.size,
+            )
 
 
 def _find(film: Film) -> None:

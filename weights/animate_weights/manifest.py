@@ -22,6 +22,8 @@ MANIFEST_NAME = "manifest.json"
 READERS_PATH = Path("process_checkpoint")  # the networks that read pictures: who is there, and in which pose
 DETECTOR_PATH = READERS_PATH / "det/yolov10m.onnx"
 POSE_PATH = READERS_PATH / "pose2d/vitpose_h_wholebody.onnx/end2end.onnx"
+# A bundle may have other networks in their place: the only ONNX file in these folders.
+DETECTOR_FOLDER, POSE_FOLDER = READERS_PATH / "det", READERS_PATH / "pose2d"
 SAM2_PATH = READERS_PATH / "sam2"
 SAFETY_PATH = Path("safety_checker")
 
@@ -81,6 +83,23 @@ _PUBLISHED = {
 }
 # Where the original layout of Wan2.2-Animate has the relighting LoRA, by preference.
 _RELIGHTING = ("relighting_lora/adapter_model.safetensors", "relighting_lora.ckpt")
+
+
+def find_detector(bundle: Path) -> Path:
+    """Return where a bundle's person detector is: in the published one's place, or the only ONNX file beside it."""
+    return _only_onnx(bundle / DETECTOR_PATH, bundle / DETECTOR_FOLDER)
+
+
+def find_pose_network(bundle: Path) -> Path:
+    """Return where a bundle's pose network is, likewise."""
+    return _only_onnx(bundle / POSE_PATH, bundle / POSE_FOLDER)
+
+
+def _only_onnx(published: Path, folder: Path) -> Path:
+    if published.is_file():
+        return published
+    others = [path for path in folder.rglob("*.onnx") if path.is_file()]
+    return others[0] if len(others) == 1 else published
 
 
 def say_reads(bundle: str, reads: Reads) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from animate_pipelines.families.registry import find_family
 from animate_pipelines.loading.networks import NetworkFiles, network_shapes, open_network
+from animate_pipelines.loading.readers import load_detector, load_pose_network
+from animate_pipelines.perception.sam2_files import CHECKPOINT_NAME
 from animate_weights.checkpoint import Checkpoint
 from animate_weights.errors import BundleError
 from animate_weights.hashes import HASHES_NAME, OnBytes, find_changes, read_hashes
 from animate_weights.layouts import COMPONENTS, find_layout, tokenizer_folder
 from animate_weights.lora import read_lora
-from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest, read_manifest
+from animate_weights.manifest import SAM2_PATH, Manifest, find_detector, find_pose_network, read_manifest
 from animate_weights.traits import Traits
 
 State = Literal["ok", "note", "bad"]
@@ -116,17 +118,32 @@ def _loras(bundle: Path, manifest: Manifest, transformer: NetworkFiles) -> Itera
 
 def _files(bundle: Path, traits: Traits) -> Iterator[Verdict]:
     """Judge the tokeniser, and the networks that look at pictures where the family has them look."""
-    needed = [("tokeniser", tokenizer_folder(bundle))] if "text_encoder" in traits.components else []
-    readers = (("detector", "person detector", DETECTOR_PATH), ("pose", "pose network", POSE_PATH))
-    needed += [(subject, bundle / path) for reader, subject, path in readers if reader in traits.readers]
-    for subject, path in needed:
-        exists, name = path.exists(), path.relative_to(bundle)
-        detail = f"{name}" if exists else f"the bundle lacks {name}"
-        yield Verdict(subject=subject, state="ok" if exists else "bad", detail=detail)
+    if "text_encoder" in traits.components:
+        yield _present("tokeniser", bundle, tokenizer_folder(bundle))
+    if "detector" in traits.readers:
+        yield _reader("person detector", bundle, find_detector(bundle), load_detector)
+    if "pose" in traits.readers:
+        yield _reader("pose network", bundle, find_pose_network(bundle), load_pose_network)
     if "masks" in traits.readers:
-        exists = (bundle / SAM2_PATH / "config.json").is_file()
+        exists = any((bundle / SAM2_PATH / name).is_file() for name in ("config.json", CHECKPOINT_NAME))
         detail = f"{SAM2_PATH}" if exists else f"the bundle lacks {SAM2_PATH}: masks are boxes around the keypoints"
         yield Verdict(subject="mask network", state="ok" if exists else "note", detail=detail)
+
+
+def _present(subject: str, bundle: Path, path: Path) -> Verdict:
+    exists, name = path.exists(), path.relative_to(bundle)
+    return Verdict(
+        subject=subject, state="ok" if exists else "bad", detail=f"{name}" if exists else f"the bundle lacks {name}"
+    )
+
+
+def _reader(subject: str, bundle: Path, path: Path, load: Callable[[Path], object]) -> Verdict:
+    """Judge a network that looks at pictures by opening it: one of no known kind would fail in the first render."""
+    try:
+        load(bundle)
+    except BundleError as error:
+        return Verdict(subject=subject, state="bad", detail=error.message)
+    return _present(subject, bundle, path)
 
 
 def _modes(manifest: Manifest, verdicts: list[Verdict]) -> list[Verdict]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from animate_pipelines.loading.execution import Execution
 from animate_pipelines.loading.networks import NetworkFiles, network_shapes, open_network
-from animate_weights.manifest import DETECTOR_PATH, POSE_PATH, SAM2_PATH, Manifest
+from animate_weights.manifest import SAM2_PATH, Manifest, find_detector, find_pose_network
 from animate_weights.quantize import is_quantised_parameter
 from animate_weights.safetensors_file import Shape
 
@@ -120,8 +120,8 @@ def read_sizes(bundle: Path, manifest: Manifest) -> NetworkSizes:
 
 def _preprocessing_files(bundle: Path) -> list[Path]:
     paths = (
-        bundle / DETECTOR_PATH,
-        *(bundle / POSE_PATH).parent.glob("*"),
+        find_detector(bundle),
+        *find_pose_network(bundle).parent.glob("*"),
         *(bundle / SAM2_PATH).glob("*.safetensors"),
     )
     return [path for path in paths if path.is_file()]

@@ -1,7 +1,7 @@
-"""The person detector: `process_checkpoint/det/yolov10m.onnx`.
+"""The person detector: `process_checkpoint/det/yolov10m.onnx`, or another of `detector_kinds`.
 
-Input `n 3 640 640` RGB in 0..1, squashed to the square, not letter-boxed. Output `n 300 6`: x1 y1 x2 y2 score class in
-640-space. The published graph may fix n to 1.
+YOLOv10's input is `n 3 640 640` RGB in 0..1, squashed to the square, not letter-boxed; its output `n 300 6`: x1 y1 x2
+y2 score class in 640-space. The published graph may fix n to 1.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import numpy as np
 import onnxruntime
 
 from animate_pipelines.perception.confidence import BOX_CERTAIN, BOX_POSSIBLE
-from animate_pipelines.perception.onnx_batch import run_batched
+from animate_pipelines.perception.detector_kinds import SIDE_PX, detect_rows
 
-SIDE_PX = 640
 _MAX_OVERLAP = 0.5
 _PERSON = 0
 _MIN_SIDE_RATIO = 0.4
@@ -30,8 +29,7 @@ def detect_people(
     session: onnxruntime.InferenceSession, squashed: Sequence[np.ndarray], width: int, height: int
 ) -> list[np.ndarray]:
     """Return the people in each squashed frame, `n 5`; see `person_boxes`."""
-    inputs = [(picture.astype(np.float32) / 255).transpose(2, 0, 1) for picture in squashed]
-    return [person_boxes(output, width, height) for output in run_batched(session, inputs)]
+    return [person_boxes(rows, width, height) for rows in detect_rows(session, squashed, (width, height))]
 
 
 def detect_person(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.ndarray | None:
@@ -51,7 +49,7 @@ def list_people(session: onnxruntime.InferenceSession, frame: np.ndarray) -> np.
 
 
 def person_boxes(output: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the people in the network's `300 6` output, the most certain first.
+    """Return the people in the network's `k 6` rows, the most certain first.
 
     Boxes are `n 5` (x1, y1, x2, y2, score) in whole pixels.
     Overlaps are suppressed across classes, as in the official code.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnxruntime
@@ -15,7 +15,27 @@ def run_batched(session: onnxruntime.InferenceSession, pictures: Sequence[np.nda
 
     It takes `MAX_BATCH` inputs a call, or one where the graph is fixed to one.
     """
-    source = session.get_inputs()[0]
-    step = 1 if isinstance(source.shape[0], int) else MAX_BATCH
-    chunks = [np.stack(pictures[start : start + step]) for start in range(0, len(pictures), step)]
-    return np.concatenate([session.run(None, {source.name: chunk})[0] for chunk in chunks])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: chunk})[0] for chunk in _chunks(session, pictures)])
+
+
+def run_each(
+    session: onnxruntime.InferenceSession,
+    pictures: Sequence[np.ndarray],
+    more: Callable[[int], dict[str, np.ndarray]] = lambda count: {},
+) -> Iterator[list[np.ndarray]]:
+    """Yield all outputs of the network for each of `n` inputs `c h w`, as many a call as `run_batched` takes.
+
+    more: inputs beside the pictures, for so many of them.
+    """
+    name = session.get_inputs()[0].name
+    for chunk in _chunks(session, pictures):
+        outputs = session.run(None, {name: chunk} | more(len(chunk)))
+        for index in range(len(chunk)):
+            yield [output[index] for output in outputs]
+
+
+def _chunks(session: onnxruntime.InferenceSession, pictures: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    step = 1 if isinstance(session.get_inputs()[0].shape[0], int) else MAX_BATCH
+    for start in range(0, len(pictures), step):
+        yield np.stack(pictures[start : start + step])

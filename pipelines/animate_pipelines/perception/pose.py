@@ -1,4 +1,4 @@
-"""The whole-body pose network: `process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx`.
+"""The whole-body pose network: `process_checkpoint/pose2d/vitpose_h_wholebody.onnx/end2end.onnx`, or one of `simcc`.
 
 Input `n 3 256 192`, output heatmaps `n 133 64 48`. The network is fed BGR with the mean and deviation of RGB: a slip in
 the official code that the published results, and the model's training data, were made with.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 import onnxruntime
 
-from animate_pipelines.perception.onnx_batch import run_batched
+from animate_pipelines.errors import BundleError
+from animate_pipelines.perception.keypoints import NUM_KEYPOINTS
+from animate_pipelines.perception.onnx_batch import run_batched, run_each
+from animate_pipelines.perception.simcc import decode_simcc, warp_person
 from animate_pipelines.request.size import Size
 
 _INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
@@ -46,15 +50,31 @@ def estimate_pose(session: onnxruntime.InferenceSession, frame: np.ndarray, box:
     frame: `h w 3` RGB.
     box: (x1, y1, x2, y2, score) in pixels; None for the whole frame.
     """
-    crop = crop_person(frame, box)
+    crop = crop_person(session, frame, box)
     (pose,) = read_poses(session, [crop], (frame.shape[1], frame.shape[0]))
     return pose
 
 
-def crop_person(frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
+def crop_person(session: onnxruntime.InferenceSession, frame: np.ndarray, box: np.ndarray | None) -> PersonCrop:
     """Crop an RGB frame to the person in `box`, or take the whole frame, as input of the network."""
     centre, scale = crop_geometry(box, frame.shape[1], frame.shape[0])
-    return PersonCrop(pixels=crop_input(frame[..., ::-1], centre, scale), centre=centre, scale=scale)
+    if pose_kind(session) == "SimCC":
+        height, width = session.get_inputs()[0].shape[2:]
+        pixels = warp_person(frame, centre, scale * _UNIT_PX, width, height)
+    else:
+        pixels = crop_input(frame[..., ::-1], centre, scale)
+    return PersonCrop(pixels=pixels, centre=centre, scale=scale)
+
+
+def pose_kind(session: onnxruntime.InferenceSession) -> Literal["heatmaps", "SimCC"]:
+    """Return what a pose network answers. Raises `BundleError` where it is neither."""
+    shapes = [tuple(output.shape) for output in session.get_outputs()]
+    if len(shapes) == 1 and len(shapes[0]) == 4:
+        return "heatmaps"
+    if len(shapes) == 2 and all(len(shape) == 3 and shape[1] == NUM_KEYPOINTS for shape in shapes):
+        return "SimCC"
+    known = "known are heatmaps (ViTPose) and SimCC (RTMW, DWPose), of 133 points"
+    raise BundleError(f"the pose network is of no known kind: it answers {shapes}; {known}", field="bundle")
 
 
 def read_poses(session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop], size: Size) -> list[np.ndarray]:
@@ -62,10 +82,16 @@ def read_poses(session: onnxruntime.InferenceSession, crops: Sequence[PersonCrop
 
     size: (width, height) of the frames.
     """
-    heatmaps = run_batched(session, [crop.pixels for crop in crops])
-    return [
-        decode_heatmaps(maps, crop.centre, crop.scale) / [*size, 1] for maps, crop in zip(heatmaps, crops, strict=True)
-    ]
+    pixels = [crop.pixels for crop in crops]
+    if pose_kind(session) == "SimCC":
+        rows = [
+            decode_simcc(across, down, crop.centre, crop.scale * _UNIT_PX)
+            for (across, down), crop in zip(run_each(session, pixels), crops, strict=True)
+        ]
+    else:
+        maps = run_batched(session, pixels)
+        rows = [decode_heatmaps(each, crop.centre, crop.scale) for each, crop in zip(maps, crops, strict=True)]
+    return [points / [*size, 1] for points in rows]
 
 
 def crop_geometry(box: np.ndarray | None, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,8 @@ class AbsentNetwork:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def get_inputs(self) -> NoReturn:
-        """Raise `BundleError`."""
+    def get_outputs(self) -> NoReturn:
+        """Raise `BundleError`: what reads a network asks first what it answers."""
         raise BundleError(
             f"the bundle lacks {self._name}; without it keypoints must be given", field="bundle", value=self._name
         )

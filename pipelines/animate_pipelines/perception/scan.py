@@ -164,7 +164,7 @@ def read_people(
     """
     if not boxes:
         return []
-    crops = list(pool.map(lambda view, box: crop_person(view[1], box), views, boxes))
+    crops = list(pool.map(lambda view, box: crop_person(readers.pose, view[1], box), views, boxes))
     readings = []
     poses = read_poses(readers.pose, crops, size)
     for (frame, picture, squashed), box, pose in zip(views, boxes, poses, strict=True):
