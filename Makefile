@@ -40,6 +40,7 @@ docs: $(READY)
 	$(BIN)/python docs/write_options.py
 	$(BIN)/python docs/write_settings.py
 	$(BIN)/python docs/write_troubleshooting.py
+	$(BIN)/python docs/write_weights.py
 
 .PHONY: bench-cpu
 bench-cpu: $(READY)

@@ -64,15 +64,17 @@ def fetch(
     endpoint: Annotated[str, typer.Option(envvar="ANIMATE_HUB", help="Base URL of the hub or a mirror of it.")] = _HUB,
     token: Annotated[str | None, typer.Option(envvar="ANIMATE_HUB_TOKEN", help="Sent to the hub alone.")] = None,
     needed_only: Annotated[bool, typer.Option(help="Leave out what rendering works without.")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave out a part, by its name in `weights list`; may be given again.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Fetch the published files on a connected machine. Run again, it goes on where it stopped."""
     from animate_server.cli.hub import Hub
     from animate_weights.catalogue import CATALOGUE
 
-    items = [item for item in CATALOGUE[form.value] if item.needed or not needed_only]
-
     def work() -> Path:
+        items = _leave_out(CATALOGUE[form.value], without or [], needed_only=needed_only)
         folder = _place(name)
         with Hub(endpoint, token) as hub:
             _fetch_items(hub, items, folder, as_json=as_json)
@@ -162,6 +164,14 @@ def quantize(
         return destination
 
     _print_folder(_guarded(work, as_json), as_json)
+
+
+def _leave_out(items: Sequence[Item], without: Sequence[str], *, needed_only: bool) -> list[Item]:
+    names = [item.name for item in items]
+    for name in without:
+        if name not in names:
+            raise InvalidField("{field} names no part of a bundle", field="without", value=name, limit=names)
+    return [item for item in items if item.name not in without and (item.needed or not needed_only)]
 
 
 def _fetch_items(hub: Hub, items: Sequence[Item], folder: Path, *, as_json: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
 from animate_server.backend import open_backend
 from animate_server.metrics import render_metrics
@@ -37,10 +39,28 @@ def test_troubleshooting_page_has_a_section_for_every_code() -> None:
     assert sorted(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == sorted(writer["list_codes"]())
 
 
-def test_operations_page_names_settings_that_exist() -> None:
-    page = (ROOT / "docs/operations.md").read_text()
+def test_weights_page_is_what_make_docs_writes() -> None:
+    writer = runpy.run_path(str(ROOT / "docs/write_weights.py"))
+    page = (ROOT / "docs/weights.md").read_text()
+    assert writer["write_page"](page) == page, "make docs"
+
+
+@pytest.mark.parametrize("page", ["docs/operations.md", "examples/animate-server.service", "examples/compose.yaml"])
+def test_settings_that_are_named_exist(page: str) -> None:
     settings = {f"ANIMATE_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"ANIMATE_[A-Z_]+", page)) <= settings | OTHER_VARIABLES
+    mine = {"ANIMATE_WEIGHTS"}  # compose.yaml's own
+    assert set(re.findall(r"ANIMATE_[A-Z_]+", (ROOT / page).read_text())) <= settings | OTHER_VARIABLES | mine
+
+
+def test_stopping_waits_longer_than_workers_may_take() -> None:
+    drain_s = Settings.model_fields["drain_s"].default
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "examples/animate-server.service")
+    compose = yaml.safe_load((ROOT / "examples/compose.yaml").read_text())
+    grace = compose["services"]["animate"]["stop_grace_period"]
+    assert int(unit["Service"]["TimeoutStopSec"]) > drain_s
+    assert int(grace.removesuffix("s")) > drain_s
 
 
 def test_operations_page_names_every_metric(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Item:
     needed: whether nothing renders without it.
     without: what happens without it.
     folder: where its files go in the bundle; empty for their place in the repository.
+    instead: pattern of other files that serve as well; empty where none do.
     """
 
     name: str
@@ -44,10 +45,12 @@ class Item:
     needed: bool = True
     without: str = "nothing renders"
     folder: str = ""
+    instead: str = ""
 
     def find(self, bundle: Path) -> list[Path]:
-        """Return its files in a bundle."""
-        return sorted(path for pattern in self.patterns for path in (bundle / self.folder).glob(pattern))
+        """Return its files in a bundle, or those that serve instead."""
+        files = sorted(path for pattern in self.patterns for path in (bundle / self.folder).glob(pattern))
+        return files or (sorted(bundle.glob(self.instead)) if self.instead else [])
 
 
 def _page(repository: str) -> str:
@@ -69,6 +72,8 @@ _PREPROCESSING = (
         licence="AGPL-3.0",
         licence_page="https://github.com/THU-MIG/yolov10",
         purpose="finds the person in each frame",
+        without="keypoints must be given",
+        instead="process_checkpoint/det/**/*.onnx",
     ),
     Item(
         name="pose network",
@@ -78,6 +83,8 @@ _PREPROCESSING = (
         licence="Apache-2.0",
         licence_page="https://github.com/ViTAE-Transformer/ViTPose",
         purpose="finds 133 keypoints of the person",
+        without="keypoints must be given",
+        instead="process_checkpoint/pose2d/**/*.onnx",
     ),
     Item(
         name="mask network",
