@@ -20,7 +20,12 @@ def write_pair(pair: DemoPair, folder: Path, *, sound: bool = True) -> tuple[Pat
         _write_voice(pair, voice)
     size = (pair.reference.shape[1], pair.reference.shape[0])
     film = imageio_ffmpeg.write_frames(
-        str(video), size, fps=pair.fps, audio_path=str(voice) if sound else None, macro_block_size=2
+        str(video),
+        size,
+        fps=pair.fps,
+        audio_path=str(voice) if sound else None,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
     )
     film.send(None)
     for frame in pair.driving:
