@@ -15,7 +15,6 @@ for video in "$videos"/*.{mp4,mov,mkv,webm}; do
   name=$(basename "$video")
   output=$renders/${name%.*}.mp4
   [[ -e $output ]] && continue  # it appears when it is whole
-  # One seed for all: a render goes on only where the same seed is given again.
-  animate-server render --image "$image" --video "$video" --output "$output" --seed 1 "$@" || failed=1
+  animate-server render --image "$image" --video "$video" --output "$output" "$@" || failed=1
 done
 exit "$failed"
