@@ -15,7 +15,7 @@ from animate_pipelines.progress.progress import OnProgress, Progress
 from animate_pipelines.request.fields import fields_of
 from animate_pipelines.request.params import RenderParams
 from animate_server.cli.options import flag_of
-from animate_weights.manifest import REAL_WEIGHTS, Manifest, say_reads
+from animate_weights.manifest import Manifest, note_reads
 
 EXIT_FAILED = 1
 EXIT_USAGE = 64
@@ -85,8 +85,9 @@ def print_findings(report: dict[str, Any]) -> None:
 
 def print_reads(manifest: Manifest) -> None:
     """Say on stderr, before any work, that a bundle does not read people."""
-    if manifest.reads != "people":
-        print(f"note: {say_reads(manifest.name, manifest.reads)}; {REAL_WEIGHTS}", file=sys.stderr)
+    note = note_reads(manifest.name, manifest.reads)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -102,6 +102,11 @@ def _only_onnx(published: Path, folder: Path) -> Path:
     return others[0] if len(others) == 1 else published
 
 
+def note_reads(bundle: str, reads: Reads) -> str | None:
+    """Return what to say of a bundle before any work: that it does not read people. None of one that does."""
+    return None if reads == "people" else f"{say_reads(bundle, reads)}; {REAL_WEIGHTS}"
+
+
 def say_reads(bundle: str, reads: Reads) -> str:
     """Return what a bundle of that name reads, for people."""
     verbs = {

@@ -16,7 +16,7 @@ from animate_pipelines.loading.execution import Execution, default_execution
 from animate_pipelines.loading.safety import SafetyChecker, load_safety_checker
 from animate_pipelines.loading.shortcuts import take_shortcuts
 from animate_pipelines.loading.threads import limit_threads
-from animate_weights.manifest import SAFETY_PATH, Manifest, fingerprint, read_manifest
+from animate_weights.manifest import SAFETY_PATH, Manifest, fingerprint, note_reads, read_manifest
 from animate_weights.traits import Traits, installed_families
 
 
@@ -53,7 +53,10 @@ class Models:
 
     def describe(self) -> dict[str, Any]:
         """Return the JSON values by which a server accepts jobs for this bundle."""
-        return self.manifest.to_json() | self.traits.to_json() | {"safety_checker": self.safety is not None}
+        manifest = self.manifest
+        notes = [note for note in (manifest.warning, note_reads(manifest.name, manifest.reads)) if note]
+        told = {"safety_checker": self.safety is not None, "warning": "; ".join(notes)}
+        return manifest.to_json() | self.traits.to_json() | told
 
 
 def find_family(name: str) -> FamilyModule:
