@@ -20,10 +20,10 @@ test: $(READY)
 	$(PYTEST)
 
 test-renders: $(READY)
-	$(PYTEST) -m "renders or requests"
+	$(PYTEST) -m "renders or requests or long"
 
 test-slow: $(READY)
-	$(PYTEST) -m "renders or requests or tools or machine_code"
+	$(PYTEST) -m "renders or requests or long or tools or machine_code"
 
 test-nightly: $(READY)
 	$(PYTEST) -m "tools or machine_code"

@@ -28,6 +28,7 @@ print(sum(p.numel() * p.element_size() for p in model.parameters()), (peak() - b
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["original", "diffusers"])
 def test_no_second_copy_is_held(layout: Layout, tmp_path: Path) -> None:
     """At most the model in bf16 and the largest of its shards in fp32; both in whole would be twice that."""

@@ -54,6 +54,7 @@ def test_a_cached_render_gives_the_same_file(short_models: Models, media: InputF
     assert results[0].path.read_bytes() == results[1].path.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [{"fps": 10}, {"mode": "animate"}, {"num_frames": 3}])
 def test_what_changes_the_frames_is_found_anew(
     change: dict[str, Any], short_models: Models, media: InputFiles, tmp_path: Path

@@ -59,6 +59,7 @@ def test_a_frame_is_decoded_to_find_to_mask_and_to_draw(
     assert decoded == dict.fromkeys(range(NUM_FRAMES), times)
 
 
+@pytest.mark.long
 def test_what_is_cached_is_only_drawn(
     tiny_models: Models, media: InputFiles, decoded: Counter[int], tmp_path: Path
 ) -> None:

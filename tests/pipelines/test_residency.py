@@ -137,6 +137,7 @@ def test_decoding_holds_what_is_predicted(segment: SegmentSize, sizes: NetworkSi
     assert memory.peak_bytes == pytest.approx(decode_bytes(sizes, segment) - kept, rel=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("segment", [SMALL, SegmentSize(width=480, height=832, num_frames=41)])
 def test_decoding_in_strips_and_encoding_hold_what_is_predicted(segment: SegmentSize, sizes: NetworkSizes) -> None:
     kept = segment.num_tokens * 5120 * 2

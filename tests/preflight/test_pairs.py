@@ -11,6 +11,7 @@ fresh any more.
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from animate_benchmarks.puppet.pairings import FLAWS, FPS, Flaw, Pairing, random_pairing
 from animate_pipelines.perception.observation import observe
@@ -43,11 +44,13 @@ def problems(readers: Readers, flaw: Flaw | None, number: int) -> tuple[Pairing,
     return pairing, {finding.code for finding in report_on(readers, pairing).problems}
 
 
+@pytest.mark.long
 def test_at_most_a_tenth_of_the_right_pairs_is_flagged(readers: Readers) -> None:
     flagged = {number: found for number in range(RIGHT) if (found := problems(readers, None, number)[1])}
     assert len(flagged) <= 0.1 * RIGHT, flagged
 
 
+@pytest.mark.long
 def test_nine_tenths_of_the_wrong_pairs_are_flagged_for_what_is_wrong(readers: Readers) -> None:
     missed = {}
     for flaw in FLAWS:

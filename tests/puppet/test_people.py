@@ -116,6 +116,7 @@ def test_nobody_is_in_a_flat_picture(grey: int, models: Models) -> None:
     assert observe(models.family.readers, np.full((192, 320, 3), grey, np.uint8)) is None
 
 
+@pytest.mark.long
 def test_preflight_numbers_the_people_and_finds_the_cut(models: Models, tmp_path: Path) -> None:
     cut, rng = 16, np.random.default_rng(40)
     scene, elsewhere = Scene.random(rng, 2, SCENE_S), Scene.random(rng, 1, SCENE_S)
@@ -193,6 +194,7 @@ def test_one_person_alone_is_followed_in_every_frame(index: int, models: Models)
     assert people.found.all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [20, 21, 22])
 def test_who_is_followed_stays_the_same_among_three_who_cross(seed: int, readers: Readers) -> None:
     """Either of the two who cross; a third leaves and comes back.
@@ -207,6 +209,7 @@ def test_who_is_followed_stays_the_same_among_three_who_cross(seed: int, readers
     assert min(shares) >= 0.94, shares
 
 
+@pytest.mark.long
 def test_who_is_lost_too_long_is_not_looked_for_again(models: Models, tmp_path: Path) -> None:
     """What was found is kept before the gaps are judged: the same job with a longer gap pays no detection."""
     media, cache = write_media(tmp_path, perform(0)), PreprocessCache(tmp_path / "cache", max_bytes=10**9)

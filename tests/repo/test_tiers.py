@@ -50,6 +50,7 @@ def _collect(selections: Sequence[Sequence[str]]) -> list[set[str]]:
     return [set(ids) for ids in json.loads(done.stdout.splitlines()[-1])]
 
 
+@pytest.mark.long
 def test_every_test_is_run_by_a_target(targets: list[str]) -> None:
     tiers = _pytest_arguments(targets)
     assert len(tiers) == len(targets) - 1  # all but `check`

@@ -141,7 +141,7 @@ def document(backend: Backend) -> Any:
     return loaded
 
 
-@pytest.mark.parametrize(("examples", "min_cases"), [(8, 400), pytest.param(45, 2_000, marks=pytest.mark.requests)])
+@pytest.mark.parametrize(("examples", "min_cases"), [(3, 150), pytest.param(45, 2_000, marks=pytest.mark.requests)])
 @pytest.mark.filterwarnings(
     "ignore::hypothesis.errors.HypothesisDeprecationWarning"
 )  # schemathesis draws from `random`
