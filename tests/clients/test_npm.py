@@ -62,7 +62,7 @@ def test_eachlabs(server: str, inputs: Inputs) -> None:
     assert count_frames(answers["url"]) == NUM_FRAMES
     for name, words in (
         ("failed", "answered 404"),
-        ("bad", "shift: input should be less than or equal to 10, not 11"),
+        ("bad", "shift must be at most 10, not 11"),
         ("unknown", "Prediction not found"),
         ("late", "the prediction has ended with success"),
         ("wrongKey", "Invalid or missing API key"),
