@@ -31,7 +31,7 @@ from animate_kernels.sparsity import DENSE, Sparsity
 from animate_pipelines.families.wan_animate.blocks import ResidualStream, StepConstants, run_block
 from animate_pipelines.families.wan_animate.transformer import AnimateTransformer
 from animate_pipelines.memory.fp8_linear import Fp8Linear, multiply_in_fp8
-from animate_weights.quantize import is_quantised_parameter
+from animate_weights.quantized import is_quantised_parameter
 from animate_weights.tiny import TRANSFORMER
 
 _PUBLISHED: dict[str, Any] = {"added_kv_proj_dim": 5120, "text_dim": 4096}  # the rest are the class's own defaults

@@ -30,7 +30,8 @@ from animate_pipelines.media.clip import Clip
 from animate_pipelines.media.limits import MediaLimits
 from animate_pipelines.media.mezzanine import write_mezzanine
 from animate_pipelines.media.probe import probe_video
-from animate_pipelines.perception.detector import detect_people, detect_person, largest_box, squash
+from animate_pipelines.perception.boxes import largest_box
+from animate_pipelines.perception.detector import detect_people, detect_person
 from animate_pipelines.perception.face import crop_face, face_box
 from animate_pipelines.perception.masks import KeypointBoxes, fit_mask
 from animate_pipelines.perception.onnx_batch import MAX_BATCH
@@ -39,6 +40,7 @@ from animate_pipelines.perception.pose import crop_person, estimate_pose, read_p
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.scan import Footage
 from animate_pipelines.perception.skeleton import draw_skeleton, skeleton_of
+from animate_pipelines.perception.squash import squash
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_weights.bundles import find_bundle
 from animate_weights.puppet import demo_pair

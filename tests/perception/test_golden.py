@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from animate_pipelines.errors import InvalidField
 from animate_pipelines.media.resize import padding_resize, render_size
-from animate_pipelines.perception.detector import largest_box, person_boxes
+from animate_pipelines.perception.boxes import largest_box, person_boxes
 from animate_pipelines.perception.face import crop_face, face_box
 from animate_pipelines.perception.keypoints import FACE, body_20, interpolate
 from animate_pipelines.perception.masks import KeypointBoxes, dilate, fill_grid

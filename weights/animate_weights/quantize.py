@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from animate_weights.hashes import HASHES_NAME, OnBytes, bundle_files
 from animate_weights.layouts import component_files, find_layout
 from animate_weights.manifest import MANIFEST_NAME, read_manifest
 from animate_weights.names import diffusers_names
-from animate_weights.quantized import SCALE_SUFFIX, quantize_rowwise
+from animate_weights.quantized import SCALE_SUFFIX, is_quantised_parameter, quantize_rowwise
 from animate_weights.safetensors_file import Shape, write_safetensors
 from animate_weights.staging import staged_folder
 
@@ -28,12 +27,6 @@ _FILES = {
     "original": "wan2.2_animate_14B_fp8.safetensors",
     "diffusers": "transformer/diffusion_pytorch_model.safetensors",
 }
-# What LightX2V quantises as well: attention, feed-forward and the face adapter's layers. By Diffusers name.
-_QUANTISED = re.compile(
-    r"(blocks\.\d+\.attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)"
-    r"|blocks\.\d+\.ffn\.net\.(0\.proj|2)"
-    r"|face_adapter\.\d+\.to_(q|k|v|out))\.weight"
-)
 
 
 def quantize_bundle(bundle: Path, destination: Path, on_bytes: OnBytes) -> None:
@@ -66,11 +59,6 @@ def is_quantised(stored: StoredTensor) -> bool:
     """Return whether a tensor of the transformer is written in fp8."""
     names = diffusers_names(stored.name)
     return len(stored.shape) == 2 and bool(names) and all(map(is_quantised_parameter, names))
-
-
-def is_quantised_parameter(name: str) -> bool:
-    """Return whether the parameter of a Diffusers name is a matrix that is kept in fp8."""
-    return _QUANTISED.fullmatch(name) is not None
 
 
 def _layout(checkpoint: Checkpoint) -> dict[str, tuple[Shape, torch.dtype]]:

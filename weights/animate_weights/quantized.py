@@ -6,6 +6,8 @@ A stored weight W8 stands for W8 * scale. Published: one fp32 scale a tensor (Ki
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 SCALE_SUFFIX = ".weight_scale"
@@ -15,6 +17,12 @@ _MARKERS = (".scale_input", ".input_scale", ".comfy_quant")
 _TOP_MARKER = "scaled_fp8"
 EIGHT_BIT = frozenset({torch.float8_e4m3fn, torch.float8_e5m2, torch.int8})
 _E4M3_MAX = 448.0
+# What LightX2V quantises as well: attention, feed-forward and the face adapter's layers. By Diffusers name.
+_QUANTISED = re.compile(
+    r"(blocks\.\d+\.attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)"
+    r"|blocks\.\d+\.ffn\.net\.(0\.proj|2)"
+    r"|face_adapter\.\d+\.to_(q|k|v|out))\.weight"
+)
 
 
 def scale_owner(name: str) -> str | None:
@@ -28,6 +36,11 @@ def scale_owner(name: str) -> str | None:
 def is_marker(name: str) -> bool:
     """Return whether a tensor of this name only says something about quantisation and holds nothing of the network."""
     return name == _TOP_MARKER or name.endswith(_MARKERS)
+
+
+def is_quantised_parameter(name: str) -> bool:
+    """Return whether the parameter of a Diffusers name is a matrix that is kept in fp8."""
+    return _QUANTISED.fullmatch(name) is not None
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from animate_pipelines.errors import InvalidField
+from animate_pipelines.job.driving_video import driving_mezzanine, probe_driving
 from animate_pipelines.job.given_masks import given_masks
-from animate_pipelines.job.input_files import InputFiles, digests_of, driving_mezzanine, probe_driving
+from animate_pipelines.job.input_files import InputFiles, digests_of
 from animate_pipelines.job.legibility import judge_inputs
 from animate_pipelines.job.plan import RenderPlan, plan_render
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference

@@ -10,7 +10,7 @@ from pathlib import Path
 from animate_pipelines.loading.execution import Execution
 from animate_pipelines.loading.networks import NetworkFiles, network_shapes, open_network
 from animate_weights.manifest import SAM2_PATH, Manifest, find_detector, find_pose_network
-from animate_weights.quantize import is_quantised_parameter
+from animate_weights.quantized import is_quantised_parameter
 from animate_weights.safetensors_file import Shape
 
 TYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

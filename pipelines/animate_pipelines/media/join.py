@@ -96,27 +96,14 @@ def join_pieces(
     Raises `ServerError` for another number of frames.
     """
     limits = limits or MediaLimits()
-    audio = None if source_info is None else _audible(source_info, num_frames / fps)
+    source = _audible(audio_source, source_info, output_format, num_frames / fps, mix)
     with written_whole(destination) as temporary:
         form = _FORMATS[output_format]
         video = _vp9(fps, quality) if form.reencodes else _copied(fps)
         ending = [*_tags(metadata), *form.options, "-f", form.muxer, "-y", file_url(temporary)]
-        if audio is None or audio_source is None or source_info is None:
-            _run(pieces, [*video, *ending], limits, field=None)
-            joined = Joined(audio="none")
-        else:
-            source = _Source(audio_source, source_info, audio, output_format, num_frames / fps, mix)
-            joined = _run_with_audio(pieces, source, video, ending, limits, field)
+        joined = _write(pieces, source, video, ending, limits, field)
         _check_frames(temporary, form.container, num_frames, fps, limits)
     return joined
-
-
-def _audible(info: VideoInfo, duration_s: Fraction) -> AudioInfo | None:
-    """Return the audio of a video, or None where it begins after the last of `duration_s` seconds of frames."""
-    audio = info.audio
-    if audio is None or audio.first_packet_s - info.start_s + audio.packet_s > duration_s:
-        return None
-    return audio
 
 
 class _Source:
@@ -160,10 +147,25 @@ class _Source:
         return [*self.map, "-af", ",".join([*timing, *([mix.filter] if mix.filter else [])]), *self.encoder]
 
 
-def _run_with_audio(
-    pieces: Sequence[Path], source: _Source, video: list[str], ending: list[str], limits: MediaLimits, field: str
+def _audible(
+    path: Path | None, info: VideoInfo | None, output_format: OutputFormat, duration_s: Fraction, mix: Mix
+) -> _Source | None:
+    """Return the audio of a video; None without any before the end of `duration_s` seconds of frames."""
+    if path is None or info is None or info.audio is None:
+        return None
+    begins_s = info.audio.first_packet_s - info.start_s
+    if begins_s + info.audio.packet_s > duration_s:
+        return None
+    return _Source(path, info, info.audio, output_format, duration_s, mix)
+
+
+def _write(
+    pieces: Sequence[Path], source: _Source | None, video: list[str], ending: list[str], limits: MediaLimits, field: str
 ) -> Joined:
-    """Write the video with its audio in the first way that works, or without it."""
+    """Write the video with its audio, where it has any, in the first way that works, or without it."""
+    if source is None:
+        _run(pieces, [*video, *ending], limits, field=None)
+        return Joined(audio="none")
     reason = ""
     for audio, joined in source.ways():
         try:

@@ -31,12 +31,10 @@ def probe_video(path: Path, limits: MediaLimits, *, field: str = "driving_video"
     Raises `MediaError` or `MediaTooLarge` on `field` for a video that is not within `limits`.
     """
     container = check_video_file(path, limits, field=field)
-    header = _read_header(path, container, limits, field=field)
-    film = _only_film(header, field=field)
+    header, film = _read_film(path, container, limits, field=field)
     rotation = round(-film.rotation) % 360
     stored_width, stored_height, width, height = _sides(film, rotation, field=field)
     _check_sides(width, height, stored_width, stored_height, limits, field=field)
-    _check_header_rates(header, film, limits, field=field)
     track = choose_track(path, container, header.audios, limits)
     packets, audio = _read_packets(path, container, film, track, limits, field=field)
     timing = timing_of(packets, limits.max_fps, stated_fps=film.fps, field=field)
@@ -115,6 +113,14 @@ def _read_header(path: Path, container: Container, limits: MediaLimits, *, field
     # An output of no packets makes FFmpeg print the input's header and end well.
     arguments = [*input_arguments(path, container), "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-t", "0"]
     return read_header_text(run_ffmpeg([*arguments, "-f", "null", "-"], header_bounds(limits), field=field).stderr)
+
+
+def _read_film(path: Path, container: Container, limits: MediaLimits, *, field: str) -> tuple[HeaderText, StreamText]:
+    """Return the header and the one stream of pictures, whose rate and length the header does not forbid."""
+    header = _read_header(path, container, limits, field=field)
+    film = _only_film(header, field=field)
+    _check_header_rates(header, film, limits, field=field)
+    return header, film
 
 
 def _only_film(header: HeaderText, *, field: str) -> StreamText:

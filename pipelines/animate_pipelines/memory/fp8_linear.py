@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from animate_kernels.fp8 import FP8, Fp8Rows, States, fp8_linear
-from animate_weights.quantize import is_quantised_parameter
-from animate_weights.quantized import dequantize, quantize_rowwise
+from animate_weights.quantized import dequantize, is_quantised_parameter, quantize_rowwise
 
 
 class Fp8Linear(nn.Module):

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from animate_pipelines.errors import BundleError
 from animate_pipelines.perception.onnx_batch import run_each
+from animate_pipelines.perception.squash import SIDE_PX
 from animate_pipelines.request.size import Size
+from animate_weights.errors import BundleError
 
-SIDE_PX = 640
 _GREY = 114  # what YOLOX is trained to see beside a picture
 _STRIDES = (8, 16, 32)
 _COCO = 80

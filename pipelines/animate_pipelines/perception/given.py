@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
-from animate_pipelines.perception.detector import squash
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.scan import Read
 from animate_pipelines.perception.sharpness import sharpness_of
+from animate_pipelines.perception.squash import squash
 from animate_pipelines.request.size import Size
 
 _WHITE = 128

@@ -14,7 +14,6 @@ import numpy as np
 
 from animate_pipelines.media.read_ahead import read_ahead
 from animate_pipelines.perception.choice import choose_person, real_people
-from animate_pipelines.perception.detector import squash
 from animate_pipelines.perception.found_people import FoundPeople
 from animate_pipelines.perception.gaps import bridge
 from animate_pipelines.perception.hidden import hidden_boxes, is_person, misread
@@ -32,6 +31,7 @@ from animate_pipelines.perception.scan import (
 )
 from animate_pipelines.perception.sightings import Sighting
 from animate_pipelines.perception.smoothing import smooth_boxes
+from animate_pipelines.perception.squash import squash
 from animate_pipelines.perception.tracks import Track, link_tracks
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.person import Person

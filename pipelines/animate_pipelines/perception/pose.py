@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from animate_pipelines.errors import BundleError
 from animate_pipelines.perception.keypoints import NUM_KEYPOINTS
 from animate_pipelines.perception.onnx_batch import run_batched, run_each
 from animate_pipelines.perception.simcc import decode_simcc, warp_person
 from animate_pipelines.request.size import Size
+from animate_weights.errors import BundleError
 
 _INPUT_WIDTH, _INPUT_HEIGHT = 192, 256
 _TALL = _INPUT_HEIGHT / _INPUT_WIDTH

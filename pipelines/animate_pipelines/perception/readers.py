@@ -12,7 +12,7 @@ from animate_pipelines.errors import BundleError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readers:
-    """The detector (`preprocess/detector.py`) and the pose network (`preprocess/pose.py`)."""
+    """The detector (`perception/detector.py`) and the pose network (`perception/pose.py`)."""
 
     detector: onnxruntime.InferenceSession
     pose: onnxruntime.InferenceSession

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from animate_pipelines.media.read_ahead import read_ahead
+from animate_pipelines.perception.boxes import certain_boxes
 from animate_pipelines.perception.confidence import BODY_SEEN, BOX_CERTAIN
 from animate_pipelines.perception.cuts import find_cuts, thumbnail
-from animate_pipelines.perception.detector import certain_boxes, detect_people, squash
+from animate_pipelines.perception.detector import detect_people
 from animate_pipelines.perception.hands import hide_stray_fingers
 from animate_pipelines.perception.keypoints import BODY
 from animate_pipelines.perception.onnx_batch import MAX_BATCH
@@ -24,6 +25,7 @@ from animate_pipelines.perception.pose import crop_person, read_poses
 from animate_pipelines.perception.readers import Readers
 from animate_pipelines.perception.sharpness import sharpness_of
 from animate_pipelines.perception.sightings import Sighting, colours_of, one_a_person
+from animate_pipelines.perception.squash import squash
 from animate_pipelines.progress.stopwatch import Stopwatch
 from animate_pipelines.request.size import Size
 

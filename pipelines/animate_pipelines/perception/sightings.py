@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from animate_pipelines.perception.boxes import largest_box
 from animate_pipelines.perception.confidence import JOINT_FOUND
-from animate_pipelines.perception.detector import largest_box
-from animate_pipelines.perception.detector_kinds import SIDE_PX
+from animate_pipelines.perception.squash import SIDE_PX
 from animate_pipelines.request.size import Size
 
 # Falloffs of the 17 body joints' object keypoint similarity, twice the published deviations (COCO keypoint evaluation).

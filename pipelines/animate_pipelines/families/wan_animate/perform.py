@@ -12,7 +12,7 @@ from animate_pipelines.families.wan_animate.held_body import hold_body
 from animate_pipelines.families.wan_animate.performance import SkeletonPerformance
 from animate_pipelines.families.wan_animate.pictures import SegmentPainter
 from animate_pipelines.families.wan_animate.target_body import NeutralPictures, read_neutral, read_target_body
-from animate_pipelines.job.input_files import driving_mezzanine, probe_driving
+from animate_pipelines.job.driving_video import driving_mezzanine, probe_driving
 from animate_pipelines.job.legibility import judge_inputs
 from animate_pipelines.job.plan import plan_render
 from animate_pipelines.job.reference import Reference, read_reference, settle_reference
@@ -50,9 +50,7 @@ def perform(
         job.inputs.reference_image, params.reference_kind, job.workspace, limits, missing.append
     )
     neutral = read_neutral(job.inputs.neutral_reference, job.inputs.neutral_driver, limits, missing.append)
-    source = probe_driving(job.inputs, params, limits)
-    mezzanine = driving_mezzanine(job.inputs, source, job.workspace, params, limits, job.tracker)
-    clip = Clip(mezzanine, fps=params.fps, max_frames=params.num_frames)
+    source, clip = _open_film(job)
     try:
         legibility = judge_inputs(job.maker.manifest, reference_media, clip)
         refuse_foreign(legibility, params)
@@ -73,6 +71,14 @@ def perform(
     except BaseException:
         clip.close()
         raise
+
+
+def _open_film(job: RenderJob) -> tuple[VideoInfo, Clip]:
+    """Return the driving video as it came, and its frames as they are used."""
+    params, limits = job.params, job.limits
+    source = probe_driving(job.inputs, params, limits)
+    mezzanine = driving_mezzanine(job.inputs, source, job.workspace, params, limits, job.tracker)
+    return source, Clip(mezzanine, fps=params.fps, max_frames=params.num_frames)
 
 
 def _open_driver(
