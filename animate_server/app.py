@@ -48,31 +48,13 @@ def create_app(backend: Backend) -> FastAPI:
     dialects = load_dialects(backend.settings.dialects)
     courier = make_courier(backend, ports.files, dialects)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        stopped = threading.Event()
-        sweeper = threading.Thread(target=_sweep, args=(backend, stopped), name="sweep", daemon=True)
-        couriers = [
-            threading.Thread(target=courier.run, args=(method, stopped), daemon=True)
-            for method, count in COURIERS.items()
-            for _ in range(count)
-        ]
-        for thread in (sweeper, *couriers):
-            thread.start()
-        yield
-        closing.set()
-        stopped.set()
-        sweeper.join()
-        for thread in couriers:
-            thread.join(COURIER_CLOSE_S)  # a call cut off here is made again by the next server
-
     app = FastAPIOffline(  # FastAPI's own page would load its scripts from a CDN
         title="animate-server",
         redoc_url=None,
         swagger_ui_parameters={"validatorUrl": None},  # else the page sends the document's address to a public checker
         version=__version__,
         description="One reference image and one driving video in, one animated MP4 out.",
-        lifespan=lifespan,
+        lifespan=lambda _: _running(backend, courier, closing),
     )
     app.state.backend, app.state.ports, app.state.closing = backend, ports, closing
     for dialect in dialects:
@@ -82,6 +64,26 @@ def create_app(backend: Backend) -> FastAPI:
     _install_errors(app, answering)
     app.openapi = cache(partial(write_document, app, answering))  # type: ignore[method-assign]
     return app
+
+
+@asynccontextmanager
+async def _running(backend: Backend, courier: Courier, closing: threading.Event) -> AsyncIterator[None]:
+    """Sweep and call webhooks while the application runs."""
+    stopped = threading.Event()
+    sweeper = threading.Thread(target=_sweep, args=(backend, stopped), name="sweep", daemon=True)
+    couriers = [
+        threading.Thread(target=courier.run, args=(method, stopped), daemon=True)
+        for method, count in COURIERS.items()
+        for _ in range(count)
+    ]
+    for thread in (sweeper, *couriers):
+        thread.start()
+    yield
+    closing.set()
+    stopped.set()
+    sweeper.join()
+    for thread in couriers:
+        thread.join(COURIER_CLOSE_S)  # a call cut off here is made again by the next server
 
 
 def make_ports(backend: Backend, closing: threading.Event) -> Ports:
