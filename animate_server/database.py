@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ def open_database(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///{path}", pool_size=20, max_overflow=20, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
-    with (path.parent / f"{path.name}.lock").open("w") as lock:
+    with ExitStack() as on_failure, (path.parent / f"{path.name}.lock").open("w") as lock:
+        on_failure.callback(engine.dispose)
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that start at once must not both migrate
         _upgrade(engine)
+        on_failure.pop_all()
     return engine
 
 
